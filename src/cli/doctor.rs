@@ -1,0 +1,457 @@
+//! `eximgrey doctor`: the installation, one line a check, and what to do about what is wrong.
+
+use super::output::bytes;
+use super::{Failure, Outcome, Result, owner};
+use clap::Args;
+use eximgrey::settings::{DEFAULT_FILE, Settings};
+use eximgrey::store::{Access, Store, sys};
+use eximgrey::time::Timestamp;
+use serde_json::json;
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Checks Exim, its configuration, the configuration file and the store. Run it as root: Exim tells its configuration to
+/// root only.
+#[derive(Args)]
+pub(super) struct Doctor {
+    /// The Exim binary [default: exim4 or exim in the usual places]
+    #[arg(long, value_name = "FILE")]
+    exim: Option<PathBuf>,
+    /// The configuration that Exim shall be asked about [default: Exim's own]
+    #[arg(long, value_name = "FILE")]
+    exim_config: Option<PathBuf>,
+    /// The library [default: /usr/lib/exim4/eximgrey.so]
+    #[arg(long, value_name = "FILE")]
+    library: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+const LIBRARY: &str = "/usr/lib/exim4/eximgrey.so";
+
+/// Where distributions put Exim.
+const EXIM: [&str; 4] = [
+    "/usr/sbin/exim4",
+    "/usr/sbin/exim",
+    "/usr/exim/bin/exim",
+    "/usr/local/sbin/exim",
+];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Health {
+    Ok,
+    /// Works, but somebody should look.
+    Warning,
+    /// Does not work; mail passes without greylisting.
+    Broken,
+}
+
+impl Health {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Broken => "BROKEN",
+        }
+    }
+}
+
+struct Check {
+    what: &'static str,
+    health: Health,
+    text: String,
+}
+
+#[derive(Default)]
+struct Findings(Vec<Check>);
+
+impl Findings {
+    fn add(&mut self, what: &'static str, health: Health, text: impl Into<String>) {
+        self.0.push(Check {
+            what,
+            health,
+            text: text.into(),
+        });
+    }
+}
+
+pub(super) fn run(command: &Doctor, config: Option<&Path>, out: &mut impl Write) -> Result {
+    let mut findings = Findings::default();
+    let settings = configuration(config, &mut findings);
+    // Exim and its configuration first: that needs root, and looking at the store gives root up.
+    let exim = exim(command, &mut findings);
+    library(command, exim.as_ref(), &mut findings);
+    if let Some(settings) = &settings {
+        store(
+            settings,
+            exim.as_ref().and_then(|exim| exim.user.as_deref()),
+            &mut findings,
+        );
+    }
+
+    if command.json {
+        for check in &findings.0 {
+            writeln!(
+                out,
+                "{}",
+                json!({"check": check.what, "health": check.health.word(), "text": check.text})
+            )?;
+        }
+    } else {
+        for check in &findings.0 {
+            writeln!(
+                out,
+                "{:<8} {:<14} {}",
+                check.health.word(),
+                check.what,
+                check.text
+            )?;
+        }
+    }
+    let broken = findings
+        .0
+        .iter()
+        .any(|check| check.health == Health::Broken);
+    Ok(if broken {
+        Outcome::NotSo
+    } else {
+        Outcome::Done
+    })
+}
+
+fn configuration(config: Option<&Path>, findings: &mut Findings) -> Option<Settings> {
+    let path = config.unwrap_or_else(|| Path::new(DEFAULT_FILE));
+    match Settings::load(config) {
+        Ok(settings) => {
+            let note = if path.exists() {
+                "no problem found"
+            } else {
+                "no such file; the defaults are in force"
+            };
+            findings.add(
+                "configuration",
+                Health::Ok,
+                format!("{}: {note}", path.display()),
+            );
+            Some(settings)
+        }
+        Err(problems) => {
+            for problem in problems {
+                findings.add("configuration", Health::Broken, problem.to_string());
+            }
+            None
+        }
+    }
+}
+
+/// The Exim that was found.
+struct Exim {
+    binary: PathBuf,
+    config: Option<PathBuf>,
+    user: Option<String>,
+    dlfunc: bool,
+}
+
+impl Exim {
+    /// What Exim prints when called with `arguments`; `None` if it fails.
+    fn ask(&self, arguments: &[&str]) -> Option<String> {
+        let mut command = Command::new(&self.binary);
+        if let Some(config) = &self.config {
+            command.arg("-C").arg(config);
+        }
+        let output = command.args(arguments).stdin(Stdio::null()).output().ok()?;
+        output
+            .status
+            .success()
+            .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+}
+
+fn exim(command: &Doctor, findings: &mut Findings) -> Option<Exim> {
+    let usual = || EXIM.iter().map(PathBuf::from).find(|path| path.exists());
+    let Some(binary) = command.exim.clone().or_else(usual) else {
+        findings.add(
+            "exim",
+            Health::Broken,
+            "not found; name it with --exim FILE",
+        );
+        return None;
+    };
+    let mut exim = Exim {
+        binary,
+        config: command.exim_config.clone(),
+        user: None,
+        dlfunc: false,
+    };
+    let Some(version) = exim.ask(&["-bV"]) else {
+        let text = format!("{} -bV fails; run it to see why", exim.binary.display());
+        findings.add("exim", Health::Broken, text);
+        return None;
+    };
+    exim.dlfunc = version.contains("Expand_dlfunc");
+    let first = version.lines().next().unwrap_or_default();
+    if exim.dlfunc {
+        findings.add(
+            "exim",
+            Health::Ok,
+            format!("{}: {first}, with dlfunc", exim.binary.display()),
+        );
+    } else {
+        let text = format!(
+            "{}: {first}, built without dlfunc; on Debian install exim4-daemon-heavy",
+            exim.binary.display()
+        );
+        findings.add("exim", Health::Broken, text);
+    }
+    let first_line = |text: String| text.lines().next().map(|line| line.trim().to_owned());
+    exim.user = exim.ask(&["-n", "-bP", "exim_user"]).and_then(first_line);
+    fragment(&exim, findings);
+    Some(exim)
+}
+
+/// Whether Exim's configuration, with its macros and included files, calls us.
+fn fragment(exim: &Exim, findings: &mut Findings) {
+    let Some(text) = exim.ask(&["-bP", "config"]) else {
+        let text = "Exim does not tell its configuration; run doctor as root";
+        return findings.add("fragment", Health::Warning, text);
+    };
+    let calls = |name: &str| {
+        text.lines()
+            .any(|line| line.contains("${dlfunc") && line.contains(name))
+    };
+    if calls("{greylist}") {
+        findings.add(
+            "fragment",
+            Health::Ok,
+            "an ACL of Exim's configuration calls greylist",
+        );
+    } else {
+        let text = "no ACL calls greylist; see exim-conf/README.md for the lines and where they go";
+        findings.add("fragment", Health::Broken, text);
+        return;
+    }
+    if !calls("{greylist_preload}") {
+        let text = "greylist_preload is not used: the first decision of each connection takes longer than it need";
+        findings.add("preload", Health::Warning, text);
+    }
+}
+
+/// Whether Exim can load the library, and which version it then has.
+fn library(command: &Doctor, exim: Option<&Exim>, findings: &mut Findings) {
+    let path = command
+        .library
+        .clone()
+        .unwrap_or_else(|| PathBuf::from(LIBRARY));
+    if !path.exists() {
+        return findings.add(
+            "library",
+            Health::Broken,
+            format!("{} is missing", path.display()),
+        );
+    }
+    let Some(exim) = exim.filter(|exim| exim.dlfunc) else {
+        return;
+    };
+    let call = format!("${{dlfunc{{{}}}{{greylist_version}}}}", path.display());
+    let answer = exim.ask(&["-be", &call]).unwrap_or_default();
+    let expected = format!("version={} ", env!("CARGO_PKG_VERSION"));
+    if answer.starts_with(&expected) {
+        findings.add(
+            "library",
+            Health::Ok,
+            format!("{}: {}", path.display(), answer.trim()),
+        );
+    } else if answer.starts_with("version=") {
+        let text = format!(
+            "{}: {}, but this command is {}",
+            path.display(),
+            answer.trim(),
+            env!("CARGO_PKG_VERSION")
+        );
+        findings.add("library", Health::Warning, text);
+    } else {
+        findings.add(
+            "library",
+            Health::Broken,
+            format!(
+                "Exim cannot load {}: try {call} with exim -be",
+                path.display()
+            ),
+        );
+    }
+}
+
+fn store(settings: &Settings, exim_user: Option<&str>, findings: &mut Findings) {
+    let path = &settings.store.path;
+    let meta = match fs::metadata(path) {
+        Ok(meta) if meta.is_dir() => meta,
+        Ok(_) => {
+            return findings.add(
+                "store",
+                Health::Broken,
+                format!("{} is no directory", path.display()),
+            );
+        }
+        Err(e) => {
+            let user = exim_user.unwrap_or("EXIM-USER");
+            let text = format!(
+                "{}: {e}; make it with: install -d -o {user} -m 0750 {}",
+                path.display(),
+                path.display()
+            );
+            return findings.add("store", Health::Broken, text);
+        }
+    };
+    let (user, group) = (owner::user_name(meta.uid()), owner::group_name(meta.gid()));
+    let mode = meta.mode() & 0o7777;
+    let place = format!("{} is {user}:{group} {mode:04o}", path.display());
+    if exim_user.is_some_and(|exim| exim != user) {
+        let exim = exim_user.unwrap_or_default();
+        let text = format!(
+            "{place}, but Exim runs as {exim}: chown -R {exim} {}",
+            path.display()
+        );
+        findings.add("store", Health::Broken, text);
+    } else if mode & 0o007 != 0 {
+        let text = format!(
+            "{place}: others may look at who writes to whom; chmod 0750 {}",
+            path.display()
+        );
+        findings.add("store", Health::Warning, text);
+    } else {
+        findings.add("store", Health::Ok, place);
+    }
+    if let Some(name) = sys::file_system(path).and_then(remote) {
+        let text = format!(
+            "{} is on {name}: LMDB needs a local file system",
+            path.display()
+        );
+        findings.add("store", Health::Broken, text);
+    }
+    foreign_files(path, meta.uid(), findings);
+    contents(settings, findings);
+}
+
+/// Files of another owner than the directory's: Exim could not write them.
+fn foreign_files(store: &Path, user: u32, findings: &mut Findings) {
+    let files = |dir: &Path| {
+        fs::read_dir(dir)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path())
+            .collect::<Vec<_>>()
+    };
+    let top = files(store);
+    let all = top.iter().cloned().chain(
+        top.iter()
+            .filter(|path| path.is_dir())
+            .flat_map(|dir| files(dir)),
+    );
+    for path in all {
+        let Ok(meta) = fs::symlink_metadata(&path) else {
+            continue;
+        };
+        if meta.uid() != user {
+            let text = format!(
+                "{} belongs to {}: chown {} {}",
+                path.display(),
+                owner::user_name(meta.uid()),
+                owner::user_name(user),
+                path.display()
+            );
+            findings.add("files", Health::Broken, text);
+        } else if meta.mode() & 0o007 != 0 {
+            findings.add(
+                "files",
+                Health::Warning,
+                format!(
+                    "{} is open to others: chmod o= {}",
+                    path.display(),
+                    path.display()
+                ),
+            );
+        }
+    }
+}
+
+fn contents(settings: &Settings, findings: &mut Findings) {
+    let store = match super::open_store(settings, Timestamp::now()) {
+        Ok(Some(store)) => store,
+        Ok(None) => return findings.add("records", Health::Ok, "nothing recorded yet"),
+        Err(Failure::Store(error)) => {
+            return findings.add("records", Health::Broken, error.to_string());
+        }
+        Err(_) => return,
+    };
+    let pending = match store.pending(Access::Look) {
+        Ok(pending) => pending,
+        Err(error) => return findings.add("records", Health::Broken, error.to_string()),
+    };
+    for env in [Some(store.known()), pending].into_iter().flatten() {
+        let mut records = 0_u64;
+        let scanned = Store::scan(env, |_, _| {
+            records += 1;
+            true
+        });
+        let name = env
+            .dir()
+            .file_name()
+            .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        match scanned {
+            Ok(skipped) => {
+                let text = format!(
+                    "{name}: {records} records, {} in a map of {}",
+                    bytes(env.used_bytes()),
+                    bytes(env.map_size() as u64)
+                );
+                findings.add("records", Health::Ok, text);
+                if skipped.unreadable > 0 {
+                    let text = format!(
+                        "{name}: {} records of another version, which are left alone",
+                        skipped.unreadable
+                    );
+                    findings.add("records", Health::Warning, text);
+                }
+            }
+            Err(error) => findings.add("records", Health::Broken, error.to_string()),
+        }
+        let dead = env.clear_dead_readers();
+        if dead > 0 {
+            findings.add(
+                "readers",
+                Health::Ok,
+                format!("{name}: gave back {dead} places of readers that had died"),
+            );
+        }
+    }
+    if store.counters().is_none() {
+        findings.add(
+            "counters",
+            Health::Warning,
+            "the counters cannot be used: decisions are not counted",
+        );
+    }
+    if let Some(free) = sys::free_bytes(&settings.store.path) {
+        let health = if free < 64 << 20 {
+            Health::Warning
+        } else {
+            Health::Ok
+        };
+        findings.add("disk", health, format!("{} free", bytes(free)));
+    }
+}
+
+/// The name of a network file system (the numbers of linux/magic.h); `None` for a local one.
+const fn remote(kind: i64) -> Option<&'static str> {
+    match kind {
+        0x6969 => Some("NFS"),
+        0x517b | 0xff53_4d42 | 0xfe53_4d42 => Some("SMB"),
+        0x0102_1997 => Some("9P"),
+        _ => None,
+    }
+}

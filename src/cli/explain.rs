@@ -1,0 +1,311 @@
+//! `eximgrey explain`: the answer that Exim would get now, in words. The question goes the way of a call of Exim's.
+
+use super::output::{sender, span, word};
+use super::{Failure, Outcome, Result};
+use clap::Args;
+use eximgrey::identity::{Identity, registrable};
+use eximgrey::policy::{
+    Earned, Evidence, Found, Known, KnownEvidence, Mode, Pending, Rules, Verdict,
+};
+use eximgrey::reply::{Fault, Reply};
+use eximgrey::request::Request;
+use eximgrey::store::Access;
+use eximgrey::time::{Seconds, Timestamp};
+use eximgrey::triplet::Triplet;
+use serde_json::{Value, json};
+use std::ffi::OsString;
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// Says what Exim would be answered now, and why. Records nothing.
+#[derive(Args)]
+pub(super) struct Explain {
+    /// The client's IP address
+    client: OsString,
+    /// The envelope sender, "" or "<>" for the null sender
+    sender: OsString,
+    /// The recipient
+    recipient: OsString,
+    /// Options as in the ACL: spf=DOMAIN, dkim=DOMAIN, host=NAME, delay=5m, policy=NAME ...
+    #[arg(value_name = "OPTION=VALUE")]
+    options: Vec<OsString>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(command: &Explain, config: Option<&Path>, out: &mut impl Write) -> Result {
+    let now = Timestamp::now();
+    let mut arguments: Vec<&[u8]> = [&command.client, &command.sender, &command.recipient]
+        .into_iter()
+        .chain(&command.options)
+        .map(|argument| argument.as_bytes())
+        .collect();
+    if let Some(sender) = arguments.get_mut(1).filter(|sender| **sender == b"<>") {
+        *sender = b"";
+    }
+    let request = Request::parse(&arguments).map_err(|fault| Failure::Usage(usage(fault)))?;
+    let settings = super::load(request.config.or(config))?;
+    let Some(rules) = settings.rules_for(request.policy, &request.rules) else {
+        let text = "no such policy, or a window that is not longer than the delay: Exim is answered error=bad-option";
+        return Err(Failure::Usage(text.into()));
+    };
+    let Some(triplet) = request.triplet(settings.prefixes, rules.sender_key) else {
+        return simple(command, Verdict::Local, &rules, out);
+    };
+    if rules.mode == Mode::Off {
+        return simple(command, Verdict::Off, &rules, out);
+    }
+
+    let (verdict, evidence) = match super::open_store(&settings, now)? {
+        Some(store) => (
+            store.settle(&triplet, &rules, Access::Look, now)?,
+            store.evidence(&triplet)?,
+        ),
+        None => (Verdict::New { wait: rules.delay }, Evidence::default()),
+    };
+    let reply = verdict.reply(rules.mode);
+    let because = reason(verdict, &rules);
+    let report = Report {
+        request: &request,
+        triplet: &triplet,
+        rules: &rules,
+        evidence: &evidence,
+        now,
+    };
+    if command.json {
+        writeln!(out, "{}", report.json(&reply, &because))?;
+    } else {
+        report.write(&reply, &because, out)?;
+    }
+    Ok(Outcome::Done)
+}
+
+fn usage(fault: Fault) -> String {
+    match fault {
+        Fault::BadClient => "CLIENT must be an IP address; Exim would be answered error=bad-client".into(),
+        _ => "an OPTION=VALUE is unknown, given twice or cannot be read; Exim would be answered error=bad-option".into(),
+    }
+}
+
+/// An answer that no record has a part in.
+fn simple(command: &Explain, verdict: Verdict, rules: &Rules, out: &mut impl Write) -> Result {
+    let (reply, because) = (verdict.reply(rules.mode), reason(verdict, rules));
+    if command.json {
+        writeln!(
+            out,
+            "{}",
+            json!({"answer": reply.to_string(), "because": because})
+        )?;
+    } else {
+        writeln!(out, "answer      {reply}\nbecause     {because}")?;
+    }
+    Ok(Outcome::Done)
+}
+
+/// The rule that decided, in a sentence.
+fn reason(verdict: Verdict, rules: &Rules) -> String {
+    let text = match verdict {
+        Verdict::New { .. } => format!(
+            "no attempt is recorded for any of the client's identities within the window of {}",
+            rules.window
+        ),
+        Verdict::Early { wait } => {
+            format!(
+                "the first attempt was less than the delay of {} ago; a retry passes in {}",
+                rules.delay,
+                span(wait)
+            )
+        }
+        Verdict::Retried { waited, by } => format!(
+            "the first attempt was {} ago, more than the delay of {}, and the {} matches; the triplet becomes known",
+            span(waited),
+            rules.delay,
+            by.word()
+        ),
+        Verdict::Known { by } => {
+            format!(
+                "the triplet passed before with this {}, last within the lifetime of {}",
+                by.word(),
+                rules.lifetime
+            )
+        }
+        Verdict::Auto { by } => {
+            format!(
+                "the client's {} has proved itself: at least {} passes within the lifetime",
+                by.word(),
+                rules.auto_after
+            )
+        }
+        Verdict::Local => "there is no client: a local submission is never greylisted".into(),
+        Verdict::Off => "greylisting is off (mode = \"off\")".into(),
+        Verdict::Unreadable => {
+            "a record of another version stands in its place; it is neither used nor overwritten"
+                .into()
+        }
+    };
+    if rules.mode == Mode::Observe {
+        format!("{text} (observe mode: mail passes)")
+    } else {
+        text
+    }
+}
+
+struct Report<'a> {
+    request: &'a Request<'a>,
+    triplet: &'a Triplet<'a>,
+    rules: &'a Rules,
+    evidence: &'a Evidence,
+    now: Timestamp,
+}
+
+impl Report<'_> {
+    fn write(&self, reply: &Reply, because: &str, out: &mut impl Write) -> std::io::Result<()> {
+        let Self {
+            request,
+            triplet,
+            rules,
+            ..
+        } = self;
+        if let Some(client) = request.client {
+            writeln!(out, "client      {client}")?;
+        }
+        for (i, identity) in triplet.identities.iter().enumerate() {
+            writeln!(
+                out,
+                "{:<11} {} {identity}",
+                if i == 0 { "identities" } else { "" },
+                identity.by().word()
+            )?;
+        }
+        if let Some(unused) = self.unused_host() {
+            writeln!(
+                out,
+                "            (host {}: {unused})",
+                request
+                    .host
+                    .as_ref()
+                    .map_or(word(b""), |h| word(h.as_bytes()))
+            )?;
+        }
+        writeln!(out, "sender      {}", sender(triplet.sender))?;
+        writeln!(out, "sender key  {}", triplet.sender_key)?;
+        writeln!(out, "recipient   {}", word(triplet.recipient.as_bytes()))?;
+        writeln!(
+            out,
+            "rules       delay {}, window {}, lifetime {}, auto after {} passes",
+            rules.delay, rules.window, rules.lifetime, rules.auto_after
+        )?;
+        for (i, line) in self.records().iter().enumerate() {
+            writeln!(out, "{:<11} {line}", if i == 0 { "records" } else { "" })?;
+        }
+        writeln!(out, "answer      {reply}\nbecause     {because}")
+    }
+
+    /// Why a host name that was given is no identity.
+    fn unused_host(&self) -> Option<&'static str> {
+        let (host, client) = (self.request.host.as_ref()?, self.request.client?);
+        registrable(host, client)
+            .is_none()
+            .then_some("no identity: generated from the address, or a public suffix")
+    }
+
+    fn records(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        let known = self.evidence.known.iter().flatten();
+        let pending = self.evidence.pending.iter().flatten();
+        for ((identity, known), pending) in self.triplet.identities.iter().zip(known).zip(pending) {
+            let KnownEvidence { earned, known, .. } = known;
+            let parts = [
+                self.earned(*earned),
+                self.known(*known),
+                self.pending(*pending),
+            ];
+            lines.extend(
+                parts
+                    .into_iter()
+                    .flatten()
+                    .map(|text| format!("{} {identity}: {text}", identity.by().word())),
+            );
+        }
+        if lines.is_empty() {
+            lines.push("none".into());
+        }
+        lines
+    }
+
+    fn ago(&self, then: Timestamp) -> String {
+        if then > self.now {
+            return format!("{then}, which lies ahead: the clock was set back");
+        }
+        format!("{then}, {} ago", span(self.now.since(then)))
+    }
+
+    /// Whether what was last seen at `then` has lapsed, in words.
+    fn lapsed(&self, then: Timestamp, limit: Seconds) -> &'static str {
+        if self.now.since(then) > limit {
+            " (too long ago to count)"
+        } else {
+            ""
+        }
+    }
+
+    fn earned(&self, found: Found<Earned>) -> Option<String> {
+        describe(found, |earned| {
+            let lapsed = self.lapsed(earned.last_seen, self.rules.lifetime);
+            let passes = if earned.passes == 1 { "pass" } else { "passes" };
+            format!(
+                "{} {passes} counted, the last at {}{lapsed}",
+                earned.passes,
+                self.ago(earned.counted)
+            )
+        })
+    }
+
+    fn known(&self, found: Found<Known>) -> Option<String> {
+        describe(found, |known| {
+            let lapsed = self.lapsed(known.last_seen, self.rules.lifetime);
+            format!(
+                "known since {}, last seen {}{lapsed}",
+                known.passed,
+                self.ago(known.last_seen)
+            )
+        })
+    }
+
+    fn pending(&self, found: Found<Pending>) -> Option<String> {
+        describe(found, |pending| {
+            let lapsed = self.lapsed(pending.first_seen, self.rules.window);
+            format!("first attempt at {}{lapsed}", self.ago(pending.first_seen))
+        })
+    }
+
+    fn json(&self, reply: &Reply, because: &str) -> Value {
+        let Self {
+            request,
+            triplet,
+            rules,
+            ..
+        } = self;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let identity = |identity: &Identity| json!({"by": identity.by().word(), "identity": identity.to_string()});
+        json!({
+            "client": request.client.map(|client| client.to_string()),
+            "identities": triplet.identities.iter().map(identity).collect::<Vec<_>>(),
+            "sender": text(triplet.sender), "sender_key": triplet.sender_key.to_string(),
+            "recipient": text(triplet.recipient.as_bytes()),
+            "rules": {"delay": rules.delay.0, "window": rules.window.0, "lifetime": rules.lifetime.0,
+                      "auto_after": rules.auto_after},
+            "records": self.records(), "answer": reply.to_string(), "because": because,
+        })
+    }
+}
+
+fn describe<T>(found: Found<T>, text: impl FnOnce(T) -> String) -> Option<String> {
+    match found {
+        Found::Absent => None,
+        Found::Here(record) => Some(text(record)),
+        Found::Unreadable => Some("a record of another version".into()),
+    }
+}

@@ -1,0 +1,135 @@
+//! The administrator's command: arguments in, lines out. What is decided is decided by the library, by the same code that
+//! Exim calls.
+//!
+//! Exit status: 0 done, 1 not found or not healthy, 2 wrong usage or trouble. A closed pipe is no error.
+
+mod check_config;
+mod doctor;
+mod explain;
+mod list;
+mod normalize;
+mod output;
+mod owner;
+mod status;
+
+use clap::{Parser, Subcommand};
+use eximgrey::settings::{Problem, Settings};
+use eximgrey::store::error::StoreError;
+use eximgrey::store::{Access, Store};
+use eximgrey::time::Timestamp;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Greylisting for Exim: look into the store, explain answers, check the installation.
+#[derive(Parser)]
+#[command(version, max_term_width = 100, infer_subcommands = false)]
+struct Arguments {
+    /// The configuration file [default: /etc/eximgrey/eximgrey.toml, which need not exist]
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show the state of the store: size, counts, recent decisions
+    Status(status::Status),
+    /// List first attempts that wait, known triplets, or clients that have proved themselves
+    List(list::List),
+    /// Say what Exim would be answered now, and why
+    Explain(explain::Explain),
+    /// Check the configuration file
+    CheckConfig(check_config::CheckConfig),
+    /// Show the sender key of addresses
+    Normalize(normalize::Normalize),
+    /// Check the installation: Exim, its configuration, the store
+    Doctor(doctor::Doctor),
+}
+
+/// What a command found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// All is well.
+    Done,
+    /// Not found, or not healthy.
+    NotSo,
+}
+
+/// Why a command could not do its work.
+#[derive(Debug)]
+enum Failure {
+    Configuration(Vec<Problem>),
+    Store(StoreError),
+    Usage(String),
+    Output(io::Error),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Output(error)
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+type Result<T = Outcome> = std::result::Result<T, Failure>;
+
+/// Runs the command that the process was called with.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let mut out = BufWriter::new(io::stdout().lock());
+    let result = run(&arguments, &mut out).and_then(|outcome| Ok(out.flush().map(|()| outcome)?));
+    match result {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::NotSo) => ExitCode::from(1),
+        Err(Failure::Output(e)) if e.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(failure) => {
+            // What was found before the trouble is shown before it.
+            let _ = out.flush();
+            complain(&failure);
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn complain(failure: &Failure) {
+    match failure {
+        Failure::Configuration(problems) => problems
+            .iter()
+            .for_each(|problem| eprintln!("eximgrey: {problem}")),
+        Failure::Store(error) => eprintln!("eximgrey: {error}\nTry: eximgrey doctor"),
+        Failure::Usage(text) => eprintln!("eximgrey: {text}"),
+        Failure::Output(error) => eprintln!("eximgrey: cannot write: {error}"),
+    }
+}
+
+fn run(arguments: &Arguments, out: &mut impl Write) -> Result {
+    let config = arguments.config.as_deref();
+    match &arguments.command {
+        Command::Status(command) => status::run(command, &load(config)?, out),
+        Command::List(command) => list::run(command, &load(config)?, out),
+        Command::Explain(command) => explain::run(command, config, out),
+        Command::CheckConfig(command) => check_config::run(command, config, out),
+        Command::Doctor(command) => doctor::run(command, config, out),
+        Command::Normalize(command) => {
+            normalize::run(command, load(config)?.rules.sender_key, out)?;
+            Ok(Outcome::Done)
+        }
+    }
+}
+
+fn load(config: Option<&Path>) -> Result<Settings> {
+    Settings::load(config).map_err(Failure::Configuration)
+}
+
+/// Opens the store to look at it, as its owner where we are root. `None` if nothing was ever recorded.
+fn open_store(settings: &Settings, now: Timestamp) -> Result<Option<Store>> {
+    owner::become_owner(&settings.store.path)?;
+    Ok(Store::open(&settings.store, Access::Look, now)?)
+}

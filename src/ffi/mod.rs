@@ -1,0 +1,188 @@
+//! The functions that Exim calls with `${dlfunc}`. One of the places where unsafe code is allowed.
+//!
+//! Every export is made by one macro, [`boundary!`], so none can lack the checks or the panic guard. What is kept true:
+//! - The return code is OK and the answer is one of our words, whatever happens: any other code makes Exim answer 451
+//!   to everybody (Exim's expand.c and acl.c).
+//! - A reply is memory of ours that outlives the call; Exim copies it. No byte of an argument is in it.
+//! - Nothing is printed, no thread or process is started, no signal or timer is touched.
+
+#[allow(missing_docs, non_camel_case_types, non_upper_case_globals, dead_code)]
+mod bindings;
+mod host;
+
+use crate::reply::{Fault, Reply, ReplyText};
+use crate::session::Session;
+use crate::store::Access;
+use crate::time::Timestamp;
+use bindings::{OK, uschar};
+use std::cell::UnsafeCell;
+use std::ffi::{CStr, c_char, c_int};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, Once, PoisonError};
+
+/// Exim passes garbage behind the eighth argument (`expand.c`, EXPAND_DLFUNC_MAX_ARGS), so the eighth is one too many.
+const MAX_ARGUMENTS: c_int = 7;
+
+/// What a function answers.
+enum Answer {
+    /// A reply.
+    Reply(Reply),
+    /// A text of ours.
+    Text(String),
+    /// The first argument itself, in Exim's memory: it stays as tainted as it came.
+    FirstArgument,
+}
+
+/// Makes an exported function of Exim's type `exim_dlfunc_t` from a safe one.
+macro_rules! boundary {
+    ($(#[$doc:meta])* $name:ident = $body:expr) => {
+        $(#[$doc])*
+        ///
+        /// # Safety
+        /// As Exim calls it: `answer` is a place for a pointer; `argv` has `argc` pointers to texts that end in NUL and
+        /// stay valid during the call. A null pointer in any place is answered, and so is a count outside 0 to 7, without
+        /// a look at `argv`. What `answer` points to afterwards stays valid until the next call in the same thread.
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C" fn $name(answer: *mut *mut uschar, argc: c_int, argv: *mut *mut uschar) -> c_int {
+            // SAFETY: the caller's promise is this function's own.
+            unsafe { respond(answer, argc, argv, $body) }
+        }
+    };
+}
+
+boundary! {
+    /// `${dlfunc{SO}{greylist}{CLIENT}{SENDER}{RECIPIENT}[{OPTION=VALUE}]...}`: decides about a recipient and records it.
+    /// Under `exim -bh` it records nothing.
+    greylist = |arguments| decide(arguments, if host::is_checking() { Access::Look } else { Access::Record })
+}
+
+boundary! {
+    /// The same without recording anything.
+    greylist_peek = |arguments| decide(arguments, Access::Look)
+}
+
+boundary! {
+    /// Yields its first argument and opens nothing. In an option that Exim's daemon expands before it forks, it makes
+    /// the daemon load the library once for all its children.
+    greylist_preload = |_| Answer::FirstArgument
+}
+
+boundary! {
+    /// `version=… store=…`: the version of the library and of the records that it writes.
+    greylist_version = |_| Answer::Text(format!("version={} store=1", env!("CARGO_PKG_VERSION")))
+}
+
+/// What this process keeps between calls, and what it has said in Exim's log.
+struct State {
+    process: u32,
+    session: Session,
+    logged: bool,
+}
+
+static STATE: Mutex<Option<State>> = Mutex::new(None);
+
+fn decide(arguments: &[&[u8]], access: Access) -> Answer {
+    let mut guard = STATE.lock().unwrap_or_else(PoisonError::into_inner);
+    let process = std::process::id();
+    if guard.as_ref().is_some_and(|state| state.process != process) {
+        // We are a forked child: what the parent opened is neither used nor closed here.
+        std::mem::forget(guard.take());
+    }
+    // Taken out for the call: if it panics, this state is never used again.
+    let mut state = guard.take().unwrap_or_else(|| State {
+        process,
+        session: Session::new(),
+        logged: false,
+    });
+    let reply = match state.session.answer(arguments, access, Timestamp::now()) {
+        Ok(reply) => reply,
+        Err(failure) => {
+            if !state.logged {
+                host::log(&format!(
+                    "eximgrey: {failure}; mail passes without greylisting"
+                ));
+                state.logged = true;
+            }
+            Reply::error(failure.fault())
+        }
+    };
+    *guard = Some(state);
+    host::debug(&reply);
+    Answer::Reply(reply)
+}
+
+thread_local! {
+    /// The last answer. It has no destructor, and Exim has one thread.
+    static TEXT: UnsafeCell<ReplyText> = const { UnsafeCell::new(ReplyText::new()) };
+}
+
+/// Checks, calls `body` and hands its answer over.
+///
+/// # Safety
+/// See [`boundary!`].
+unsafe fn respond(
+    answer: *mut *mut uschar,
+    argc: c_int,
+    argv: *mut *mut uschar,
+    body: impl FnOnce(&[&[u8]]) -> Answer,
+) -> c_int {
+    if answer.is_null() {
+        return OK;
+    }
+    // SAFETY: the caller's promise is the one that `arguments` asks for.
+    let arguments = unsafe { arguments(argc, argv) };
+    let content = match &arguments {
+        Some(arguments) => guarded(|| body(arguments)),
+        None => Answer::Reply(Reply::error(Fault::BadOption)),
+    };
+    let text = match content {
+        Answer::Reply(reply) => keep(reply),
+        Answer::Text(text) => keep(text),
+        Answer::FirstArgument => match arguments.as_deref() {
+            // SAFETY: there is a first argument, so `argv` has a first pointer.
+            Some([_, ..]) => unsafe { *argv },
+            _ => keep(""),
+        },
+    };
+    // SAFETY: not null, and the caller promises a place for a pointer.
+    unsafe { *answer = text };
+    OK
+}
+
+/// The arguments as texts; `None` for a wrong count or a null pointer.
+///
+/// # Safety
+/// See [`boundary!`].
+unsafe fn arguments<'a>(argc: c_int, argv: *mut *mut uschar) -> Option<Vec<&'a [u8]>> {
+    if !(0..=MAX_ARGUMENTS).contains(&argc) || (argv.is_null() && argc > 0) {
+        return None;
+    }
+    let text = |i| {
+        // SAFETY: `argv` is not null and has `argc` pointers.
+        let argument = unsafe { *argv.add(i) };
+        // SAFETY: the pointer is not null then, and the text ends in NUL and outlives the call.
+        (!argument.is_null())
+            .then(|| unsafe { CStr::from_ptr(argument.cast::<c_char>()) }.to_bytes())
+    };
+    (0..usize::try_from(argc).ok()?).map(text).collect()
+}
+
+/// Runs `body`; a panic becomes an answer, without a word on the standard error, which may be the client's connection.
+fn guarded(body: impl FnOnce() -> Answer) -> Answer {
+    static QUIET: Once = Once::new();
+    QUIET.call_once(|| std::panic::set_hook(Box::new(|_| {})));
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or(Answer::Reply(Reply::error(Fault::Internal)))
+}
+
+/// Keeps a text for Exim to copy.
+fn keep(content: impl std::fmt::Display) -> *mut uschar {
+    TEXT.with(|text| {
+        // SAFETY: the cell belongs to this thread, and no reference into it is held across calls.
+        let text = unsafe { &mut *text.get() };
+        text.set(content);
+        text.as_bytes_with_nul().as_ptr().cast_mut()
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,362 @@
+//! Client identities: what a client is known by. Its network always; and, where Exim verified them, the
+//! domain that SPF passed for, the domain that signed with DKIM, and the registrable domain of its host name.
+//! A retry matches when any of them matches one of the first attempt, so a pool of servers waits once.
+
+use crate::reply::By;
+use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
+use public_suffix::{DEFAULT_PROVIDER, EffectiveTLDProvider};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// A domain name from the outside: ASCII lower case, no final dot, at most 253 bytes, every label 1 to 63 bytes of
+/// letters, digits, `-`, `_` or bytes above 127 (RFC 1035 section 2.3.4; RFC 6531 for the last).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Domain(Box<[u8]>);
+
+impl Domain {
+    /// `None` if the text is no domain name of at least two labels.
+    #[must_use]
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        let text = text.strip_suffix(b".").unwrap_or(text);
+        let label_fits = |label: &[u8]| {
+            (1..=63).contains(&label.len())
+                && label
+                    .iter()
+                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | 0x80..))
+        };
+        let fits =
+            text.len() <= 253 && text.contains(&b'.') && text.split(|&b| b == b'.').all(label_fits);
+        fits.then(|| Self(text.to_ascii_lowercase().into()))
+    }
+
+    /// The name's bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// The network that a client's address stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientNetwork(IpNetwork);
+
+impl ClientNetwork {
+    /// The network of `prefixes` around `address`; an IPv4 address mapped into IPv6 counts as IPv4.
+    #[must_use]
+    pub fn of(address: IpAddr, prefixes: Prefixes) -> Self {
+        // `new` fails only for a prefix above 32 or 128; `Prefixes` holds none, and the address alone is right then.
+        let network = match address.to_canonical() {
+            IpAddr::V4(v4) => {
+                IpNetwork::V4(Ipv4Network::new(v4, prefixes.ipv4).unwrap_or_else(|_| v4.into()))
+            }
+            IpAddr::V6(v6) => {
+                IpNetwork::V6(Ipv6Network::new(v6, prefixes.ipv6).unwrap_or_else(|_| v6.into()))
+            }
+        };
+        let base = network.network();
+        Self(IpNetwork::new(base, network.prefix()).unwrap_or(network))
+    }
+
+    /// Whether the network holds `address`.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.0.contains(address.to_canonical())
+    }
+}
+
+/// How much of an address names a client's network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prefixes {
+    /// Bits of an IPv4 address, 1 to 32.
+    pub ipv4: u8,
+    /// Bits of an IPv6 address, 1 to 128.
+    pub ipv6: u8,
+}
+
+impl Default for Prefixes {
+    /// /24: the pools of most senders stay within it. /64: one IPv6 link, of which a host picks addresses at will.
+    fn default() -> Self {
+        Self { ipv4: 24, ipv6: 64 }
+    }
+}
+
+/// One client identity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// The client's network.
+    Network(ClientNetwork),
+    /// The domain that SPF passed for.
+    Spf(Domain),
+    /// The domain that signed with DKIM.
+    Dkim(Domain),
+    /// The registrable domain of the host name.
+    Host(Domain),
+}
+
+/// No client has more identities than there are kinds.
+pub const MAX_IDENTITIES: usize = 4;
+
+impl Identity {
+    /// Its kind, as the reply names it.
+    #[must_use]
+    pub const fn by(&self) -> By {
+        match self {
+            Self::Network(_) => By::Network,
+            Self::Spf(_) => By::Spf,
+            Self::Dkim(_) => By::Dkim,
+            Self::Host(_) => By::Host,
+        }
+    }
+
+    /// Calls `f` with the bytes that stand for the value: family, prefix and network address, or the domain.
+    pub fn with_bytes<T>(&self, f: impl FnOnce(&[u8]) -> T) -> T {
+        let ip = |family: u8, prefix: u8, octets: &[u8]| {
+            let mut bytes = [0_u8; 18];
+            for (to, from) in bytes.iter_mut().zip([family, prefix].iter().chain(octets)) {
+                *to = *from;
+            }
+            bytes
+        };
+        match self {
+            Self::Network(ClientNetwork(IpNetwork::V4(n))) => {
+                f(&ip(4, n.prefix(), &n.ip().octets()))
+            }
+            Self::Network(ClientNetwork(IpNetwork::V6(n))) => {
+                f(&ip(6, n.prefix(), &n.ip().octets()))
+            }
+            Self::Spf(d) | Self::Dkim(d) | Self::Host(d) => f(d.as_bytes()),
+        }
+    }
+}
+
+impl fmt::Display for ClientNetwork {
+    /// `192.0.2.0/24`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for Identity {
+    /// The value without its kind: `192.0.2.0/24`, `example.org`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Network(network) => network.fmt(f),
+            Self::Spf(d) | Self::Dkim(d) | Self::Host(d) => {
+                fmt::Display::fmt(&d.as_bytes().escape_ascii(), f)
+            }
+        }
+    }
+}
+
+/// The registrable domain of a verified host name, by the public-suffix list (`mail.example.co.uk` gives
+/// `example.co.uk`). `None` for a public suffix itself, and for a name that looks generated from the address:
+/// such a name says whose network it is, which the network says already, not who sends.
+#[must_use]
+pub fn registrable(host: &Domain, address: IpAddr) -> Option<Domain> {
+    let name = std::str::from_utf8(host.as_bytes())
+        .ok()
+        .filter(|name| name.is_ascii())?;
+    let domain = DEFAULT_PROVIDER.effective_tld_plus_one(name).ok()?;
+    let labels = name.strip_suffix(domain)?;
+    // With a suffix such as compute.amazonaws.com the generated label is part of the registrable domain.
+    let generated = looks_generated(labels, address) || looks_generated(domain, address);
+    if generated {
+        None
+    } else {
+        Domain::parse(domain.as_bytes())
+    }
+}
+
+/// Whether `labels` hold the address, or two neighbouring parts of it, in the ways that providers write it:
+/// octets in either order (`1-2-3-4`, `004003002001`), hexadecimal, a decimal number; for IPv6 neighbouring
+/// groups, or the lower half in one piece.
+fn looks_generated(labels: &str, address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => holds_ipv4(labels, v4),
+        IpAddr::V6(v6) => holds_ipv6(labels, v6),
+    }
+}
+
+fn holds_ipv4(labels: &str, address: Ipv4Addr) -> bool {
+    let octets = address.octets();
+    let [a, b, c, d] = octets;
+    let whole = [
+        format!("{a:02x}{b:02x}{c:02x}{d:02x}"),
+        format!("{d:02x}{c:02x}{b:02x}{a:02x}"),
+        format!("{a:03}{b:03}{c:03}{d:03}"),
+        format!("{d:03}{c:03}{b:03}{a:03}"),
+        address.to_bits().to_string(),
+    ];
+    // A small number such as 1.2 could stand in any name; five digits do not by chance.
+    if whole
+        .iter()
+        .any(|text| text.len() >= 5 && labels.contains(text.as_str()))
+    {
+        return true;
+    }
+    let numbers: Vec<Option<u8>> = labels
+        .split(|c: char| !c.is_ascii_digit())
+        .filter(|run| !run.is_empty())
+        .map(|run| run.parse().ok())
+        .collect();
+    neighbours(&numbers, &octets.map(Some))
+}
+
+fn holds_ipv6(labels: &str, address: Ipv6Addr) -> bool {
+    let groups = address.segments();
+    let low: String = groups
+        .iter()
+        .skip(4)
+        .map(|group| format!("{group:04x}"))
+        .collect();
+    if labels.contains(&low) {
+        return true;
+    }
+    let numbers: Vec<Option<u16>> = labels
+        .split(|c: char| !c.is_ascii_alphanumeric())
+        .filter(|run| !run.is_empty())
+        .map(|run| u16::from_str_radix(run, 16).ok())
+        .collect();
+    // Groups of zeros prove nothing.
+    neighbours(&numbers, &groups.map(|group| (group != 0).then_some(group)))
+}
+
+/// Whether two neighbours of `parts` are neighbours in `numbers` too, in either order.
+fn neighbours<T: PartialEq>(numbers: &[Option<T>], parts: &[Option<T>]) -> bool {
+    let is = |x: &Option<T>, y: &Option<T>| x.is_some() && x == y;
+    numbers.windows(2).any(|pair| {
+        parts.windows(2).any(|part| match (pair, part) {
+            ([p, q], [x, y]) => (is(p, x) && is(q, y)) || (is(p, y) && is(q, x)),
+            _ => false,
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn network(address: &str) -> String {
+        ClientNetwork::of(address.parse().unwrap(), Prefixes::default()).to_string()
+    }
+
+    #[test]
+    fn a_client_is_known_by_its_network() {
+        assert_eq!(network("192.0.2.77"), "192.0.2.0/24");
+        assert_eq!(network("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::/64");
+        assert_eq!(network("::ffff:192.0.2.1"), "192.0.2.0/24");
+        let exact = ClientNetwork::of(
+            "192.0.2.77".parse().unwrap(),
+            Prefixes {
+                ipv4: 32,
+                ipv6: 128,
+            },
+        );
+        assert_eq!(exact.to_string(), "192.0.2.77/32");
+    }
+
+    #[test]
+    fn networks_of_other_families_and_sizes_have_other_bytes() {
+        let bytes = |address: &str, ipv4, ipv6| {
+            Identity::Network(ClientNetwork::of(
+                address.parse().unwrap(),
+                Prefixes { ipv4, ipv6 },
+            ))
+            .with_bytes(<[u8]>::to_vec)
+        };
+        let all = [
+            bytes("10.0.0.0", 24, 64),
+            bytes("10.0.0.0", 16, 64),
+            bytes("a00::", 24, 64),
+            bytes("a00::", 24, 48),
+        ];
+        for (i, a) in all.iter().enumerate() {
+            assert!(all[i + 1..].iter().all(|b| a != b));
+        }
+    }
+
+    #[test]
+    fn a_domain_is_checked_and_lowered() {
+        assert_eq!(
+            Domain::parse(b"Mail.Example.ORG.").unwrap().as_bytes(),
+            b"mail.example.org"
+        );
+        let long = [b"a".repeat(63), b"b".repeat(64)].join(&b'.');
+        for bad in [
+            &b""[..],
+            b".",
+            b"localhost",
+            b"a..b",
+            b".a.b",
+            b"a b.c",
+            b"a\nb.c",
+            b"[192.0.2.1].x",
+            b"a.b/../c",
+            &long,
+        ] {
+            assert_eq!(Domain::parse(bad), None, "{}", bad.escape_ascii());
+        }
+        assert_eq!(Domain::parse(&b"a.".repeat(128)), None);
+    }
+
+    fn host(name: &str, address: &str) -> Option<String> {
+        registrable(
+            &Domain::parse(name.as_bytes()).unwrap(),
+            address.parse().unwrap(),
+        )
+        .map(|d| String::from_utf8(d.as_bytes().to_vec()).unwrap())
+    }
+
+    #[test]
+    fn a_host_is_known_by_its_registrable_domain() {
+        for (name, address, domain) in [
+            (
+                "mail-ed1-f44.google.com",
+                "209.85.208.44",
+                Some("google.com"),
+            ),
+            ("mx1.mail.example.co.uk", "192.0.2.7", Some("example.co.uk")),
+            ("example.co.uk", "192.0.2.7", Some("example.co.uk")),
+            ("mx.city.kawasaki.jp", "192.0.2.7", Some("city.kawasaki.jp")),
+            ("co.uk", "192.0.2.7", None),
+            (
+                "mx7.customer.github.io",
+                "192.0.2.7",
+                Some("customer.github.io"),
+            ),
+        ] {
+            assert_eq!(host(name, address).as_deref(), domain, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_name_generated_from_the_address_is_no_identity() {
+        for (name, address) in [
+            ("192-0-2-77.dsl.provider.net", "192.0.2.77"),
+            ("77.2.0.192.static.provider.net", "192.0.2.77"),
+            ("host-2-77.provider.net", "192.0.2.77"),
+            ("p5dc4a1b2.dip.provider.net", "93.196.161.178"),
+            ("ip192000002077.provider.net", "192.0.2.77"),
+            ("3221226061.provider.net", "192.0.2.77"),
+            ("ec2-192-0-2-77.compute-1.amazonaws.com", "192.0.2.77"),
+            ("2001-db8-1-2-3-4-5-6.provider.net", "2001:db8:1:2:3:4:5:6"),
+            ("x-0003000400050006.provider.net", "2001:db8:1:2:3:4:5:6"),
+            ("dyn-192-0-2-77.provider.net", "::ffff:192.0.2.77"),
+        ] {
+            assert_eq!(host(name, address), None, "{name}");
+        }
+        for (name, address) in [
+            ("a.1.outbound.example.net", "192.0.2.77"),
+            ("mx2.example.net", "192.0.2.2"),
+            ("mail-77.example.net", "192.0.2.77"),
+            ("mx.example.net", "2001:db8::1"),
+            ("o1.p2.example.net", "2001:db8::25"),
+        ] {
+            assert_eq!(
+                host(name, address).as_deref(),
+                Some("example.net"),
+                "{name}"
+            );
+        }
+    }
+}

@@ -1,0 +1,447 @@
+//! The decision. [`decide`] takes values and returns values: no I/O, no clock, no global. The live call, a
+//! peek, `eximgrey explain` and the tests all ask this one function.
+//!
+//! It is asked in steps, because what need not be read is not read: it answers [`Step::ReadKnown`] or
+//! [`Step::ReadPending`] until it has seen enough.
+
+use crate::identity::MAX_IDENTITIES;
+use crate::reply::{Action, By, Reason, Reply};
+use crate::sender::Level;
+use crate::time::{Seconds, Timestamp};
+
+/// What greylisting does here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Defer and record.
+    Enforce,
+    /// Record, say what would have happened, and pass.
+    Observe,
+    /// Pass and record nothing.
+    Off,
+}
+
+impl Mode {
+    /// `enforce`, `observe` or `off`.
+    #[must_use]
+    pub fn from_word(word: &[u8]) -> Option<Self> {
+        match word {
+            b"enforce" => Some(Self::Enforce),
+            b"observe" => Some(Self::Observe),
+            b"off" => Some(Self::Off),
+            _ => None,
+        }
+    }
+}
+
+/// The rules that one decision goes by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Enforce, observe or off.
+    pub mode: Mode,
+    /// The minimum wait.
+    pub delay: Seconds,
+    /// How long after the first attempt a retry counts.
+    pub window: Seconds,
+    /// How long a triplet or an identity stays known after it was last seen.
+    pub lifetime: Seconds,
+    /// Passes after which an identity needs no greylisting; 0: never.
+    pub auto_after: u32,
+    /// How much of a sender is normalised.
+    pub sender_key: Level,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Enforce,
+            // Just under the first retry of most queues (five minutes and more); a spammer's second run that comes
+            // sooner is still caught.
+            delay: Seconds::MINUTE.times(5),
+            // A queue that was down over a night, or retries every few hours, still makes it.
+            window: Seconds::DAY.times(2),
+            // A monthly message is still known: 31 days and five for holidays.
+            lifetime: Seconds::DAY.times(36),
+            // Five passes at an hour's distance each: a spammer who queues shows itself before; a mail server has them in a day.
+            auto_after: 5,
+            sender_key: Level::Full,
+        }
+    }
+}
+
+impl Rules {
+    /// Why mail could never pass by these rules, if so.
+    #[must_use]
+    pub fn fault(&self) -> Option<String> {
+        if self.window <= self.delay {
+            return Some(format!(
+                "window ({}) must be longer than delay ({})",
+                self.window, self.delay
+            ));
+        }
+        (self.lifetime == Seconds(0)).then(|| "lifetime must be longer than 0".into())
+    }
+}
+
+/// Counted at most once in this time for each identity: one burst of mail is one proof.
+pub const COUNT_INTERVAL: Seconds = Seconds::HOUR;
+
+/// A record in the store, as far as the decision needs it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Found<T> {
+    /// No record.
+    #[default]
+    Absent,
+    /// A record.
+    Here(T),
+    /// A record of a version that this library does not know: neither used nor overwritten.
+    Unreadable,
+}
+
+impl<T> Found<T> {
+    fn here(&self) -> Option<&T> {
+        match self {
+            Self::Here(record) => Some(record),
+            Self::Absent | Self::Unreadable => None,
+        }
+    }
+}
+
+/// What an identity has earned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Earned {
+    /// Passes counted.
+    pub passes: u32,
+    /// When the first was counted.
+    pub first_seen: Timestamp,
+    /// When the last was counted.
+    pub counted: Timestamp,
+    /// When the identity was last seen to pass, give or take a sixteenth of the lifetime.
+    pub last_seen: Timestamp,
+}
+
+/// A triplet that has passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// The first attempt.
+    pub first_seen: Timestamp,
+    /// The retry that passed.
+    pub passed: Timestamp,
+    /// When it last passed, give or take a sixteenth of the lifetime.
+    pub last_seen: Timestamp,
+}
+
+/// A first attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pending {
+    /// When it was.
+    pub first_seen: Timestamp,
+}
+
+/// The known records of one identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KnownEvidence {
+    /// The kind of the identity.
+    pub by: By,
+    /// What it has earned.
+    pub earned: Found<Earned>,
+    /// The triplet with this identity.
+    pub known: Found<Known>,
+}
+
+/// All that has been read for a decision, one entry an identity, in the order of the triplet's identities.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Evidence {
+    /// `None` until read.
+    pub known: Option<Vec<KnownEvidence>>,
+    /// `None` until read.
+    pub pending: Option<Vec<Found<Pending>>>,
+}
+
+/// Some of a triplet's identities, by their place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Places(u8);
+
+impl Places {
+    /// The places for which `test` holds.
+    pub fn such_that<T>(items: &[T], test: impl Fn(&T) -> bool) -> Self {
+        Self(
+            items
+                .iter()
+                .take(MAX_IDENTITIES)
+                .enumerate()
+                .fold(0, |set, (i, item)| set | (u8::from(test(item)) << i)),
+        )
+    }
+
+    /// Whether `place` is one of them.
+    #[must_use]
+    pub const fn holds(self, place: usize) -> bool {
+        place < MAX_IDENTITIES && self.0 & (1 << place) != 0
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+/// What was decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// First seen; a retry passes after `wait`.
+    New {
+        /// The delay.
+        wait: Seconds,
+    },
+    /// Retried too soon.
+    Early {
+        /// What is left of the delay.
+        wait: Seconds,
+    },
+    /// Retried in time.
+    Retried {
+        /// Since the first attempt.
+        waited: Seconds,
+        /// The identity that matched.
+        by: By,
+    },
+    /// Passed before.
+    Known {
+        /// The identity that matched.
+        by: By,
+    },
+    /// An identity has proved itself.
+    Auto {
+        /// Which.
+        by: By,
+    },
+    /// No client.
+    Local,
+    /// Switched off.
+    Off,
+    /// Records of an unknown version stand where ours would.
+    Unreadable,
+}
+
+/// What the store has to do for a verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Nothing.
+    None,
+    /// The last-seen times of what matched are old: renew them, if that costs no waiting.
+    Renew,
+    /// Write first attempts.
+    Pend {
+        /// When it was first seen; not now, if another identity of it came before.
+        first_seen: Timestamp,
+        /// The identities that have no usable record.
+        places: Places,
+    },
+    /// The triplet becomes known for all its identities, and they are counted.
+    Admit {
+        /// The first attempt.
+        first_seen: Timestamp,
+    },
+}
+
+/// What [`decide`] wants next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Read the known records and ask again.
+    ReadKnown,
+    /// Read the pending records and ask again.
+    ReadPending,
+    /// The answer.
+    Answer(Verdict, Change),
+}
+
+/// Whether a record that was last seen at `seen` still holds. One from the future does: the clock was ahead once,
+/// and nobody shall be locked out for that.
+const fn fresh(seen: Timestamp, rules: &Rules, now: Timestamp) -> bool {
+    now.since(seen).0 <= rules.lifetime.0
+}
+
+/// Whether a last-seen time is worth a write: a sixteenth of the lifetime old, or from the future.
+const fn stale(seen: Timestamp, rules: &Rules, now: Timestamp) -> bool {
+    seen.0 > now.0 || now.since(seen).0 > rules.lifetime.0 / 16
+}
+
+/// Decides about a triplet.
+///
+/// `local` says that there is no client address. The order: off and local, identities that have proved themselves, known
+/// triplets, first attempts.
+#[must_use]
+pub fn decide(rules: &Rules, local: bool, evidence: &Evidence, now: Timestamp) -> Step {
+    if local {
+        return Step::Answer(Verdict::Local, Change::None);
+    }
+    if rules.mode == Mode::Off {
+        return Step::Answer(Verdict::Off, Change::None);
+    }
+    let Some(known) = &evidence.known else {
+        return Step::ReadKnown;
+    };
+
+    let earned = |e: &KnownEvidence| {
+        e.earned
+            .here()
+            .copied()
+            .filter(|r| fresh(r.last_seen, rules, now))
+    };
+    let proved = |r: &Earned| rules.auto_after > 0 && r.passes >= rules.auto_after;
+    if let Some((by, record)) = known
+        .iter()
+        .find_map(|e| earned(e).filter(proved).map(|r| (e.by, r)))
+    {
+        return Step::Answer(
+            Verdict::Auto { by },
+            renew_if(stale(record.last_seen, rules, now)),
+        );
+    }
+    let passed = |e: &KnownEvidence| {
+        e.known
+            .here()
+            .copied()
+            .filter(|r| fresh(r.last_seen, rules, now))
+    };
+    if let Some((by, record)) = known.iter().find_map(|e| passed(e).map(|r| (e.by, r))) {
+        return Step::Answer(
+            Verdict::Known { by },
+            renew_if(stale(record.last_seen, rules, now)),
+        );
+    }
+    if known.iter().any(|e| matches!(e.known, Found::Unreadable)) {
+        return Step::Answer(Verdict::Unreadable, Change::None);
+    }
+
+    let Some(pending) = &evidence.pending else {
+        return Step::ReadPending;
+    };
+    decide_pending(rules, known, pending, now)
+}
+
+const fn renew_if(worth_it: bool) -> Change {
+    if worth_it {
+        Change::Renew
+    } else {
+        Change::None
+    }
+}
+
+fn decide_pending(
+    rules: &Rules,
+    known: &[KnownEvidence],
+    pending: &[Found<Pending>],
+    now: Timestamp,
+) -> Step {
+    if pending.iter().any(|p| matches!(p, Found::Unreadable)) {
+        return Step::Answer(Verdict::Unreadable, Change::None);
+    }
+    // A first attempt from the future was made before the clock was set back. How long ago is not known, so it starts anew:
+    // that costs its sender one delay, where waiting for the clock could cost days.
+    let usable = |p: &Found<Pending>| {
+        p.here()
+            .is_some_and(|p| p.first_seen <= now && now.since(p.first_seen) <= rules.window)
+    };
+    let missing = Places::such_that(pending, |p| !usable(p));
+    let oldest = known
+        .iter()
+        .zip(pending)
+        .filter(|(_, p)| usable(p))
+        .filter_map(|(e, p)| p.here().map(|p| (p.first_seen, e.by)))
+        .min_by_key(|(first_seen, _)| *first_seen);
+
+    let Some((first_seen, by)) = oldest else {
+        let change = Change::Pend {
+            first_seen: now,
+            places: missing,
+        };
+        return Step::Answer(Verdict::New { wait: rules.delay }, change);
+    };
+    let waited = now.since(first_seen);
+    if waited < rules.delay {
+        let wait = Seconds(rules.delay.0 - waited.0);
+        // The clock keeps running from the first attempt; identities that come with a retry are tied to it.
+        let change = if missing.is_empty() {
+            Change::None
+        } else {
+            Change::Pend {
+                first_seen,
+                places: missing,
+            }
+        };
+        return Step::Answer(Verdict::Early { wait }, change);
+    }
+    Step::Answer(
+        Verdict::Retried { waited, by },
+        Change::Admit { first_seen },
+    )
+}
+
+/// What an identity has earned after a pass at `now`.
+#[must_use]
+pub fn count_pass(rules: &Rules, earned: Option<Earned>, now: Timestamp) -> Earned {
+    match earned.filter(|e| fresh(e.last_seen, rules, now)) {
+        None => Earned {
+            passes: 1,
+            first_seen: now,
+            counted: now,
+            last_seen: now,
+        },
+        Some(e) if e.counted <= now && now.since(e.counted) < COUNT_INTERVAL => Earned {
+            last_seen: now,
+            ..e
+        },
+        Some(e) => Earned {
+            passes: e.passes.saturating_add(1),
+            counted: now,
+            last_seen: now,
+            ..e
+        },
+    }
+}
+
+impl Verdict {
+    /// The words for Exim.
+    #[must_use]
+    pub fn reply(self, mode: Mode) -> Reply {
+        let mut reply = match self {
+            Self::New { wait } => Reply {
+                wait: Some(wait),
+                ..Reply::new(Action::Defer, Reason::New)
+            },
+            Self::Early { wait } => Reply {
+                wait: Some(wait),
+                ..Reply::new(Action::Defer, Reason::Early)
+            },
+            Self::Retried { waited, by } => Reply {
+                delay: Some(waited),
+                by: Some(by),
+                ..Reply::new(Action::Pass, Reason::Retried)
+            },
+            Self::Known { by } => Reply {
+                by: Some(by),
+                ..Reply::new(Action::Pass, Reason::Known)
+            },
+            Self::Auto { by } => Reply {
+                by: Some(by),
+                ..Reply::new(Action::Pass, Reason::Auto)
+            },
+            Self::Local => Reply::new(Action::Pass, Reason::Local),
+            Self::Off => Reply::new(Action::Pass, Reason::Off),
+            Self::Unreadable => Reply::error(crate::reply::Fault::StoreDamaged),
+        };
+        if mode == Mode::Observe
+            && !matches!(reply.reason, Reason::Local | Reason::Off | Reason::Error)
+        {
+            reply.would = Some(reply.action);
+            reply.action = Action::Pass;
+        }
+        reply
+    }
+}
+
+#[cfg(test)]
+#[path = "policy_tests.rs"]
+mod tests;

@@ -1,0 +1,574 @@
+//! The decision, rule by rule, and against a model of a few lines.
+
+use super::*;
+use proptest::prelude::*;
+
+const NOW: Timestamp = Timestamp(1_000_000_000);
+const RULES: Rules = Rules {
+    mode: Mode::Enforce,
+    delay: Seconds(300),
+    window: Seconds(172_800),
+    lifetime: Seconds(3_110_400),
+    auto_after: 5,
+    sender_key: Level::Full,
+};
+
+fn ago(seconds: u32) -> Timestamp {
+    Timestamp(NOW.0 - seconds)
+}
+
+fn ahead(seconds: u32) -> Timestamp {
+    NOW.plus(Seconds(seconds))
+}
+
+fn nothing(by: By) -> KnownEvidence {
+    KnownEvidence {
+        by,
+        earned: Found::Absent,
+        known: Found::Absent,
+    }
+}
+
+fn earned(passes: u32, last_seen: Timestamp) -> Found<Earned> {
+    Found::Here(Earned {
+        passes,
+        first_seen: last_seen,
+        counted: last_seen,
+        last_seen,
+    })
+}
+
+fn known(last_seen: Timestamp) -> Found<Known> {
+    Found::Here(Known {
+        first_seen: last_seen,
+        passed: last_seen,
+        last_seen,
+    })
+}
+
+fn first(first_seen: Timestamp) -> Found<Pending> {
+    Found::Here(Pending { first_seen })
+}
+
+/// Asks as a caller does, for a client with one identity a pair.
+fn ask(rules: &Rules, records: &[(KnownEvidence, Found<Pending>)]) -> (Verdict, Change) {
+    let mut evidence = Evidence::default();
+    for _ in 0..3 {
+        match decide(rules, false, &evidence, NOW) {
+            Step::ReadKnown => evidence.known = Some(records.iter().map(|(k, _)| *k).collect()),
+            Step::ReadPending => evidence.pending = Some(records.iter().map(|(_, p)| *p).collect()),
+            Step::Answer(verdict, change) => return (verdict, change),
+        }
+    }
+    panic!("no answer");
+}
+
+fn network(pending: Found<Pending>) -> (Verdict, Change) {
+    ask(&RULES, &[(nothing(By::Network), pending)])
+}
+
+fn places(bits: &[bool]) -> Places {
+    Places::such_that(bits, |bit| *bit)
+}
+
+#[test]
+fn a_first_attempt_is_deferred_and_recorded() {
+    let change = Change::Pend {
+        first_seen: NOW,
+        places: places(&[true]),
+    };
+    assert_eq!(
+        network(Found::Absent),
+        (Verdict::New { wait: Seconds(300) }, change)
+    );
+}
+
+#[test]
+fn an_early_retry_waits_for_the_rest_and_does_not_restart_the_clock() {
+    assert_eq!(
+        network(first(ago(299))),
+        (Verdict::Early { wait: Seconds(1) }, Change::None)
+    );
+    assert_eq!(
+        network(first(NOW)),
+        (Verdict::Early { wait: Seconds(300) }, Change::None)
+    );
+}
+
+#[test]
+fn a_retry_in_the_window_passes() {
+    for age in [300, 301, 172_800] {
+        let verdict = Verdict::Retried {
+            waited: Seconds(age),
+            by: By::Network,
+        };
+        assert_eq!(
+            network(first(ago(age))),
+            (
+                verdict,
+                Change::Admit {
+                    first_seen: ago(age)
+                }
+            ),
+            "{age}"
+        );
+    }
+}
+
+#[test]
+fn a_retry_after_the_window_is_new_again() {
+    assert!(matches!(
+        network(first(ago(172_801))).0,
+        Verdict::New { .. }
+    ));
+}
+
+#[test]
+fn with_no_delay_the_first_attempt_is_still_deferred_and_any_retry_passes() {
+    let rules = Rules {
+        delay: Seconds(0),
+        ..RULES
+    };
+    assert_eq!(
+        ask(&rules, &[(nothing(By::Network), Found::Absent)]).0,
+        Verdict::New { wait: Seconds(0) }
+    );
+    let verdict = Verdict::Retried {
+        waited: Seconds(0),
+        by: By::Network,
+    };
+    assert_eq!(
+        ask(&rules, &[(nothing(By::Network), first(NOW))]).0,
+        verdict
+    );
+}
+
+#[test]
+fn any_identity_of_the_first_attempt_matches() {
+    let records = [
+        (nothing(By::Network), Found::Absent),
+        (nothing(By::Spf), first(ago(400))),
+    ];
+    let verdict = Verdict::Retried {
+        waited: Seconds(400),
+        by: By::Spf,
+    };
+    assert_eq!(
+        ask(&RULES, &records),
+        (
+            verdict,
+            Change::Admit {
+                first_seen: ago(400)
+            }
+        )
+    );
+}
+
+#[test]
+fn an_early_retry_from_elsewhere_is_tied_to_the_first_attempt() {
+    let records = [
+        (nothing(By::Network), Found::Absent),
+        (nothing(By::Spf), first(ago(100))),
+    ];
+    let change = Change::Pend {
+        first_seen: ago(100),
+        places: places(&[true, false]),
+    };
+    assert_eq!(
+        ask(&RULES, &records),
+        (Verdict::Early { wait: Seconds(200) }, change)
+    );
+}
+
+#[test]
+fn the_oldest_attempt_in_the_window_counts() {
+    let records = [
+        (nothing(By::Network), first(ago(10))),
+        (nothing(By::Spf), first(ago(400))),
+        (nothing(By::Host), first(ago(200_000))),
+    ];
+    assert_eq!(
+        ask(&RULES, &records).0,
+        Verdict::Retried {
+            waited: Seconds(400),
+            by: By::Spf
+        }
+    );
+}
+
+#[test]
+fn a_known_triplet_passes_for_its_lifetime() {
+    let with = |last_seen| {
+        ask(
+            &RULES,
+            &[(
+                KnownEvidence {
+                    known: known(last_seen),
+                    ..nothing(By::Network)
+                },
+                Found::Absent,
+            )],
+        )
+    };
+    assert_eq!(
+        with(ago(1)),
+        (Verdict::Known { by: By::Network }, Change::None)
+    );
+    assert_eq!(with(ago(194_400)).1, Change::None);
+    assert_eq!(with(ago(194_401)).1, Change::Renew);
+    assert_eq!(
+        with(ago(3_110_400)),
+        (Verdict::Known { by: By::Network }, Change::Renew)
+    );
+    assert!(matches!(with(ago(3_110_401)).0, Verdict::New { .. }));
+}
+
+#[test]
+fn an_identity_that_proved_itself_passes_whatever_the_triplet() {
+    let with = |passes, last_seen, rules: &Rules| {
+        let spf = KnownEvidence {
+            earned: earned(passes, last_seen),
+            ..nothing(By::Spf)
+        };
+        ask(
+            rules,
+            &[(nothing(By::Network), Found::Absent), (spf, Found::Absent)],
+        )
+        .0
+    };
+    assert_eq!(with(5, ago(1), &RULES), Verdict::Auto { by: By::Spf });
+    assert!(matches!(with(4, ago(1), &RULES), Verdict::New { .. }));
+    assert!(matches!(
+        with(5, ago(3_110_401), &RULES),
+        Verdict::New { .. }
+    ));
+    assert!(matches!(
+        with(
+            1_000,
+            ago(1),
+            &Rules {
+                auto_after: 0,
+                ..RULES
+            }
+        ),
+        Verdict::New { .. }
+    ));
+}
+
+#[test]
+fn a_clock_set_back_costs_one_delay_and_locks_nobody_out() {
+    // The first attempt lies a year ahead: it starts anew from now.
+    let change = Change::Pend {
+        first_seen: NOW,
+        places: places(&[true]),
+    };
+    assert_eq!(
+        network(first(ahead(31_536_000))),
+        (Verdict::New { wait: Seconds(300) }, change)
+    );
+    let ahead_known = KnownEvidence {
+        known: known(ahead(31_536_000)),
+        ..nothing(By::Network)
+    };
+    assert_eq!(
+        ask(&RULES, &[(ahead_known, Found::Absent)]),
+        (Verdict::Known { by: By::Network }, Change::Renew)
+    );
+    let ahead_earned = KnownEvidence {
+        earned: earned(5, ahead(1)),
+        ..nothing(By::Network)
+    };
+    assert_eq!(
+        ask(&RULES, &[(ahead_earned, Found::Absent)]),
+        (Verdict::Auto { by: By::Network }, Change::Renew)
+    );
+}
+
+#[test]
+fn records_of_another_version_are_left_alone_and_mail_passes() {
+    let unreadable = KnownEvidence {
+        known: Found::Unreadable,
+        ..nothing(By::Network)
+    };
+    assert_eq!(
+        ask(&RULES, &[(unreadable, Found::Absent)]),
+        (Verdict::Unreadable, Change::None)
+    );
+    assert_eq!(
+        network(Found::Unreadable),
+        (Verdict::Unreadable, Change::None)
+    );
+    // What can be read still counts.
+    let records = [
+        (unreadable, Found::Absent),
+        (
+            KnownEvidence {
+                known: known(ago(1)),
+                ..nothing(By::Spf)
+            },
+            Found::Absent,
+        ),
+    ];
+    assert_eq!(ask(&RULES, &records).0, Verdict::Known { by: By::Spf });
+}
+
+#[test]
+fn local_and_off_read_nothing() {
+    let unread = Evidence::default();
+    assert_eq!(
+        decide(&RULES, true, &unread, NOW),
+        Step::Answer(Verdict::Local, Change::None)
+    );
+    let off = Rules {
+        mode: Mode::Off,
+        ..RULES
+    };
+    assert_eq!(
+        decide(&off, false, &unread, NOW),
+        Step::Answer(Verdict::Off, Change::None)
+    );
+}
+
+#[test]
+fn a_known_triplet_is_answered_without_its_first_attempts() {
+    let evidence = Evidence {
+        known: Some(vec![KnownEvidence {
+            known: known(ago(1)),
+            ..nothing(By::Network)
+        }]),
+        pending: None,
+    };
+    assert!(matches!(
+        decide(&RULES, false, &evidence, NOW),
+        Step::Answer(Verdict::Known { .. }, _)
+    ));
+}
+
+#[test]
+fn a_pass_counts_once_an_hour() {
+    let first = count_pass(&RULES, None, NOW);
+    assert_eq!(
+        first,
+        Earned {
+            passes: 1,
+            first_seen: NOW,
+            counted: NOW,
+            last_seen: NOW
+        }
+    );
+    let soon = count_pass(&RULES, Some(first), ahead(3_599));
+    assert_eq!(
+        soon,
+        Earned {
+            last_seen: ahead(3_599),
+            ..first
+        }
+    );
+    let later = count_pass(&RULES, Some(soon), ahead(3_600));
+    assert_eq!((later.passes, later.counted), (2, ahead(3_600)));
+    // After its lifetime an identity begins anew.
+    assert_eq!(
+        count_pass(&RULES, Some(later), ahead(3_600 + 3_110_401)).passes,
+        1
+    );
+    // A count from the future was made before the clock was set back: it must not stop counting until then.
+    assert_eq!(
+        count_pass(
+            &RULES,
+            Some(Earned {
+                counted: ahead(31_536_000),
+                ..first
+            }),
+            NOW
+        )
+        .passes,
+        2
+    );
+}
+
+#[test]
+fn observe_mode_passes_and_says_what_would_have_happened() {
+    let reply = Verdict::New { wait: Seconds(300) }.reply(Mode::Observe);
+    assert_eq!(
+        reply.to_string(),
+        "action=pass reason=new wait=300 would=defer"
+    );
+    let reply = Verdict::Known { by: By::Host }.reply(Mode::Observe);
+    assert_eq!(
+        reply.to_string(),
+        "action=pass reason=known by=host would=pass"
+    );
+    assert_eq!(
+        Verdict::Local.reply(Mode::Observe).to_string(),
+        "action=pass reason=local"
+    );
+}
+
+#[test]
+fn every_verdict_has_its_words() {
+    let by = By::Dkim;
+    for (verdict, words) in [
+        (
+            Verdict::New { wait: Seconds(1) },
+            "action=defer reason=new wait=1",
+        ),
+        (
+            Verdict::Early { wait: Seconds(2) },
+            "action=defer reason=early wait=2",
+        ),
+        (
+            Verdict::Retried {
+                waited: Seconds(3),
+                by,
+            },
+            "action=pass reason=retried delay=3 by=dkim",
+        ),
+        (Verdict::Known { by }, "action=pass reason=known by=dkim"),
+        (Verdict::Auto { by }, "action=pass reason=auto by=dkim"),
+        (Verdict::Local, "action=pass reason=local"),
+        (Verdict::Off, "action=pass reason=off"),
+        (
+            Verdict::Unreadable,
+            "action=pass reason=error error=store-damaged",
+        ),
+    ] {
+        assert_eq!(verdict.reply(Mode::Enforce).to_string(), words);
+    }
+}
+
+#[test]
+fn rules_by_which_mail_never_passes_have_a_fault() {
+    assert_eq!(Rules::default().fault(), None);
+    assert!(
+        Rules {
+            window: Seconds(300),
+            ..RULES
+        }
+        .fault()
+        .is_some()
+    );
+    assert!(
+        Rules {
+            lifetime: Seconds(0),
+            ..RULES
+        }
+        .fault()
+        .is_some()
+    );
+}
+
+/// One identity's records in a model store, driven through `decide` as the real store is.
+#[derive(Default)]
+struct Model {
+    pending: Found<Pending>,
+    known: Found<Known>,
+    earned: Found<Earned>,
+}
+
+impl Model {
+    fn attempt(&mut self, rules: &Rules, now: Timestamp) -> Verdict {
+        let mut evidence = Evidence::default();
+        loop {
+            match decide(rules, false, &evidence, now) {
+                Step::ReadKnown => {
+                    let record = KnownEvidence {
+                        by: By::Network,
+                        earned: self.earned,
+                        known: self.known,
+                    };
+                    evidence.known = Some(vec![record]);
+                }
+                Step::ReadPending => evidence.pending = Some(vec![self.pending]),
+                Step::Answer(verdict, change) => {
+                    self.apply(rules, change, now);
+                    return verdict;
+                }
+            }
+        }
+    }
+
+    fn apply(&mut self, rules: &Rules, change: Change, now: Timestamp) {
+        match change {
+            Change::None => {}
+            Change::Pend { first_seen, .. } => self.pending = first(first_seen),
+            Change::Admit { first_seen } => {
+                self.known = Found::Here(Known {
+                    first_seen,
+                    passed: now,
+                    last_seen: now,
+                });
+                self.earned = Found::Here(count_pass(rules, self.earned.here().copied(), now));
+                self.pending = Found::Absent;
+            }
+            Change::Renew => {
+                if let Found::Here(known) = &mut self.known {
+                    known.last_seen = now;
+                }
+                if let Found::Here(earned) = &mut self.earned {
+                    earned.last_seen = now;
+                }
+            }
+        }
+    }
+}
+
+proptest! {
+    /// Whatever the rules and however the clock jumps, a sender who keeps retrying at sensible times gets through:
+    /// no more than one delay after the clock has settled.
+    #[test]
+    fn nobody_is_locked_out(
+        delay in 0_u32..7_200,
+        beyond in 1_u32..200_000,
+        lifetime in 1_u32..4_000_000,
+        auto_after in 0_u32..7,
+        jumps in prop::collection::vec(0_u32..u32::MAX / 2, 0..20),
+        settled in 0_u32..u32::MAX / 2,
+    ) {
+        let window = Seconds(delay + beyond);
+        let rules = Rules { delay: Seconds(delay), window, lifetime: Seconds(lifetime), auto_after, ..RULES };
+        prop_assume!(rules.fault().is_none());
+        let mut model = Model::default();
+        for jump in jumps {
+            model.attempt(&rules, Timestamp(jump));
+        }
+        let first = model.attempt(&rules, Timestamp(settled));
+        let retry = model.attempt(&rules, Timestamp(settled).plus(Seconds(delay)));
+        let deferred = |v: Verdict| matches!(v, Verdict::New { .. } | Verdict::Early { .. });
+        if deferred(first) {
+            prop_assert!(!deferred(retry) || retry == Verdict::New { wait: Seconds(delay) }, "{first:?} {retry:?}");
+            // A first attempt that left the window in between is new once more, and then its retry passes.
+            if deferred(retry) {
+                let last = model.attempt(&rules, Timestamp(settled).plus(Seconds(delay)).plus(Seconds(delay)));
+                prop_assert!(!deferred(last), "{last:?}");
+            }
+        }
+    }
+
+    /// Nobody passes on a first attempt: a pass has an attempt before it, at least a delay ago.
+    #[test]
+    fn no_pass_without_a_first_attempt(
+        steps in prop::collection::vec(0_u32..100_000, 1..30),
+        delay in 1_u32..3_600,
+    ) {
+        let rules = Rules { delay: Seconds(delay), auto_after: 0, ..RULES };
+        let mut model = Model::default();
+        let mut now = NOW;
+        let mut first_deferred: Option<Timestamp> = None;
+        for step in steps {
+            now = now.plus(Seconds(step));
+            match model.attempt(&rules, now) {
+                Verdict::New { .. } => first_deferred = Some(now),
+                Verdict::Early { wait } => {
+                    let since = now.since(first_deferred.unwrap());
+                    prop_assert_eq!(since.0 + wait.0, delay);
+                }
+                Verdict::Retried { waited, .. } => {
+                    prop_assert_eq!(waited, now.since(first_deferred.unwrap()));
+                    prop_assert!(waited >= rules.delay && waited <= rules.window);
+                }
+                Verdict::Known { .. } => prop_assert!(first_deferred.is_some()),
+                other => prop_assert!(false, "{:?}", other),
+            }
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Bounce Address Tag Validation: a signature around the local part that changes every day.
+//!
+//! ```text
+//! prvs=0123456789=alice      draft-levine-smtp-batv; also swapped, and old: prvs=alice/0123456789
+//! btv1==123abc456def==alice  Barracuda
+//! msprvs1=12345abcdef=alice  Momentum, SparkPost
+//! ```
+//!
+//! The signature goes and the plain address remains: it is the same mailbox.
+
+use super::{Mailbox, Observer, Rule, slice, split_first, split_last};
+
+/// Replaces the local part by the one inside. False, and nothing done, if there is no signature.
+pub(super) fn unwrap(mailbox: &mut Mailbox, observer: &mut impl Observer) -> bool {
+    let Some(core) = core(mailbox.local) else {
+        return false;
+    };
+    let taken = if mailbox.local.ends_with(core) {
+        slice(mailbox.local, 0..mailbox.local.len() - core.len())
+    } else {
+        mailbox.local
+    };
+    observer.step(Rule::Batv, taken);
+    mailbox.local = core;
+    true
+}
+
+fn core(local: &[u8]) -> Option<&[u8]> {
+    let (scheme, signed) = split_first(local, b'=')?;
+    let core = match scheme {
+        b"prvs" => prvs(signed)?,
+        // Newer schemes carry a version and put the signature first, whatever its alphabet.
+        [b'b', b't', b'v', version] | [b'm', b's', b'p', b'r', b'v', b's', version]
+            if version.is_ascii_digit() =>
+        {
+            let (signature, core) = split_first(signed.strip_prefix(b"=").unwrap_or(signed), b'=')?;
+            (!signature.is_empty()).then_some(core.strip_prefix(b"=").unwrap_or(core))?
+        }
+        _ => return None,
+    };
+    (!core.is_empty()).then_some(core)
+}
+
+/// Which side of the separator is the signature is told by its look, the usual side first.
+fn prvs(signed: &[u8]) -> Option<&[u8]> {
+    if let Some((first, rest)) = split_first(signed, b'=')
+        && is_signature(first)
+    {
+        return Some(rest);
+    }
+    [b'=', b'/'].into_iter().find_map(|separator| {
+        let (rest, last) = split_last(signed, separator)?;
+        is_signature(last).then_some(rest)
+    })
+}
+
+/// One digit for the key, three for the day, and the start of a hash in hex: ten in the draft. Some writers
+/// vary the length and hash the day too, so only the first digit is sure.
+fn is_signature(text: &[u8]) -> bool {
+    (8..=12).contains(&text.len())
+        && text.iter().all(u8::is_ascii_alphanumeric)
+        && text.first().is_some_and(u8::is_ascii_digit)
+        && text.iter().filter(|byte| byte.is_ascii_digit()).count() >= 2
+}

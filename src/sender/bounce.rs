@@ -1,0 +1,143 @@
+//! What stands behind a word that says what the address is for: `bounces`, `return`, `owner`.
+//!
+//! ```text
+//! list-return-1234-alice=example.org   bounce-list-6397464   list-bounces+640c9587ada7   bounces-12-34-ab9
+//! ```
+//!
+//! From the first counter or token behind the word, everything goes. Words stay (`returns-eu`), and so does
+//! what stands before it: that is the name of the list (`area51-bounces`).
+
+use std::ops::Range;
+
+use super::key::Mask;
+use super::segment::{RARE, Segment, are_gibberish};
+use super::verp::{self, Signs};
+use super::{Observer, Rule, slice};
+
+/// Fewer digits than this behind the word are a name: `bounce-qa1`, `returns-2`.
+const COUNTER_DIGITS: u16 = 3;
+
+/// Words that mailing lists and bulk mailers put into an envelope sender; a number of one or two digits may
+/// be glued to one.
+fn is_keyword(word: &[u8]) -> bool {
+    let letters = match word {
+        [letters @ .., b'0'..=b'9', b'0'..=b'9'] | [letters @ .., b'0'..=b'9'] => letters,
+        letters => letters,
+    };
+    // Two letters to eleven.
+    matches!(
+        letters,
+        b"rp"
+            | b"bnc"
+            | b"ndr"
+            | b"dsn"
+            | b"verp"
+            | b"error"
+            | b"leave"
+            | b"owner"
+            | b"unsub"
+            | b"bounce"
+            | b"return"
+            | b"sentto"
+            | b"errors"
+            | b"retour"
+            | b"bounces"
+            | b"bounced"
+            | b"returns"
+            | b"failure"
+            | b"request"
+            | b"confirm"
+            | b"unsubscribe"
+    )
+}
+
+/// Whether a label of a domain holds such a word: `bounce-1`, `bnc3`.
+pub(super) fn has_keyword(label: &[u8]) -> bool {
+    label
+        .split(|byte| !byte.is_ascii_alphanumeric())
+        .any(is_keyword)
+}
+
+/// The index of the segment that is the word, of those that end before the offset `before`.
+///
+/// Several may be there (`tax-return-users-return-5`): the first that a counter or a `+` follows counts,
+/// else the first.
+pub(super) fn keyword(segments: &[Segment], local: &[u8], before: usize) -> Option<usize> {
+    let words = || {
+        let ahead = segments
+            .iter()
+            .enumerate()
+            .take_while(|(_, segment)| segment.end <= before);
+        ahead.filter(|(_, segment)| is_keyword(slice(local, segment.start..segment.end)))
+    };
+    let followed = words().find(|(index, segment)| {
+        local.get(segment.end) == Some(&b'+')
+            || segments.get(index + 1).is_some_and(Segment::has_digit)
+    });
+    followed.or_else(|| words().next()).map(|(index, _)| index)
+}
+
+/// What goes behind the keyword; `recipient` is where the known recipient is, if it is there.
+pub(super) fn mask(
+    local: &[u8],
+    segments: &[Segment],
+    keyword: usize,
+    recipient: Option<Range<usize>>,
+    observer: &mut impl Observer,
+) -> Option<Mask> {
+    let tail = segments.get(keyword + 1..)?;
+    let from = tail.first()?.start;
+    let known = recipient.is_some();
+    let embedded = recipient.or_else(|| Some(verp::find(local, from, Signs::Any)?.span));
+    let masked = match &embedded {
+        Some(span) => {
+            let (before, behind) = around(tail, span);
+            let start = before
+                .iter()
+                .find(|s| varies(s))
+                .map_or(span.start, |token| token.start);
+            // The name of the list may stand last: `bounces+alice==a==example.org==list`.
+            let end = if behind.iter().any(varies) {
+                local.len()
+            } else {
+                span.end
+            };
+            start..end
+        }
+        None => {
+            let token = tail.iter().find(|s| varies(s))?;
+            let digits: u16 = tail.iter().map(|segment| segment.digits).sum();
+            let gibberish = tail.iter().any(Segment::is_gibberish)
+                || (digits > 0 && are_gibberish(tail, 10, RARE));
+            (digits >= COUNTER_DIGITS || gibberish).then_some(token.start..local.len())?
+        }
+    };
+    if let Some(span) = embedded.filter(|_| !known) {
+        observer.step(Rule::Verp, slice(local, span.clone()));
+        if span == masked {
+            return Some(Mask::local(masked));
+        }
+    } else if known {
+        return Some(Mask::local(masked));
+    }
+    observer.step(Rule::Bounce, slice(local, masked.clone()));
+    Some(Mask::local(masked))
+}
+
+/// Whether the segment is a counter or a token.
+fn varies(segment: &Segment) -> bool {
+    segment.has_digit() || segment.is_gibberish()
+}
+
+/// The segments before and behind the span, without those that reach into it.
+pub(super) fn around<'a>(
+    segments: &'a [Segment],
+    span: &Range<usize>,
+) -> (&'a [Segment], &'a [Segment]) {
+    let before = segments.partition_point(|segment| segment.end <= span.start);
+    let behind = segments.partition_point(|segment| segment.start < span.end);
+    (
+        segments.get(..before).unwrap_or_default(),
+        segments.get(behind..).unwrap_or_default(),
+    )
+}

@@ -1,0 +1,118 @@
+//! The recipient, where it is known, inside the sender (VERP).
+//!
+//! ```text
+//! alice@example.org in   list-return-7-alice=example.org   alice=40example.org   alice==a==example.org
+//!                        owner-list*alice**example*-org    alice_at_example.org  example.org=alice
+//! ```
+//!
+//! Both are compared by their letters and digits alone: which sign stands for `@` or for a dot does not matter.
+
+use std::ops::Range;
+
+/// Where the recipient is in the local part: whole, both its halves next to each other.
+pub(super) fn find(local: &[u8], recipient: &[u8]) -> Option<Range<usize>> {
+    // Any encoding is at least as long and has all letters and digits: most senders are done here.
+    let fits = local.len() + 1 >= recipient.len() && recipient.len() <= super::MAX_RULED;
+    if !fits || alphabet(recipient) & !alphabet(local) != 0 {
+        return None;
+    }
+    let (user, domain) = super::split_last(recipient, b'@')?;
+    // `user domain user` holds both orders.
+    let mut needles = Vec::with_capacity(recipient.len() + user.len());
+    let parts = [user, domain, user].map(|part| {
+        let start = needles.len();
+        skeleton(part, |sign, _| needles.push(sign));
+        start..needles.len()
+    });
+    let [user, domain, swapped] = &parts;
+    if user.is_empty() || domain.is_empty() {
+        return None;
+    }
+    let mut offsets = Vec::with_capacity(local.len());
+    let mut text = Vec::with_capacity(local.len());
+    skeleton(local, |sign, offset| {
+        text.push(sign);
+        offsets.push(offset);
+    });
+    // `str` finds in linear time, whatever a stranger writes.
+    let (text, needles) = (str::from_utf8(&text).ok()?, str::from_utf8(&needles).ok()?);
+    let (at, length) = [user.start..domain.end, domain.start..swapped.end]
+        .into_iter()
+        .find_map(|needle| {
+            let length = needle.len();
+            Some((text.find(needles.get(needle)?)?, length))
+        })?;
+    let start = counter_before(local, *offsets.get(at)?);
+    let end = *offsets.get(at + length - 1)? + 1;
+    // Cut in a word it would be chance, or somebody else's longer domain.
+    local
+        .get(end)
+        .is_none_or(|byte| !byte.is_ascii_alphanumeric())
+        .then_some(start..end)
+}
+
+/// Which ASCII letters and digits occur, one bit each.
+fn alphabet(bytes: &[u8]) -> u128 {
+    let signs = bytes.iter().filter(|byte| byte.is_ascii_alphanumeric());
+    signs.fold(0, |bits, byte| bits | 1 << byte.to_ascii_lowercase())
+}
+
+/// Where a token that is glued to the recipient begins (`005alice=example.org`); letters alone are no token.
+fn counter_before(local: &[u8], start: usize) -> usize {
+    let glued = super::slice(local, 0..start)
+        .iter()
+        .rev()
+        .take_while(|byte| byte.is_ascii_alphanumeric());
+    let (length, digits) = glued.fold((0, 0), |(n, digits), byte| {
+        (n + 1, digits + usize::from(byte.is_ascii_digit()))
+    });
+    if digits > 0 { start - length } else { start }
+}
+
+/// The letters and digits, each as one ASCII character with its offset.
+fn skeleton(bytes: &[u8], mut push: impl FnMut(u8, usize)) {
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        if byte.is_ascii_alphanumeric() {
+            push(byte.to_ascii_lowercase(), at);
+        } else if !byte.is_ascii() {
+            // Bytes above ASCII fold into signs, which the rest of the text has not.
+            push(b' ' + (byte & 0x0f), at);
+        } else {
+            at += stand_in(bytes, at).saturating_sub(1);
+        }
+        at += 1;
+    }
+}
+
+/// The length of what stands at `at` for `@`, a dot or another sign: `=40`, `%2e`, `==a==`, `_at_`, `-at-`.
+fn stand_in(bytes: &[u8], at: usize) -> usize {
+    let Some(rest) = bytes
+        .get(at..)
+        .filter(|rest| rest.first().is_some_and(u8::is_ascii_punctuation))
+    else {
+        return 0;
+    };
+    match rest {
+        [b'=' | b'%', b'2'..=b'7', low, ..]
+            if is_sign(rest.get(1..3)) && low.is_ascii_hexdigit() =>
+        {
+            3
+        }
+        [b'=', b'=', b'a' | b'A', b'=', b'=', ..] => 5,
+        [b'_' | b'-' | b'.', a, t, b'_' | b'-' | b'.', ..]
+            if a.eq_ignore_ascii_case(&b'a') && t.eq_ignore_ascii_case(&b't') =>
+        {
+            4
+        }
+        _ => 0,
+    }
+}
+
+/// Whether two hex digits are the code of an ASCII sign.
+fn is_sign(hex: Option<&[u8]>) -> bool {
+    let code = hex
+        .and_then(|hex| std::str::from_utf8(hex).ok())
+        .and_then(|hex| u8::from_str_radix(hex, 16).ok());
+    code.is_some_and(|code| code.is_ascii_punctuation())
+}

@@ -1,0 +1,125 @@
+//! The Sender Rewriting Scheme: a forwarder puts its own domain on mail, with the sender inside.
+//!
+//! ```text
+//! SRS0=hash=day=domain=user@forwarder           "=" behind SRS0 may be "+" or "-"
+//! SRS0+hash+day+domain+user@forwarder           the same with "+" all through
+//! SRS1=hash=first-forwarder==hash=day=domain=user@forwarder
+//! user2+SRS=hash=day=domain=user@tenant         Exchange Online; also without domain and user
+//! ```
+//!
+//! Hash and day go; user, domain and every forwarder stay. The hash is not checked, so anyone can write
+//! anything inside: that is why the forwarder is part of the key. Source: M. Wong, "Sender Rewriting Scheme", 2004;
+//! libsrs2. PostSRSd can write domain `1` and, as user, an alias that it keeps in a table.
+
+use super::{Forwarder, Mailbox, Observer, Rule, slice, split_first};
+
+/// Replaces the mailbox by the one inside and notes the forwarder. False, and nothing done, if it is no SRS.
+pub(super) fn unwrap<'a>(
+    mailbox: &mut Mailbox<'a>,
+    forwarders: &mut Vec<Forwarder<'a>>,
+    observer: &mut impl Observer,
+) -> bool {
+    let Some(layer) = parse(mailbox.local) else {
+        return false;
+    };
+    let taken = mailbox.local.len() - layer.rest_len();
+    observer.step(Rule::Srs, slice(mailbox.local, layer.user.len()..taken));
+    let outer = mailbox.domain;
+    match layer.inner {
+        // Nothing inside names a sender: the tenant's own address is all there is.
+        None => mailbox.local = layer.user,
+        Some(inner) => {
+            forwarders.push(Forwarder {
+                local: layer.user,
+                domain: outer,
+            });
+            if let Some(hop) = layer.hop {
+                forwarders.push(Forwarder {
+                    local: b"",
+                    domain: hop,
+                });
+            }
+            *mailbox = inner;
+        }
+    }
+    true
+}
+
+/// One layer, taken apart.
+struct Layer<'a> {
+    /// What stands before `+SRS=`; else empty.
+    user: &'a [u8],
+    /// The forwarder before this one, in SRS1.
+    hop: Option<&'a [u8]>,
+    inner: Option<Mailbox<'a>>,
+}
+
+impl Layer<'_> {
+    fn rest_len(&self) -> usize {
+        self.inner.map_or(0, |inner| inner.local.len())
+    }
+}
+
+fn parse(local: &[u8]) -> Option<Layer<'_>> {
+    if let Some(rest) = local.strip_prefix(b"srs0") {
+        return Some(Layer {
+            user: b"",
+            hop: None,
+            inner: Some(body(rest)?),
+        });
+    }
+    if let Some(rest) = local.strip_prefix(b"srs1") {
+        let (_hash, rest) = split_first(tagged(rest)?, b'=')?;
+        let (hop, rest) = split_first(rest, b'=')?;
+        return Some(Layer {
+            user: b"",
+            hop: Some(hop),
+            inner: Some(body(rest)?),
+        });
+    }
+    let at = local.windows(5).position(|window| window == b"+srs=")?;
+    let user = slice(local, 0..at);
+    let rest = slice(local, at + 4..local.len());
+    match body(rest) {
+        Some(inner) => Some(Layer {
+            user,
+            hop: None,
+            inner: Some(inner),
+        }),
+        None => {
+            let (hash, day) = split_first(tagged(rest)?, b'=')?;
+            (is_stamp(hash, day) && !user.is_empty()).then_some(Layer {
+                user,
+                hop: None,
+                inner: None,
+            })
+        }
+    }
+}
+
+/// `=hash=day=domain=user`, or the same with `+`.
+fn body(rest: &[u8]) -> Option<Mailbox<'_>> {
+    let rest = tagged(rest)?;
+    fields(rest, b'=').or_else(|| fields(rest, b'+'))
+}
+
+/// What follows the separator behind the tag.
+fn tagged(rest: &[u8]) -> Option<&[u8]> {
+    match rest {
+        [b'=' | b'+' | b'-', rest @ ..] => Some(rest),
+        _ => None,
+    }
+}
+
+fn fields(rest: &[u8], separator: u8) -> Option<Mailbox<'_>> {
+    let (hash, rest) = split_first(rest, separator)?;
+    let (day, rest) = split_first(rest, separator)?;
+    let (domain, local) = split_first(rest, separator)?;
+    let is_domain = domain.contains(&b'.') || domain == b"1";
+    (is_stamp(hash, day) && is_domain && !local.is_empty()).then_some(Mailbox { local, domain })
+}
+
+/// The day is two base32 digits, or a decimal number in some implementations.
+fn is_stamp(hash: &[u8], day: &[u8]) -> bool {
+    !hash.is_empty() && (1..=5).contains(&day.len()) && day.iter().all(u8::is_ascii_alphanumeric)
+}

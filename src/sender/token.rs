@@ -1,0 +1,214 @@
+//! Tokens without a word like `bounces` in the local part: identifiers that no person chooses.
+//!
+//! ```text
+//! 010201996bceb3ee-06bd71a2-3804-4423-ae3e-51eafc83d366-000000   group+bncBYPJEPDRM5RBKOJ7ACGWQKGQ
+//! m-hxsj87qx2gae79vc2kost4lvydi07f310   d-9-418596-4992360-8   ticket+4711   newsletter-2026-11-21
+//! ```
+//!
+//! Evidence is added up over the segments (`segment.rs`), and each hint lowers what is needed. What stays:
+//! one number behind a name (`store-0042`, `alice.347203`), an address that is one short piece
+//! (`u87654321`, the relay aliases of browsers and shops), and any word.
+
+use std::ops::Range;
+
+use super::bounce::around;
+use super::key::Mask;
+use super::segment::{CERTAIN, Evidence, LIKELY, SLIGHT, Segment, are_gibberish};
+use super::verp::{self, Signs};
+use super::{Observer, Rule, slice};
+
+/// A local part of one piece needs this many bytes: relay aliases of real people have up to 19.
+const LONE_TOKEN: usize = 20;
+
+/// What goes, where the recipient is known and is at `recipient`: it, and the counter before it.
+pub(super) fn mask_with_recipient(
+    local: &[u8],
+    segments: &[Segment],
+    recipient: Range<usize>,
+    observer: &mut impl Observer,
+) -> Mask {
+    let (before, behind) = around(segments, &recipient);
+    // One piece with a digit may be the name of a list (`area51-alice=example.org`); two are a counter, and
+    // a piece between or before them that is no word belongs to it.
+    let odd = run_before(before, before.len(), Segment::is_odd);
+    let run = before.get(before.len() - odd..).unwrap_or_default();
+    let counter = run.iter().filter(|s| s.has_digit()).count() >= 2;
+    let token = before.iter().find(|s| s.evidence() > 0);
+    let start = [run.first().filter(|_| counter), token]
+        .into_iter()
+        .flatten()
+        .map(|s| s.start)
+        .min();
+    let end = if behind.iter().any(|s| s.evidence() > 0) {
+        local.len()
+    } else {
+        recipient.end
+    };
+    let masked = start.unwrap_or(recipient.start)..end;
+    if masked != recipient {
+        observer.step(Rule::Token, slice(local, masked.clone()));
+    }
+    Mask::local(masked)
+}
+
+/// What goes, where no recipient is known to be inside. `for_bounces`: the domain says that the address is not a
+/// person's.
+pub(super) fn mask(
+    local: &[u8],
+    segments: &[Segment],
+    for_bounces: bool,
+    observer: &mut impl Observer,
+) -> Option<Mask> {
+    let tag = tag(local, segments);
+    let segments = tag.unwrap_or(segments);
+    let signs = if for_bounces {
+        Signs::Any
+    } else {
+        Signs::Equals
+    };
+    let guess = verp::find(local, segments.first()?.start, signs);
+    if let Some(guess) = &guess
+        && (for_bounces || tag.is_some())
+        && guess.span.end == local.len()
+    {
+        observer.step(Rule::Verp, slice(local, guess.span.clone()));
+        let (before, _) = around(segments, &guess.span);
+        let start = before
+            .iter()
+            .find(|s| s.has_digit())
+            .map_or(guess.span.start, |token| token.start);
+        return Some(Mask::local(start..local.len()));
+    }
+
+    // Else what looks like a mailbox is the sender (`shop=example.org__1-token`, a bare `info=shop.example`):
+    // its mailer encodes it so. The last piece of the user is sure to be the sender's own.
+    let own = guess.as_ref().map_or(0..0, |guess| {
+        let user = segments.iter().rfind(|segment| segment.end <= guess.sign);
+        user.map_or(guess.span.start, |user| user.start)..guess.span.end
+    });
+    let (before, behind) = if guess.is_some() {
+        around(segments, &own)
+    } else {
+        (segments, &[][..])
+    };
+    let counted = || {
+        segments
+            .iter()
+            .any(|s| is_counted(slice(local, s.start..s.end)))
+    };
+    let needed = match (tag, segments) {
+        (Some([_]), _) => SLIGHT,
+        (Some(_), _) => LIKELY,
+        _ if for_bounces || guess.is_some() => LIKELY,
+        (None, [lone]) if local.len() < LONE_TOKEN && !lone.is_long_hex() => return None,
+        _ if counted() => LIKELY,
+        _ => CERTAIN,
+    };
+    // Some alphabets are of half the letters only: their pairs are less rare, so more of them must be seen.
+    let gibberish = for_bounces && are_gibberish(before, 20, 38);
+    let evidence: Evidence = before.iter().chain(behind).map(Segment::evidence).sum();
+    if evidence < needed && !gibberish {
+        return None;
+    }
+    let start = if for_bounces || tag.is_some() {
+        first_digit
+    } else {
+        first_token
+    };
+    let start = start(before).or_else(|| start(behind))?;
+    let end = if for_bounces {
+        local.len()
+    } else {
+        end(local, segments, start.max(own.end))
+    };
+    let rule = if tag.is_some() {
+        Rule::PlusTag
+    } else {
+        Rule::Token
+    };
+    observer.step(rule, slice(local, start..end));
+    Some(Mask::local(start..end))
+}
+
+/// The segments behind the first `+`, unless what stands before it is a token itself. What stands before it is
+/// the mailbox (RFC 5233), and stays.
+fn tag<'a>(local: &[u8], segments: &'a [Segment]) -> Option<&'a [Segment]> {
+    let plus = local.iter().position(|&byte| byte == b'+')?;
+    let (base, tag) = around(segments, &(plus..plus + 1));
+    (!base.is_empty() && !tag.is_empty() && base.iter().all(|s| s.evidence() < LIKELY))
+        .then_some(tag)
+}
+
+/// Where the first token begins, with the short numbers right before it: what else has digits may be a name.
+fn first_token(segments: &[Segment]) -> Option<usize> {
+    let find = |least| segments.iter().position(|s| s.evidence() >= least);
+    let token = find(LIKELY).or_else(|| find(SLIGHT))?;
+    let run = run_before(segments, token, |s| s.is_number() || s.evidence() > 0);
+    segments.get(token - run).map(|segment| segment.start)
+}
+
+/// Where the first digit is, where there is nothing but what a program writes; else the first longer piece.
+fn first_digit(segments: &[Segment]) -> Option<usize> {
+    let digit = segments.iter().find(|segment| segment.has_digit());
+    digit
+        .or_else(|| segments.iter().find(|segment| segment.letters >= 4))
+        .map(|segment| segment.start)
+}
+
+/// How many segments right before the index have the property.
+fn run_before(segments: &[Segment], index: usize, property: fn(&Segment) -> bool) -> usize {
+    segments
+        .get(..index)
+        .unwrap_or_default()
+        .iter()
+        .rev()
+        .take_while(|s| property(s))
+        .count()
+}
+
+/// Where what goes ends: words behind the last token stay, if they begin behind the offset `least`.
+fn end(local: &[u8], segments: &[Segment], least: usize) -> usize {
+    let words = segments.len() - run_before(segments, segments.len(), Segment::is_word);
+    match (
+        segments.get(words),
+        words.checked_sub(1).and_then(|last| segments.get(last)),
+    ) {
+        (Some(word), Some(token)) if word.start >= least => token.end,
+        _ => local.len(),
+    }
+}
+
+/// Words for things that are numbered: behind them a long number is a number, not a person's.
+fn is_counted(word: &[u8]) -> bool {
+    matches!(
+        word,
+        b"case"
+            | b"ticket"
+            | b"issue"
+            | b"request"
+            | b"incident"
+            | b"thread"
+            | b"conversation"
+            | b"id"
+            | b"ref"
+            | b"msg"
+            | b"message"
+            | b"mail"
+            | b"mailing"
+            | b"campaign"
+            | b"news"
+            | b"newsletter"
+            | b"digest"
+            | b"reply"
+            | b"noreply"
+            | b"notification"
+            | b"notifications"
+            | b"notify"
+            | b"alert"
+            | b"report"
+            | b"order"
+            | b"invoice"
+            | b"track"
+            | b"tracking"
+    )
+}

@@ -1,0 +1,133 @@
+//! Something in the sender that looks like a mailbox, where the recipient is not known (or was
+//! forwarded, so that the list knows another one).
+//!
+//! ```text
+//! alice=example.org  alice=40example.org  alice%40example.org  alice==a==example.org  example.org=alice  alice**example*-org
+//! alice%example.org  alice#example.org  alice_at_example.org     only behind a word like `bounces`
+//! ```
+//!
+//! Where its domain ends is seen; where its user begins is not (`news-letter-joe=example.org`), so the
+//! caller says from where on.
+
+use std::ops::Range;
+
+use super::slice;
+
+/// The signs that stand for `@` only where the address is known to be for bounces: people use them too.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Signs {
+    /// `=` and what is built with it.
+    Equals,
+    /// Also `%`, `#`, `~`, `!`, `_at_` and, of LISTSERV, `**`.
+    Any,
+}
+
+/// What was found.
+pub(super) struct Guess {
+    /// From the user to the end of the domain.
+    pub(super) span: Range<usize>,
+    /// Where the sign for `@` stands.
+    pub(super) sign: usize,
+}
+
+/// A mailbox, its user beginning at `from` or behind an `=` later than that.
+pub(super) fn find(local: &[u8], from: usize, signs: Signs) -> Option<Guess> {
+    if signs == Signs::Any
+        && let Some(at) = local
+            .windows(2)
+            .skip(from)
+            .position(|window| window == b"**")
+    {
+        // LISTSERV writes a sign in the user as `*-`: the first `*` is behind the name of the list.
+        let first = local
+            .iter()
+            .skip(from)
+            .position(|&byte| byte == b'*')
+            .unwrap_or(at);
+        return Some(Guess {
+            span: from + first + 1..local.len(),
+            sign: from + at,
+        });
+    }
+    // From the right: an `=` on the left may be the list's own.
+    let mut end = local.len();
+    while let Some(at) = local
+        .get(from..end)?
+        .iter()
+        .rposition(|&byte| is_candidate(byte, signs))
+    {
+        let at = from + at;
+        let length = sign(slice(local, at..local.len()), signs);
+        if length > 0
+            && at > from
+            && let Some(mut domain_end) = domain(local, at + length)
+        {
+            let user = slice(local, from..at)
+                .strip_suffix(b"==a=")
+                .unwrap_or(slice(local, from..at));
+            let start = user
+                .iter()
+                .rposition(|&byte| byte == b'=')
+                .map_or(from, |at| from + at + 1);
+            // `example.org=alice`: the halves swapped. `==list` behind it is no user.
+            if let Some([b'=', next, ..]) = local.get(domain_end..)
+                && *next != b'='
+            {
+                domain_end = local.len();
+            }
+            return Some(Guess {
+                span: start..domain_end,
+                sign: at,
+            });
+        }
+        end = at;
+    }
+    // `example.org=alice`, where nothing else can be meant.
+    let swapped =
+        domain(local, from).filter(|&end| signs == Signs::Any && local.get(end) == Some(&b'='))?;
+    (swapped + 1 < local.len()).then_some(Guess {
+        span: from..local.len(),
+        sign: swapped,
+    })
+}
+
+fn is_candidate(byte: u8, signs: Signs) -> bool {
+    b"=%".contains(&byte) || (signs == Signs::Any && b"#~!_".contains(&byte))
+}
+
+/// The length of what stands for `@` at the start; 0 if nothing does.
+fn sign(rest: &[u8], signs: Signs) -> usize {
+    match rest {
+        [b'=' | b'%', b'4', b'0', ..] if domain(rest, 3).is_some() => 3,
+        [b'=', ..] => 1,
+        [b'_', b'a', b't', b'_', ..] if signs == Signs::Any => 4,
+        [b'%' | b'#' | b'~' | b'!', ..] if signs == Signs::Any => 1,
+        _ => 0,
+    }
+}
+
+/// Where the domain that begins at `at` ends: it has a dot, and a top level of two letters or more. What
+/// follows a `-` in the top level is a suffix, and so are labels with digits behind it.
+fn domain(local: &[u8], at: usize) -> Option<usize> {
+    let rest = local.get(at..)?;
+    let in_domain =
+        |byte: &u8| byte.is_ascii_alphanumeric() || b".-".contains(byte) || !byte.is_ascii();
+    let length = rest
+        .iter()
+        .position(|byte| !in_domain(byte))
+        .unwrap_or(rest.len());
+    let labels = slice(rest, 0..length).rsplit(|&byte| byte == b'.');
+    let mut end = length;
+    for label in labels {
+        let letters = label
+            .iter()
+            .position(|byte| !byte.is_ascii_alphabetic() && byte.is_ascii())
+            .unwrap_or(label.len());
+        let start = end - label.len();
+        if letters >= 2 && label.get(letters).is_none_or(|&byte| byte == b'-') {
+            return (start > 1).then_some(at + start + letters);
+        }
+        end = start.saturating_sub(1);
+    }
+    None
+}

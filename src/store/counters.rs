@@ -1,0 +1,346 @@
+//! Counters of decisions, an hour and a minute at a time, in a small mapped file that every process bumps without a lock.
+//! One of the places where unsafe code is allowed.
+//!
+//! The file is a header of 16 bytes (`eximgrey` and a version), then cells of 64 bits. A cell holds the number of its
+//! hour or minute in the high half and the count in the low half, so an old cell is recognised and taken over in
+//! one atomic step. There is a ring of hours and a ring of minutes, each with a row of [`WORDS`] cells a slot.
+//! The file keeps its size for ever: its blocks are allocated when it is made, because a store into a hole of a mapped
+//! file on a full disk is a SIGBUS.
+//!
+//! Counting is never worth a mail: whatever fails here, nothing is counted.
+
+use super::sys;
+use crate::reply::{Action, Fault, Reason, Reply};
+use crate::time::Timestamp;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+const MAGIC: [u8; 16] = *b"eximgrey\x01\0\0\0\0\0\0\0";
+
+/// Cells in a row: reasons from 0, faults from 20, [`WOULD_DEFER`] last. There is room for more words.
+const WORDS: usize = 32;
+
+const FIRST_FAULT: usize = 20;
+
+/// Passes in observe mode that would have been deferred.
+const WOULD_DEFER: usize = 31;
+
+/// Hours kept: 32 days, so that a month can be told.
+const HOURS: usize = 768;
+
+/// Minutes kept.
+const MINUTES: usize = 64;
+
+const CELLS: usize = (HOURS + MINUTES) * WORDS;
+const SIZE: usize = MAGIC.len() + CELLS * 8;
+
+/// The mapped counters of a store.
+pub struct Counters {
+    start: *const AtomicU64,
+}
+
+// SAFETY: the mapping is shared by design; all access goes through atomics.
+unsafe impl Send for Counters {}
+// SAFETY: as above.
+unsafe impl Sync for Counters {}
+
+/// What was counted over some time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    cells: [u64; WORDS],
+}
+
+impl Tally {
+    /// Decisions with this reason.
+    #[must_use]
+    pub fn reason(&self, reason: Reason) -> u64 {
+        self.cells.get(reason as usize).copied().unwrap_or(0)
+    }
+
+    /// Passes with this fault.
+    #[must_use]
+    pub fn fault(&self, fault: Fault) -> u64 {
+        self.cells
+            .get(FIRST_FAULT + fault as usize)
+            .copied()
+            .unwrap_or(0)
+    }
+
+    /// Passes in observe mode that would have been deferred.
+    #[must_use]
+    pub fn would_defer(&self) -> u64 {
+        self.cells.get(WOULD_DEFER).copied().unwrap_or(0)
+    }
+
+    /// All decisions.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.cells.iter().take(FIRST_FAULT).sum()
+    }
+}
+
+impl Counters {
+    /// Maps the counters in `dir`, and makes them if they are missing.
+    ///
+    /// # Errors
+    /// What the system says; [`io::ErrorKind::InvalidData`] for a file of another kind, size or version.
+    pub fn open(dir: &Path) -> io::Result<Self> {
+        let path = dir.join("counters");
+        let open = || OpenOptions::new().read(true).write(true).open(&path);
+        let mut file = match open() {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                make(dir, &path)?;
+                open()?
+            }
+            other => other?,
+        };
+        let mut magic = [0; MAGIC.len()];
+        file.read_exact(&mut magic)?;
+        if magic != MAGIC || file.metadata()?.len() != SIZE as u64 {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        // SAFETY: a new mapping of an open file, which stays valid after the file is closed.
+        let start = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                SIZE,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                file.as_raw_fd(),
+                0,
+            )
+        };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the mapping is SIZE bytes long, and the cells begin behind the header, on a multiple of 8.
+        let start = unsafe { start.cast::<u8>().add(MAGIC.len()) }
+            .cast::<AtomicU64>()
+            .cast_const();
+        Ok(Self { start })
+    }
+
+    fn cells(&self) -> &[AtomicU64] {
+        // SAFETY: `open` mapped CELLS cells from here, page-aligned plus 16; the mapping lives as long as `self`. A file
+        // that somebody truncates meanwhile would be a SIGBUS: nobody does, the file keeps its size.
+        unsafe { std::slice::from_raw_parts(self.start, CELLS) }
+    }
+
+    /// Counts a reply.
+    pub fn count(&self, reply: &Reply, now: Timestamp) {
+        self.bump(reply.reason as usize, now);
+        if let Some(fault) = reply.fault {
+            self.bump(FIRST_FAULT + fault as usize, now);
+        }
+        if reply.would == Some(Action::Defer) {
+            self.bump(WOULD_DEFER, now);
+        }
+    }
+
+    fn bump(&self, word: usize, now: Timestamp) {
+        for (epoch, first, slots) in [(now.0 / 3_600, 0, HOURS), (now.0 / 60, HOURS, MINUTES)] {
+            let slot = first + epoch as usize % slots;
+            let Some(cell) = self.cells().get(slot * WORDS + word) else {
+                continue;
+            };
+            let mut old = cell.load(Ordering::Relaxed);
+            loop {
+                let count = if epoch_of(old) == epoch {
+                    old as u32
+                } else {
+                    0
+                };
+                let new = u64::from(epoch) << 32 | u64::from(count.saturating_add(1));
+                match cell.compare_exchange_weak(old, new, Ordering::Relaxed, Ordering::Relaxed) {
+                    Ok(_) => break,
+                    Err(now_there) => old = now_there,
+                }
+            }
+        }
+    }
+
+    /// The decisions of the last `hours` hours up to the one of `now`, at most 768.
+    #[must_use]
+    pub fn last_hours(&self, hours: u32, now: Timestamp) -> Tally {
+        self.sum(now.0 / 3_600, hours, 0, HOURS)
+    }
+
+    /// The decisions of the last `minutes` minutes up to the one of `now`, at most 64.
+    #[must_use]
+    pub fn last_minutes(&self, minutes: u32, now: Timestamp) -> Tally {
+        self.sum(now.0 / 60, minutes, HOURS, MINUTES)
+    }
+
+    fn sum(&self, last: u32, epochs: u32, first: usize, slots: usize) -> Tally {
+        let mut tally = Tally::default();
+        for epoch in last.saturating_sub(epochs.saturating_sub(1))..=last {
+            let row = (first + epoch as usize % slots) * WORDS;
+            for (sum, cell) in tally.cells.iter_mut().zip(self.cells().iter().skip(row)) {
+                let value = cell.load(Ordering::Relaxed);
+                *sum += if epoch_of(value) == epoch {
+                    value & u64::from(u32::MAX)
+                } else {
+                    0
+                };
+            }
+        }
+        tally
+    }
+}
+
+const fn epoch_of(cell: u64) -> u32 {
+    (cell >> 32) as u32
+}
+
+impl Drop for Counters {
+    fn drop(&mut self) {
+        // SAFETY: the mapping that `open` made, from its start; no reference into it outlives `self`.
+        unsafe {
+            libc::munmap(
+                self.start.cast::<u8>().sub(MAGIC.len()).cast_mut().cast(),
+                SIZE,
+            )
+        };
+    }
+}
+
+/// Makes the file under another name and links it into place: nobody ever sees half of it.
+fn make(dir: &Path, path: &Path) -> io::Result<()> {
+    sys::may_make_files_in(dir)?;
+    let draft = dir.join(format!("counters.{}", std::process::id()));
+    let result = write_new(&draft).and_then(|()| match std::fs::hard_link(&draft, path) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other,
+    });
+    let _ = std::fs::remove_file(&draft);
+    result
+}
+
+fn write_new(path: &Path) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(sys::FILE_MODE)
+        .open(path)?;
+    file.write_all(&MAGIC)?;
+    allocate(&file)
+}
+
+fn allocate(file: &File) -> io::Result<()> {
+    // SAFETY: posix_fallocate takes a descriptor and two numbers.
+    match unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, SIZE as libc::off_t) } {
+        0 => Ok(()),
+        code => Err(io::Error::from_raw_os_error(code)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Seconds;
+
+    fn reply(reason: Reason) -> Reply {
+        Reply::new(Action::Pass, reason)
+    }
+
+    #[test]
+    fn decisions_are_counted_by_the_hour_and_the_minute() {
+        let dir = tempfile::tempdir().unwrap();
+        let counters = Counters::open(dir.path()).unwrap();
+        let now = Timestamp(1_000_000_000);
+        counters.count(&reply(Reason::New), now);
+        counters.count(&reply(Reason::New), now.plus(Seconds::HOUR.times(2)));
+        counters.count(&Reply::error(Fault::StoreLock), now);
+        counters.count(
+            &Reply {
+                would: Some(Action::Defer),
+                ..reply(Reason::Early)
+            },
+            now,
+        );
+        let hour = counters.last_hours(1, now);
+        assert_eq!(
+            [
+                hour.reason(Reason::New),
+                hour.reason(Reason::Early),
+                hour.reason(Reason::Error)
+            ],
+            [1, 1, 1]
+        );
+        assert_eq!(
+            (
+                hour.fault(Fault::StoreLock),
+                hour.would_defer(),
+                hour.total()
+            ),
+            (1, 1, 3)
+        );
+        let later = now.plus(Seconds::HOUR.times(2));
+        assert_eq!(counters.last_hours(1, later).total(), 1);
+        assert_eq!(counters.last_hours(3, later).total(), 4);
+        assert_eq!(counters.last_minutes(5, later).total(), 1);
+        assert_eq!(
+            counters
+                .last_minutes(5, now.plus(Seconds::MINUTE.times(6)))
+                .total(),
+            0
+        );
+        assert_eq!(
+            counters
+                .last_minutes(5, now.plus(Seconds::MINUTE.times(4)))
+                .total(),
+            3
+        );
+    }
+
+    #[test]
+    fn an_old_hour_makes_room_for_the_new_one_in_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let counters = Counters::open(dir.path()).unwrap();
+        let now = Timestamp(1_000_000_000);
+        let month_later = now.plus(Seconds::HOUR.times(HOURS as u32));
+        counters.count(&reply(Reason::Known), now);
+        counters.count(&reply(Reason::Known), month_later);
+        assert_eq!(counters.last_hours(1, month_later).reason(Reason::Known), 1);
+        assert_eq!(counters.last_hours(1, now).reason(Reason::Known), 0);
+    }
+
+    #[test]
+    fn all_processes_share_one_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let [one, two] = [(); 2].map(|()| Counters::open(dir.path()).unwrap());
+        one.count(&reply(Reason::New), Timestamp(60));
+        two.count(&reply(Reason::New), Timestamp(60));
+        assert_eq!(one.last_hours(1, Timestamp(60)).total(), 2);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_foreign_or_short_file_is_not_mapped() {
+        let dir = tempfile::tempdir().unwrap();
+        for content in [&b"something else"[..], &MAGIC, b""] {
+            std::fs::write(dir.path().join("counters"), content).unwrap();
+            assert!(Counters::open(dir.path()).is_err());
+        }
+    }
+
+    /// The words' numbers are on disk: a row has room for them, and no two share a cell.
+    #[test]
+    fn every_word_has_a_cell_of_its_own() {
+        assert!(Reason::ALL.len() <= FIRST_FAULT);
+        assert!(FIRST_FAULT + Fault::ALL.len() <= WOULD_DEFER);
+        assert_eq!(
+            (
+                Reason::New as usize,
+                Reason::Error as usize,
+                Fault::Internal as usize
+            ),
+            (0, 11, 8)
+        );
+    }
+}

@@ -1,0 +1,710 @@
+//! One LMDB environment with the rules that its use inside Exim needs. One of the places where unsafe code is
+//! allowed.
+//!
+//! Kept true here:
+//! - MDB_NOTLS, and every read transaction ends before the call does: Exim's processes end in `_exit`, and a reader's
+//!   place tied to a thread would never be given back.
+//! - Every descriptor is close-on-exec before anybody can fork; every file has an explicit mode.
+//! - A writer first takes an outer lock with a deadline. LMDB's own lock waits for ever, and a stopped process must
+//!   not stop mail.
+//! - The map grows by itself, and picks up what another process grew.
+//! - No WRITEMAP: a full disk would be a SIGBUS. No DUPSORT: LMDB 0.9.24 has bugs there.
+//!
+//! The caller keeps: one `Env` a directory and process, not used in a forked child.
+
+use super::error::StoreError;
+use super::record;
+use super::sys;
+use crate::time::{Seconds, Timestamp};
+use crate::triplet::Key;
+use lmdb::{
+    Cursor, Database, Environment, EnvironmentFlags, RoTransaction, RwTransaction, Transaction,
+    WriteFlags,
+};
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// What a crash of the machine may cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// The last commit (MDB_NOMETASYNC).
+    LastCommit,
+    /// Everything, and the files may be torn (MDB_NOSYNC): only for what is thrown away after a crash of the machine.
+    Everything,
+}
+
+/// What a writer may do about a lock that is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// Give up at once: the write is not worth a wait.
+    None,
+    /// Wait so long.
+    UpTo(Seconds),
+}
+
+/// The map of a new environment. Address space, not disk; it doubles when it is full.
+const FIRST_MAP: usize = 64 << 20;
+
+/// Reader places: the most processes that read at one moment, far above any `smtp_accept_max`.
+const MAX_READERS: u32 = 1024;
+
+/// A write that keeps meeting a map that is full or was grown gives up after so many tries.
+const MAX_TRIES: u32 = 8;
+
+/// The last pages that a commit took may have been given back in it and never written (mdb.c, loose pages), so a sound
+/// file can end a little before its last page; our transactions touch fewer pages than this.
+const UNWRITTEN_PAGES: u64 = 64;
+
+/// An open environment.
+pub struct Env {
+    env: Environment,
+    db: Database,
+    dir: PathBuf,
+    writer: File,
+}
+
+impl Env {
+    /// Opens the environment in `dir`, and makes it if it is missing.
+    ///
+    /// # Errors
+    /// [`StoreError::Open`], or [`StoreError::Damaged`] for files that are no LMDB environment or end too soon.
+    pub fn open(dir: &Path, durability: Durability) -> Result<Self, StoreError> {
+        let fail = |cause| StoreError::Open {
+            path: dir.into(),
+            cause,
+        };
+        match DirBuilder::new().mode(sys::DIR_MODE).create(dir) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(fail(e)),
+            _ => {}
+        }
+        let new = !has_data(dir);
+        if new {
+            sys::may_make_files_in(dir).map_err(fail)?;
+        }
+
+        let lmdb_error = |e| StoreError::from_lmdb(dir, e);
+        let sync = match durability {
+            Durability::LastCommit => EnvironmentFlags::NO_META_SYNC,
+            Durability::Everything => EnvironmentFlags::NO_SYNC,
+        };
+        let mut builder = Environment::new();
+        builder
+            .set_flags(EnvironmentFlags::NO_TLS | sync)
+            .set_max_readers(MAX_READERS);
+        if new {
+            // An environment that is there knows its own size.
+            builder.set_map_size(FIRST_MAP);
+        }
+        let standard = sys::occupy_standard_descriptors();
+        let env = builder
+            .open_with_permissions(dir, sys::FILE_MODE)
+            .map_err(lmdb_error)?;
+        let writer = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(sys::FILE_MODE)
+            .open(dir.join("writer"))
+            .map_err(fail)?;
+        drop(standard);
+
+        let fd = data_fd(&env).map_err(lmdb_error)?;
+        sys::close_on_exec(fd).map_err(fail)?;
+        clear_dead_readers(&env);
+        check_size(&env, dir)?;
+        let db = env.open_db(None).map_err(lmdb_error)?;
+        Ok(Self {
+            env,
+            db,
+            dir: dir.into(),
+            writer,
+        })
+    }
+
+    /// Reads a snapshot. It ends with the closure: nothing read stays borrowed.
+    ///
+    /// # Errors
+    /// What LMDB says, as a [`StoreError`].
+    pub fn read<T>(
+        &self,
+        look: impl FnOnce(&Snapshot<'_>) -> lmdb::Result<T>,
+    ) -> Result<T, StoreError> {
+        self.begin_read()
+            .and_then(|txn| look(&Snapshot { txn, db: self.db }))
+            .map_err(|e| StoreError::from_lmdb(&self.dir, e))
+    }
+
+    fn begin_read(&self) -> lmdb::Result<RoTransaction<'_>> {
+        match self.env.begin_ro_txn() {
+            // Another process grew the map: take over its size (lmdb.h, mdb_env_set_mapsize).
+            Err(lmdb::Error::MapResized) => {
+                self.env.set_map_size(0)?;
+                self.env.begin_ro_txn()
+            }
+            // Places of processes that were killed are taken until somebody looks.
+            Err(lmdb::Error::ReadersFull) => {
+                clear_dead_readers(&self.env);
+                self.env.begin_ro_txn()
+            }
+            other => other,
+        }
+    }
+
+    /// Writes in one transaction. `change` may be called again with a new transaction, when the map had to grow;
+    /// what it returns comes from the call that was committed.
+    ///
+    /// # Errors
+    /// [`StoreError::Lock`] if the lock stays taken; what LMDB says. Nothing is changed then.
+    pub fn write<T>(
+        &self,
+        patience: Patience,
+        mut change: impl FnMut(&mut Writer<'_>) -> Result<T, Trouble>,
+    ) -> Result<T, StoreError> {
+        let _lock = self.lock(patience)?;
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.write_once(&mut change) {
+                Err(Trouble::Lmdb(lmdb::Error::MapFull)) if tries < MAX_TRIES => self.grow()?,
+                Err(Trouble::Lmdb(lmdb::Error::MapResized)) if tries < MAX_TRIES => {
+                    self.resize(0)?
+                }
+                Err(Trouble::Lmdb(e)) => return Err(StoreError::from_lmdb(&self.dir, e)),
+                Err(Trouble::Store(e)) => return Err(e),
+                Ok(value) => return Ok(value),
+            }
+        }
+    }
+
+    fn write_once<T>(
+        &self,
+        change: &mut impl FnMut(&mut Writer<'_>) -> Result<T, Trouble>,
+    ) -> Result<T, Trouble> {
+        let mut writer = Writer {
+            txn: self.env.begin_rw_txn()?,
+            db: self.db,
+        };
+        let value = change(&mut writer)?;
+        writer.txn.commit()?;
+        Ok(value)
+    }
+
+    fn grow(&self) -> Result<(), StoreError> {
+        self.resize(self.map_size().max(FIRST_MAP).saturating_mul(2))
+    }
+
+    fn resize(&self, size: usize) -> Result<(), StoreError> {
+        self.env
+            .set_map_size(size)
+            .map_err(|e| StoreError::from_lmdb(&self.dir, e))
+    }
+
+    fn lock(&self, patience: Patience) -> Result<Lock<'_>, StoreError> {
+        let start = Instant::now();
+        let mut pause = Duration::from_micros(20);
+        loop {
+            match sys::try_lock(&self.writer) {
+                Ok(true) => return Ok(Lock(&self.writer)),
+                Ok(false) => {}
+                Err(cause) => {
+                    return Err(StoreError::Open {
+                        path: self.dir.join("writer"),
+                        cause,
+                    });
+                }
+            }
+            let waited_enough = match patience {
+                Patience::None => true,
+                Patience::UpTo(limit) => start.elapsed() >= Duration::from_secs(limit.0.into()),
+            };
+            if waited_enough {
+                return Err(StoreError::Lock {
+                    path: self.dir.clone(),
+                });
+            }
+            // A write takes some ten microseconds, or a flush of the disk: short pauses first, then longer ones.
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(5));
+        }
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Bytes of address space.
+    #[must_use]
+    pub fn map_size(&self) -> usize {
+        self.env.info().map_or(0, |info| info.map_size())
+    }
+
+    /// Bytes in use: the pages up to the last one.
+    #[must_use]
+    pub fn used_bytes(&self) -> u64 {
+        used_bytes(&self.env)
+    }
+
+    /// Places of readers that died; they were cleared at open and are cleared again here.
+    #[must_use]
+    pub fn clear_dead_readers(&self) -> u32 {
+        clear_dead_readers(&self.env)
+    }
+}
+
+/// What can stop a write: LMDB in this environment, or the store elsewhere.
+#[derive(Debug)]
+pub enum Trouble {
+    /// LMDB in this environment.
+    Lmdb(lmdb::Error),
+    /// Another part of the store.
+    Store(StoreError),
+}
+
+impl From<lmdb::Error> for Trouble {
+    fn from(error: lmdb::Error) -> Self {
+        Self::Lmdb(error)
+    }
+}
+
+impl From<StoreError> for Trouble {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// The outer lock; given back when dropped.
+struct Lock<'a>(&'a File);
+
+impl Drop for Lock<'_> {
+    fn drop(&mut self) {
+        sys::unlock(self.0);
+    }
+}
+
+/// A read transaction.
+pub struct Snapshot<'env> {
+    txn: RoTransaction<'env>,
+    db: Database,
+}
+
+impl Snapshot<'_> {
+    /// The value of `key`.
+    ///
+    /// # Errors
+    /// What LMDB says.
+    pub fn get(&self, key: &[u8]) -> lmdb::Result<Option<&[u8]>> {
+        optional(self.txn.get(self.db, &key))
+    }
+
+    /// Calls `visit` for each key and value, until it says stop (`false`).
+    ///
+    /// # Errors
+    /// What LMDB says.
+    pub fn each(&self, mut visit: impl FnMut(&[u8], &[u8]) -> bool) -> lmdb::Result<()> {
+        for item in self.txn.open_ro_cursor(self.db)?.iter_start() {
+            let (key, value) = item?;
+            if !visit(key, value) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// How many records there are.
+    ///
+    /// # Errors
+    /// What LMDB says.
+    pub fn entries(&self) -> lmdb::Result<u64> {
+        self.txn.stat(self.db).map(|stat| stat.entries() as u64)
+    }
+}
+
+/// A write transaction under the outer lock.
+pub struct Writer<'env> {
+    txn: RwTransaction<'env>,
+    db: Database,
+}
+
+impl Writer<'_> {
+    /// The value of `key`.
+    ///
+    /// # Errors
+    /// What LMDB says.
+    pub fn get(&self, key: &[u8]) -> lmdb::Result<Option<&[u8]>> {
+        optional(self.txn.get(self.db, &key))
+    }
+
+    /// Writes a record.
+    ///
+    /// # Errors
+    /// What LMDB says.
+    pub fn put(&mut self, key: &[u8], value: &[u8]) -> lmdb::Result<()> {
+        self.txn.put(self.db, &key, &value, WriteFlags::empty())
+    }
+
+    /// Deletes a record, if it is there.
+    ///
+    /// # Errors
+    /// What LMDB says.
+    pub fn delete(&mut self, key: &[u8]) -> lmdb::Result<()> {
+        optional(self.txn.del(self.db, &key, None)).map(|_| ())
+    }
+
+    /// Tidies the page that holds `key`, which this transaction has dirtied already: neighbours that have expired go, and
+    /// if the table holds more than `most` records, one more.
+    ///
+    /// # Errors
+    /// What LMDB says.
+    pub fn tidy(&mut self, key: &Key, now: Timestamp, most: Option<u64>) -> lmdb::Result<()> {
+        let full = match most {
+            Some(most) => self.txn.stat(self.db)?.entries() as u64 > most,
+            None => false,
+        };
+        let neighbours = self.neighbours(key, if full { CROWD } else { NEIGHBOURS })?;
+        for (i, (key, neighbour)) in neighbours.iter().enumerate() {
+            let one_too_many = full && crowded_out(&neighbours) == Some(i);
+            if neighbour.expires < now || one_too_many {
+                self.delete(&key.0)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Up to `reach` records on each side of `key`, of the same page.
+    fn neighbours(
+        &mut self,
+        key: &Key,
+        reach: usize,
+    ) -> lmdb::Result<Vec<(Key, record::Neighbour)>> {
+        let mut found = Vec::new();
+        let cursor = self.txn.open_rw_cursor(self.db)?;
+        for direction in [lmdb_sys::MDB_NEXT, lmdb_sys::MDB_PREV] {
+            let (_, own) = cursor.get(Some(&key.0), None, lmdb_sys::MDB_SET)?;
+            for _ in 0..reach {
+                let Some((Some(other), value)) = optional(cursor.get(None, None, direction))?
+                else {
+                    break;
+                };
+                // A value that lies further away than a page is long is on another page.
+                if value.as_ptr().addr().abs_diff(own.as_ptr().addr()) >= PAGE {
+                    break;
+                }
+                if let (Ok(other), Some(neighbour)) = (other.try_into(), record::neighbour(value)) {
+                    found.push((Key(other), neighbour));
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Records looked at on each side of an insert. With sixteen in all, expired records settle near a fifteenth of the live ones.
+const NEIGHBOURS: usize = 8;
+
+/// Records looked at on each side when one has to go: a page full of them.
+const CROWD: usize = 40;
+
+/// LMDB's page size is the system's; a larger one than this only makes tidying look at fewer neighbours.
+const PAGE: usize = 4096;
+
+/// Which of a page's first attempts goes when the table is full: the oldest of the client network that has most of them
+/// here. Keys are hashes, so a page is a fair sample: a network whose flood fills the table fills the page, and the
+/// first attempts of others stay.
+fn crowded_out(neighbours: &[(Key, record::Neighbour)]) -> Option<usize> {
+    let crowd = |network| {
+        neighbours
+            .iter()
+            .filter(|(_, n)| n.network == network)
+            .count()
+    };
+    let candidates = neighbours
+        .iter()
+        .enumerate()
+        .filter(|(_, (_, n))| n.network.is_some());
+    candidates
+        .max_by_key(|(_, (_, n))| (crowd(n.network), std::cmp::Reverse(n.first_seen)))
+        .map(|(place, _)| place)
+}
+
+fn optional<T>(result: lmdb::Result<T>) -> lmdb::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(lmdb::Error::NotFound) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// Whether `dir` holds an environment. Only stat(2): opening and closing a file of an environment that is open would
+/// give up this process's locks on it (lmdb.h, caveats).
+#[must_use]
+pub fn has_data(dir: &Path) -> bool {
+    std::fs::metadata(dir.join("data.mdb")).is_ok_and(|data| data.len() > 0)
+}
+
+fn data_fd(env: &Environment) -> lmdb::Result<libc::c_int> {
+    let mut fd = -1;
+    // SAFETY: `env` is open for as long as it is borrowed, and the second argument is a place for one int.
+    match unsafe { lmdb_sys::mdb_env_get_fd(env.env(), &raw mut fd) } {
+        lmdb_sys::MDB_SUCCESS => Ok(fd),
+        code => Err(lmdb::Error::from_err_code(code)),
+    }
+}
+
+/// Gives back the places of readers that are no longer alive; says how many.
+fn clear_dead_readers(env: &Environment) -> u32 {
+    let mut dead = 0;
+    // SAFETY: as in `data_fd`.
+    unsafe { lmdb_sys::mdb_reader_check(env.env(), &raw mut dead) };
+    u32::try_from(dead).unwrap_or(0)
+}
+
+fn used_bytes(env: &Environment) -> u64 {
+    let page = env.stat().map_or(0, |stat| u64::from(stat.page_size()));
+    env.info()
+        .map_or(0, |info| (info.last_pgno() as u64 + 1).saturating_mul(page))
+}
+
+/// A file that ends before its last page would be a SIGBUS at the first look behind its end.
+fn check_size(env: &Environment, dir: &Path) -> Result<(), StoreError> {
+    let page = env.stat().map_or(0, |stat| u64::from(stat.page_size()));
+    let needed = used_bytes(env).saturating_sub(UNWRITTEN_PAGES * page);
+    let there = std::fs::metadata(dir.join("data.mdb")).map_or(0, |data| data.len());
+    if there < needed {
+        let sign = format!("data.mdb has {there} bytes where {needed} are needed");
+        return Err(StoreError::Damaged {
+            path: dir.into(),
+            sign,
+        });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sys::{DIR_MODE, FILE_MODE};
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    /// A first attempt as the bytes of a record: only what a neighbour is judged by.
+    fn attempt(expires: u32, first_seen: u32, network: u32, length: usize) -> Vec<u8> {
+        let mut bytes = vec![1, 1, 0, 0];
+        for number in [first_seen, expires, 0, network] {
+            bytes.extend(number.to_le_bytes());
+        }
+        bytes.resize(20 + length, 0);
+        bytes
+    }
+
+    fn key(i: u64) -> Key {
+        // Multiplied by an odd number: evenly spread, as hashes are.
+        let spread = u128::from(i).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+        Key(spread.to_be_bytes())
+    }
+
+    /// An environment in a directory of its own, as whoever runs the tests.
+    fn env() -> (tempfile::TempDir, Env) {
+        let dir = tempfile::tempdir().unwrap();
+        let env = Env::open(&dir.path().join("env"), Durability::Everything).unwrap();
+        (dir, env)
+    }
+
+    fn put(env: &Env, key: &Key, value: &[u8], now: u32, most: Option<u64>) {
+        env.write(Patience::None, |writer| {
+            writer.put(&key.0, value)?;
+            Ok(writer.tidy(key, Timestamp(now), most)?)
+        })
+        .unwrap();
+    }
+
+    fn entries(env: &Env) -> u64 {
+        env.read(|snapshot| snapshot.entries()).unwrap()
+    }
+
+    #[test]
+    fn files_have_their_modes_and_are_closed_on_exec() {
+        let (dir, env) = env();
+        put(&env, &key(1), b"x", 0, None);
+        let mode = |name: &str| {
+            std::fs::metadata(dir.path().join(name))
+                .unwrap()
+                .permissions()
+                .mode()
+                & 0o7777
+        };
+        assert_eq!(mode("env"), DIR_MODE);
+        for name in ["env/data.mdb", "env/lock.mdb", "env/writer"] {
+            assert_eq!(mode(name), FILE_MODE, "{name}");
+        }
+        for entry in std::fs::read_dir("/proc/self/fd").unwrap().flatten() {
+            let Ok(target) = std::fs::read_link(entry.path()) else {
+                continue;
+            };
+            if target.starts_with(dir.path()) {
+                let info = std::fs::read_to_string(format!(
+                    "/proc/self/fdinfo/{}",
+                    entry.file_name().display()
+                ))
+                .unwrap();
+                let flags = info
+                    .lines()
+                    .find_map(|line| line.strip_prefix("flags:"))
+                    .unwrap()
+                    .trim();
+                let flags = u32::from_str_radix(flags, 8).unwrap();
+                assert_ne!(flags & libc::O_CLOEXEC as u32, 0, "{}", target.display());
+            }
+        }
+    }
+
+    /// A flood that never stops, of attempts that never come back: what is expired goes with the inserts.
+    #[test]
+    fn the_table_stays_near_the_number_of_live_records() {
+        let (_dir, env) = env();
+        let live = 1_000;
+        for i in 0..8 * live {
+            put(&env, &key(i.into()), &attempt(i + live, i, 0, 60), i, None);
+        }
+        let there = entries(&env);
+        assert!(
+            (u64::from(live)..=u64::from(live) * 5 / 4).contains(&there),
+            "{there} records, {live} alive"
+        );
+    }
+
+    #[test]
+    fn a_flood_pushes_out_its_own_attempts_and_not_those_of_others() {
+        let (_dir, env) = env();
+        let others: Vec<Key> = (0..100).map(key).collect();
+        for (i, key) in others.iter().enumerate() {
+            put(
+                &env,
+                key,
+                &attempt(9_000_000, 1, i as u32 + 1_000, 60),
+                2,
+                Some(1_000),
+            );
+        }
+        for i in 0..5_000 {
+            put(
+                &env,
+                &key(1_000 + i),
+                &attempt(9_000_000, 2, 7, 60),
+                2,
+                Some(1_000),
+            );
+        }
+        let there = entries(&env);
+        assert!((990..=1_000).contains(&there), "{there}");
+        let kept = env
+            .read(|s| {
+                Ok(others
+                    .iter()
+                    .filter(|key| s.get(&key.0).unwrap().is_some())
+                    .count())
+            })
+            .unwrap();
+        assert_eq!(kept, 100);
+    }
+
+    #[test]
+    fn the_oldest_goes_when_no_network_stands_out() {
+        let neighbour = |first_seen, network| {
+            (
+                key(1),
+                record::Neighbour {
+                    expires: Timestamp(9),
+                    first_seen: Timestamp(first_seen),
+                    network,
+                },
+            )
+        };
+        assert_eq!(
+            crowded_out(&[
+                neighbour(5, Some(1)),
+                neighbour(3, Some(2)),
+                neighbour(4, Some(3))
+            ]),
+            Some(1)
+        );
+        assert_eq!(
+            crowded_out(&[
+                neighbour(1, Some(1)),
+                neighbour(6, Some(2)),
+                neighbour(5, Some(2))
+            ]),
+            Some(2)
+        );
+        assert_eq!(crowded_out(&[neighbour(1, None)]), None);
+    }
+
+    #[test]
+    fn the_map_grows_by_itself() {
+        let (_dir, env) = env();
+        let big = vec![b'x'; 1_900];
+        let count = 60_000_u64;
+        for chunk in 0..60 {
+            env.write(Patience::None, |writer| {
+                for i in chunk * 1_000..(chunk + 1) * 1_000 {
+                    writer.put(&key(i).0, &big)?;
+                }
+                Ok(())
+            })
+            .unwrap();
+        }
+        assert!(env.map_size() > FIRST_MAP, "{}", env.map_size());
+        assert_eq!(entries(&env), count);
+    }
+
+    #[test]
+    fn what_a_failed_change_wrote_is_not_there() {
+        let (_dir, env) = env();
+        let result = env.write(Patience::None, |writer| {
+            writer.put(&key(1).0, b"x")?;
+            Err::<(), _>(Trouble::Lmdb(lmdb::Error::BadValSize))
+        });
+        assert!(matches!(result, Err(StoreError::Damaged { .. })));
+        assert_eq!(entries(&env), 0);
+    }
+
+    #[test]
+    fn a_taken_lock_is_waited_for_no_longer_than_said() {
+        let (dir, env) = env();
+        // Another open file, as another process would have.
+        let other = File::open(dir.path().join("env/writer")).unwrap();
+        assert!(sys::try_lock(&other).unwrap());
+        for patience in [Patience::None, Patience::UpTo(Seconds(0))] {
+            let result = env.write(patience, |writer| Ok(writer.put(&key(1).0, b"x")?));
+            assert!(matches!(result, Err(StoreError::Lock { .. })));
+        }
+        sys::unlock(&other);
+        env.write(Patience::None, |writer| Ok(writer.put(&key(1).0, b"x")?))
+            .unwrap();
+    }
+
+    #[test]
+    fn a_truncated_file_is_recognised() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("env");
+        let env = Env::open(&path, Durability::LastCommit).unwrap();
+        env.write(Patience::None, |writer| {
+            (0..10_000).try_for_each(|i| Ok(writer.put(&key(i).0, &[0; 100])?))
+        })
+        .unwrap();
+        drop(env);
+        let data = File::options()
+            .write(true)
+            .open(path.join("data.mdb"))
+            .unwrap();
+        data.set_len(data.metadata().unwrap().len() / 2).unwrap();
+        drop(data);
+        assert!(matches!(
+            Env::open(&path, Durability::LastCommit),
+            Err(StoreError::Damaged { .. })
+        ));
+    }
+}

@@ -1,0 +1,240 @@
+//! The store: two LMDB environments and the counters in one directory.
+//!
+//! - `known/`: what is worth keeping. At most the last commit is lost in a crash of the machine.
+//! - `pending-BOOT/`: first attempts, written without any flush. A crash of the machine may tear it, so its name
+//!   carries the kernel's boot id: another boot starts another one and removes the old ones unread.
+//! - `counters`: see [`counters`].
+//!
+//! The way of a decision is in [`settle`].
+
+pub mod counters;
+pub mod error;
+pub mod lmdb;
+pub mod record;
+pub mod settle;
+pub mod sys;
+
+use self::counters::Counters;
+use self::error::StoreError;
+use self::lmdb::{Durability, Env, Patience};
+use self::record::{Meta, Record};
+use crate::reply::Reply;
+use crate::settings::StoreSettings;
+use crate::time::Timestamp;
+use crate::triplet::{Key, Secret};
+use once_cell::unsync::OnceCell;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The key of the record that says what the store is; every other key has 16 bytes.
+const META_KEY: &[u8] = b"meta";
+
+/// What a call may do to the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Make what is missing, record what is decided.
+    Record,
+    /// Look at what is there.
+    Look,
+}
+
+/// An open store.
+pub struct Store {
+    settings: StoreSettings,
+    meta: Meta,
+    known: Env,
+    /// Opened when a decision needs it: a known triplet does not.
+    pending: OnceCell<Env>,
+    counters: Option<Counters>,
+}
+
+/// What a scan met.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Skipped {
+    /// Records of a version or kind that this library does not know.
+    pub unreadable: u64,
+}
+
+impl Store {
+    /// Opens the store. `None` if there is none yet and `access` makes none.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn open(
+        settings: &StoreSettings,
+        access: Access,
+        now: Timestamp,
+    ) -> Result<Option<Self>, StoreError> {
+        let dir = settings.path.join("known");
+        if access == Access::Look && !lmdb::has_data(&dir) {
+            // A directory that is missing or locked away is trouble, not an empty store.
+            return match fs::read_dir(&settings.path) {
+                Ok(_) => Ok(None),
+                Err(cause) => Err(StoreError::Open {
+                    path: settings.path.clone(),
+                    cause,
+                }),
+            };
+        }
+        let known = Env::open(&dir, Durability::LastCommit)?;
+        let Some(meta) = read_meta(&known, settings, access, now)? else {
+            return Ok(None);
+        };
+        let counters = Counters::open(&settings.path).ok();
+        Ok(Some(Self {
+            settings: settings.clone(),
+            meta,
+            known,
+            pending: OnceCell::new(),
+            counters,
+        }))
+    }
+
+    /// The secret that every key depends on.
+    #[must_use]
+    pub const fn secret(&self) -> &Secret {
+        &self.meta.secret
+    }
+
+    /// When the store was made.
+    #[must_use]
+    pub const fn made(&self) -> Timestamp {
+        self.meta.made
+    }
+
+    /// What is worth keeping.
+    #[must_use]
+    pub const fn known(&self) -> &Env {
+        &self.known
+    }
+
+    /// The first attempts of this boot; `None` if there are none yet and `access` makes no place for them.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn pending(&self, access: Access) -> Result<Option<&Env>, StoreError> {
+        if self.pending.get().is_none() {
+            let boot = boot_id();
+            let dir = pending_dir(&self.settings.path, boot.as_deref());
+            if !lmdb::has_data(&dir) {
+                if access == Access::Look {
+                    return Ok(None);
+                }
+                remove_other_boots(&self.settings.path, &dir);
+            }
+            // Without a boot id nobody could tell a torn file of another boot.
+            let durability = if boot.is_some() {
+                Durability::Everything
+            } else {
+                Durability::LastCommit
+            };
+            let _ = self.pending.set(Env::open(&dir, durability)?);
+        }
+        Ok(self.pending.get())
+    }
+
+    /// Counts a reply, if there are counters.
+    pub fn count(&self, reply: &Reply, now: Timestamp) {
+        if let Some(counters) = &self.counters {
+            counters.count(reply, now);
+        }
+    }
+
+    /// The counters, if there are any.
+    #[must_use]
+    pub const fn counters(&self) -> Option<&Counters> {
+        self.counters.as_ref()
+    }
+
+    /// Calls `visit` for each record of `env` that can be read, until it says stop (`false`). The order is that of the
+    /// keys, which are hashes: none.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn scan(
+        env: &Env,
+        mut visit: impl FnMut(Key, Record) -> bool,
+    ) -> Result<Skipped, StoreError> {
+        let mut skipped = Skipped::default();
+        env.read(|snapshot| {
+            snapshot.each(|key, value| match (key.try_into(), Record::decode(value)) {
+                (Ok(key), Some(record)) => visit(Key(key), record),
+                _ if key == META_KEY => true,
+                _ => {
+                    skipped.unreadable += 1;
+                    true
+                }
+            })
+        })?;
+        Ok(skipped)
+    }
+
+    fn patience(&self) -> Patience {
+        Patience::UpTo(self.settings.lock_timeout)
+    }
+}
+
+/// The record that says what the store is; made at first use.
+fn read_meta(
+    known: &Env,
+    settings: &StoreSettings,
+    access: Access,
+    now: Timestamp,
+) -> Result<Option<Meta>, StoreError> {
+    let read = |bytes: Option<&[u8]>| bytes.map(|bytes| Meta::decode(bytes).ok_or(()));
+    let found = match known.read(|snapshot| Ok(read(snapshot.get(META_KEY)?)))? {
+        None if access == Access::Record => {
+            let secret = Secret(sys::random().map_err(|cause| StoreError::Open {
+                path: known.dir().into(),
+                cause,
+            })?);
+            let new = Meta { secret, made: now };
+            known.write(Patience::UpTo(settings.lock_timeout), |writer| {
+                // Somebody else may have been faster.
+                if let Some(found) = read(writer.get(META_KEY)?) {
+                    return Ok(Some(found));
+                }
+                writer.put(META_KEY, &new.encode())?;
+                Ok(Some(Ok(new)))
+            })?
+        }
+        found => found,
+    };
+    found.transpose().map_err(|()| StoreError::Damaged {
+        path: known.dir().into(),
+        sign: "its head is of a version that this eximgrey does not know".into(),
+    })
+}
+
+/// The kernel's name for this boot, where it tells one.
+fn boot_id() -> Option<String> {
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let id = id.trim();
+    let fits =
+        !id.is_empty() && id.len() <= 64 && id.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
+    fits.then(|| id.to_owned())
+}
+
+const PENDING_PREFIX: &str = "pending-";
+
+fn pending_dir(store: &Path, boot: Option<&str>) -> PathBuf {
+    store.join(format!("{PENDING_PREFIX}{}", boot.unwrap_or("always")))
+}
+
+/// Removes the first attempts of other boots. Best effort: what stays does no harm but take room.
+fn remove_other_boots(store: &Path, current: &Path) {
+    let Ok(entries) = fs::read_dir(store) else {
+        return;
+    };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let is_pending = path
+            .file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with(PENDING_PREFIX));
+        if is_pending && path != current {
+            let _ = fs::remove_dir_all(&path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,158 @@
+//! The few system calls that the standard library lacks, each behind a safe function. One of the places where
+//! unsafe code is allowed.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// The mode of every file of a store. Explicit, because Exim runs with umask 0.
+pub const FILE_MODE: u32 = 0o640;
+
+/// The mode of every directory of a store.
+pub const DIR_MODE: u32 = 0o750;
+
+/// Free bytes of the file system that holds `path`, for an ordinary user.
+#[must_use]
+pub fn free_bytes(path: &Path) -> Option<u64> {
+    let path = CString::new(path.as_os_str().as_bytes()).ok()?;
+    // SAFETY: statvfs is plain numbers, for which all zeros is a value.
+    let mut stat: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: both pointers are valid for the call; `path` ends in NUL.
+    let answer = unsafe { libc::statvfs(path.as_ptr(), &raw mut stat) };
+    (answer == 0).then(|| stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+/// Tries to take the exclusive lock on `file` without waiting; says whether it was taken. The lock belongs to the
+/// open file: it goes with the process, however that ends.
+///
+/// # Errors
+/// What flock(2) says but EWOULDBLOCK.
+pub fn try_lock(file: &File) -> io::Result<bool> {
+    flock(file, libc::LOCK_EX | libc::LOCK_NB)
+}
+
+/// Gives the lock back.
+pub fn unlock(file: &File) {
+    // Unlocking an open file does not fail.
+    let _ = flock(file, libc::LOCK_UN);
+}
+
+fn flock(file: &File, operation: libc::c_int) -> io::Result<bool> {
+    loop {
+        // SAFETY: flock takes a descriptor, which `file` keeps open, and a number.
+        if unsafe { libc::flock(file.as_raw_fd(), operation) } == 0 {
+            return Ok(true);
+        }
+        match io::Error::last_os_error() {
+            e if e.raw_os_error() == Some(libc::EINTR) => {}
+            e if e.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            e => return Err(e),
+        }
+    }
+}
+
+/// Sets close-on-exec on `fd`, so that no program Exim starts inherits the store.
+///
+/// # Errors
+/// What fcntl(2) says.
+pub fn close_on_exec(fd: RawFd) -> io::Result<()> {
+    // SAFETY: F_SETFD takes a descriptor and a number; a wrong descriptor is an error, not a fault.
+    if unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) } == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Fills descriptors 0 to 2 with /dev/null where they are closed, until the result is dropped: a database that got
+/// descriptor 2 would take every message that anybody prints to the standard error.
+#[must_use]
+pub fn occupy_standard_descriptors() -> Vec<OwnedFd> {
+    let mut held = Vec::new();
+    loop {
+        // SAFETY: a constant path that ends in NUL.
+        let fd = unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC) };
+        if fd < 0 {
+            return held;
+        }
+        // SAFETY: open(2) returned this descriptor just now; nobody else owns it.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        if fd.as_raw_fd() > 2 {
+            return held;
+        }
+        held.push(fd);
+    }
+}
+
+/// Sixteen bytes from the kernel's random generator.
+///
+/// # Errors
+/// What getrandom(2) says.
+pub fn random() -> io::Result<[u8; 16]> {
+    let mut bytes = [0_u8; 16];
+    // SAFETY: the pointer and the length are those of `bytes`.
+    let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+    // Up to 256 bytes come whole (getrandom(2)).
+    if got == 16 {
+        Ok(bytes)
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// The user this process acts as.
+#[must_use]
+pub fn effective_user() -> u32 {
+    // SAFETY: geteuid has no arguments and cannot fail.
+    unsafe { libc::geteuid() }
+}
+
+/// Root must not leave files in a store that Exim's user cannot open: it uses those that are there. (`exim -be` stays
+/// root when root calls it.)
+///
+/// # Errors
+/// [`io::ErrorKind::PermissionDenied`] if this is root and `dir` is not root's.
+pub fn may_make_files_in(dir: &Path) -> io::Result<()> {
+    if effective_user() == 0 && std::fs::metadata(dir)?.uid() != 0 {
+        return Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            "root makes no files in another user's store",
+        ));
+    }
+    Ok(())
+}
+
+/// The type of the file system that holds `path`, as statfs(2) numbers it.
+#[must_use]
+pub fn file_system(path: &Path) -> Option<i64> {
+    let path = CString::new(path.as_os_str().as_bytes()).ok()?;
+    // SAFETY: statfs is plain numbers, for which all zeros is a value.
+    let mut stat: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: both pointers are valid for the call; `path` ends in NUL.
+    let answer = unsafe { libc::statfs(path.as_ptr(), &raw mut stat) };
+    (answer == 0).then_some(stat.f_type as i64)
+}
+
+/// Becomes another user for good: root's other groups go too. For the command only; Exim's processes stay who they are.
+///
+/// # Errors
+/// What the system says; then nothing or only the groups have changed.
+pub fn become_user(user: u32, group: u32) -> io::Result<()> {
+    let check = |answer| {
+        if answer == 0 {
+            Ok(())
+        } else {
+            Err(io::Error::last_os_error())
+        }
+    };
+    // SAFETY: an empty list needs no pointer.
+    check(unsafe { libc::setgroups(0, std::ptr::null()) })?;
+    // SAFETY: setgid and setuid take a number.
+    check(unsafe { libc::setgid(group) })?;
+    // SAFETY: as above.
+    check(unsafe { libc::setuid(user) })
+}

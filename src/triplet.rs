@@ -1,0 +1,231 @@
+//! A triplet (client identities, sender key, recipient) and the keys it is stored under.
+//!
+//! A key is 16 bytes of SipHash-2-4-128 with the store's secret. LMDB allows 511 bytes and addresses can be longer;
+//! an outsider who does not know the secret cannot aim at a page of the tree or make two triplets collide. What is
+//! hashed is unambiguous: a tag for the kind of record, and the length before every part that can vary.
+
+use crate::identity::Identity;
+use crate::sender::{Level, SenderKey, normalise};
+use siphasher::sip128::{Hasher128, SipHasher24};
+use std::hash::Hasher;
+
+/// The secret of a store: whoever knows it can choose addresses that collide.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Secret(pub [u8; 16]);
+
+/// A record's key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key(pub [u8; 16]);
+
+impl AsRef<[u8]> for Key {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// The kinds of keys, so that no two kinds ever share one.
+#[derive(Clone, Copy)]
+enum Tag {
+    Identity = 1,
+    Pair = 2,
+    Known = 3,
+    Pending = 4,
+}
+
+impl Secret {
+    fn key(&self, tag: Tag, parts: &[&[u8]]) -> Key {
+        let mut hasher = SipHasher24::new_with_key(&self.0);
+        hasher.write(&[tag as u8]);
+        for part in parts {
+            hasher.write(&(part.len() as u64).to_le_bytes());
+            hasher.write(part);
+        }
+        Key(hasher.finish128().as_bytes())
+    }
+}
+
+/// A recipient: ASCII lower case, nothing else. Some hosts tell `Joe` from `joe`; a greylist need not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recipient(Vec<u8>);
+
+impl Recipient {
+    /// The recipient as it is compared.
+    #[must_use]
+    pub fn new(address: &[u8]) -> Self {
+        Self(address.to_ascii_lowercase())
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Who writes to whom, from where.
+#[derive(Clone, Debug)]
+pub struct Triplet<'a> {
+    /// What the client is known by: its network first; at most [`MAX_IDENTITIES`](crate::identity::MAX_IDENTITIES).
+    pub identities: Vec<Identity>,
+    /// The envelope sender as it came, for records that people read.
+    pub sender: &'a [u8],
+    /// The sender normalised.
+    pub sender_key: SenderKey,
+    /// The recipient.
+    pub recipient: Recipient,
+    /// Further text that a retry must repeat; empty for none.
+    pub fingerprint: &'a [u8],
+}
+
+impl<'a> Triplet<'a> {
+    /// A triplet; the sender is normalised here, at `level`, with the recipient known.
+    #[must_use]
+    pub fn new(
+        identities: Vec<Identity>,
+        sender: &'a [u8],
+        recipient: &[u8],
+        fingerprint: &'a [u8],
+        level: Level,
+    ) -> Self {
+        let sender_key = normalise(sender, Some(recipient), level);
+        Self {
+            identities,
+            sender,
+            sender_key,
+            recipient: Recipient::new(recipient),
+            fingerprint,
+        }
+    }
+
+    /// The keys of each identity's records, in the order of the identities.
+    #[must_use]
+    pub fn keys(&self, secret: &Secret) -> Vec<IdentityKeys> {
+        let pair = secret.key(
+            Tag::Pair,
+            &[self.sender_key.as_bytes(), self.recipient.as_bytes()],
+        );
+        self.identities
+            .iter()
+            .map(|identity| {
+                let kind = [identity.by() as u8];
+                let identity =
+                    identity.with_bytes(|bytes| secret.key(Tag::Identity, &[&kind, bytes]));
+                // A fingerprint binds the retry to the message; once known, the triplet passes with any.
+                let pending = secret.key(Tag::Pending, &[&identity.0, &pair.0, self.fingerprint]);
+                IdentityKeys {
+                    identity,
+                    known: secret.key(Tag::Known, &[&identity.0, &pair.0]),
+                    pending,
+                }
+            })
+            .collect()
+    }
+}
+
+/// The keys of the records that one identity of a triplet has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdentityKeys {
+    /// What the identity earned, whatever the sender and recipient.
+    pub identity: Key,
+    /// The triplet that passed.
+    pub known: Key,
+    /// The first attempt.
+    pub pending: Key,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::{ClientNetwork, Domain, Prefixes};
+
+    const SECRET: Secret = Secret(*b"0123456789abcdef");
+
+    fn keys(
+        identity: Identity,
+        sender: &[u8],
+        recipient: &[u8],
+        fingerprint: &[u8],
+    ) -> IdentityKeys {
+        Triplet::new(vec![identity], sender, recipient, fingerprint, Level::Full).keys(&SECRET)[0]
+    }
+
+    fn network(address: &str) -> Identity {
+        Identity::Network(ClientNetwork::of(
+            address.parse().unwrap(),
+            Prefixes::default(),
+        ))
+    }
+
+    /// A store written by this version must be readable by the next: these bytes never change.
+    #[test]
+    fn keys_are_the_same_for_ever() {
+        let keys = keys(
+            network("192.0.2.1"),
+            b"alice@example.org",
+            b"bob@example.net",
+            b"",
+        );
+        let hex = |key: Key| key.0.iter().map(|b| format!("{b:02x}")).collect::<String>();
+        assert_eq!(hex(keys.identity), "3c57519492910c68e5e3714a525bd613");
+        assert_eq!(hex(keys.known), "6e5cb1a77fcb0861b8ac3301a67895ee");
+        assert_eq!(hex(keys.pending), "9087d7d23ef373f499d71de5ec126119");
+    }
+
+    #[test]
+    fn every_part_counts_and_no_part_runs_into_the_next() {
+        let base = keys(network("192.0.2.1"), b"ab@x.example", b"cd@y.example", b"f");
+        let same = keys(
+            network("192.0.2.250"),
+            b"AB@x.example",
+            b"CD@Y.example",
+            b"f",
+        );
+        assert_eq!(base, same);
+        let domain = || Domain::parse(b"x.example").unwrap();
+        let others = [
+            keys(network("192.0.3.1"), b"ab@x.example", b"cd@y.example", b"f"),
+            keys(
+                Identity::Spf(domain()),
+                b"ab@x.example",
+                b"cd@y.example",
+                b"f",
+            ),
+            keys(
+                Identity::Dkim(domain()),
+                b"ab@x.example",
+                b"cd@y.example",
+                b"f",
+            ),
+            keys(network("192.0.2.1"), b"", b"cd@y.example", b"f"),
+            keys(network("192.0.2.1"), b"ab@x.examplec", b"d@y.example", b"f"),
+            keys(network("192.0.2.1"), b"ab@x.example", b"cd@y.examplef", b""),
+        ];
+        for (i, a) in others.iter().enumerate() {
+            assert_ne!(base.pending, a.pending, "{i}");
+            assert!(
+                others[i + 1..].iter().all(|b| a.pending != b.pending),
+                "{i}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_fingerprint_binds_the_retry_but_not_the_known_triplet() {
+        let one = keys(network("192.0.2.1"), b"a@x.example", b"b@y.example", b"one");
+        let two = keys(network("192.0.2.1"), b"a@x.example", b"b@y.example", b"two");
+        assert_eq!(one.known, two.known);
+        assert_ne!(one.pending, two.pending);
+    }
+
+    #[test]
+    fn another_secret_gives_other_keys() {
+        let triplet = Triplet::new(
+            vec![network("192.0.2.1")],
+            b"a@x.example",
+            b"b@y.example",
+            b"",
+            Level::Full,
+        );
+        assert_ne!(triplet.keys(&SECRET), triplet.keys(&Secret([0; 16])));
+    }
+}
