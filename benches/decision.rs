@@ -19,18 +19,9 @@ struct Call {
 
 impl Call {
     fn new(arguments: &[String]) -> Self {
-        let texts: Vec<CString> = arguments
-            .iter()
-            .filter_map(|a| CString::new(a.as_str()).ok())
-            .collect();
-        let pointers = texts
-            .iter()
-            .map(|text| text.as_ptr().cast::<u8>().cast_mut())
-            .collect();
-        Self {
-            _texts: texts,
-            pointers,
-        }
+        let texts: Vec<CString> = arguments.iter().filter_map(|a| CString::new(a.as_str()).ok()).collect();
+        let pointers = texts.iter().map(|text| text.as_ptr().cast::<u8>().cast_mut()).collect();
+        Self { _texts: texts, pointers }
     }
 
     fn greylist(&mut self) -> &'static CStr {
@@ -38,11 +29,7 @@ impl Call {
         // SAFETY: the pointers are those of C strings that live as long as `self`; the answer is a C string of the
         // library that stays valid until the next call, after which it is not looked at.
         unsafe {
-            ffi::greylist(
-                &raw mut answer,
-                self.pointers.len() as c_int,
-                self.pointers.as_mut_ptr(),
-            );
+            ffi::greylist(&raw mut answer, self.pointers.len() as c_int, self.pointers.as_mut_ptr());
             CStr::from_ptr(answer.cast())
         }
     }
@@ -62,21 +49,13 @@ fn triplet(config: &Path, i: u32, options: &[&str]) -> Call {
         "somebody@recipient.example".to_owned(),
         format!("config={}", config.display()),
     ];
-    Call::new(
-        &fixed
-            .into_iter()
-            .chain(options.iter().map(|&o| o.to_owned()))
-            .collect::<Vec<_>>(),
-    )
+    Call::new(&fixed.into_iter().chain(options.iter().map(|&o| o.to_owned())).collect::<Vec<_>>())
 }
 
 fn decisions(criterion: &mut Criterion) {
     let Ok(dir) = tempfile::tempdir() else { return };
     let config = dir.path().join("eximgrey.toml");
-    let text = format!(
-        "store = \"{}\"\ndelay = \"0s\"\nauto_after = 0\n",
-        dir.path().display()
-    );
+    let text = format!("store = \"{}\"\ndelay = \"0s\"\nauto_after = 0\n", dir.path().display());
     if std::fs::write(&config, text).is_err() {
         return;
     }
@@ -98,11 +77,7 @@ fn decisions(criterion: &mut Criterion) {
         b.iter(|| call.expect("reason=known"));
     });
     criterion.bench_function("known, with spf and host", |b| {
-        let mut call = triplet(
-            &config,
-            6_000,
-            &["spf=sender.example", "host=mx.sender.example"],
-        );
+        let mut call = triplet(&config, 6_000, &["spf=sender.example", "host=mx.sender.example"]);
         b.iter(|| call.expect("reason=known"));
     });
     criterion.bench_function("early", |b| {

@@ -20,12 +20,9 @@ impl Domain {
         let text = text.strip_suffix(b".").unwrap_or(text);
         let label_fits = |label: &[u8]| {
             (1..=63).contains(&label.len())
-                && label
-                    .iter()
-                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | 0x80..))
+                && label.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | 0x80..))
         };
-        let fits =
-            text.len() <= 253 && text.contains(&b'.') && text.split(|&b| b == b'.').all(label_fits);
+        let fits = text.len() <= 253 && text.contains(&b'.') && text.split(|&b| b == b'.').all(label_fits);
         fits.then(|| Self(text.to_ascii_lowercase().into()))
     }
 
@@ -118,12 +115,8 @@ impl Identity {
             bytes
         };
         match self {
-            Self::Network(ClientNetwork(IpNetwork::V4(n))) => {
-                f(&ip(4, n.prefix(), &n.ip().octets()))
-            }
-            Self::Network(ClientNetwork(IpNetwork::V6(n))) => {
-                f(&ip(6, n.prefix(), &n.ip().octets()))
-            }
+            Self::Network(ClientNetwork(IpNetwork::V4(n))) => f(&ip(4, n.prefix(), &n.ip().octets())),
+            Self::Network(ClientNetwork(IpNetwork::V6(n))) => f(&ip(6, n.prefix(), &n.ip().octets())),
             Self::Spf(d) | Self::Dkim(d) | Self::Host(d) => f(d.as_bytes()),
         }
     }
@@ -153,18 +146,12 @@ impl fmt::Display for Identity {
 /// such a name says whose network it is, which the network says already, not who sends.
 #[must_use]
 pub fn registrable(host: &Domain, address: IpAddr) -> Option<Domain> {
-    let name = std::str::from_utf8(host.as_bytes())
-        .ok()
-        .filter(|name| name.is_ascii())?;
+    let name = std::str::from_utf8(host.as_bytes()).ok().filter(|name| name.is_ascii())?;
     let domain = DEFAULT_PROVIDER.effective_tld_plus_one(name).ok()?;
     let labels = name.strip_suffix(domain)?;
     // With a suffix such as compute.amazonaws.com the generated label is part of the registrable domain.
     let generated = looks_generated(labels, address) || looks_generated(domain, address);
-    if generated {
-        None
-    } else {
-        Domain::parse(domain.as_bytes())
-    }
+    if generated { None } else { Domain::parse(domain.as_bytes()) }
 }
 
 /// Whether `labels` hold the address, or two neighbouring parts of it, in the ways that providers write it:
@@ -188,10 +175,7 @@ fn holds_ipv4(labels: &str, address: Ipv4Addr) -> bool {
         address.to_bits().to_string(),
     ];
     // A small number such as 1.2 could stand in any name; five digits do not by chance.
-    if whole
-        .iter()
-        .any(|text| text.len() >= 5 && labels.contains(text.as_str()))
-    {
+    if whole.iter().any(|text| text.len() >= 5 && labels.contains(text.as_str())) {
         return true;
     }
     let numbers: Vec<Option<u8>> = labels
@@ -204,11 +188,7 @@ fn holds_ipv4(labels: &str, address: Ipv4Addr) -> bool {
 
 fn holds_ipv6(labels: &str, address: Ipv6Addr) -> bool {
     let groups = address.segments();
-    let low: String = groups
-        .iter()
-        .skip(4)
-        .map(|group| format!("{group:04x}"))
-        .collect();
+    let low: String = groups.iter().skip(4).map(|group| format!("{group:04x}")).collect();
     if labels.contains(&low) {
         return true;
     }
@@ -245,24 +225,15 @@ mod tests {
         assert_eq!(network("192.0.2.77"), "192.0.2.0/24");
         assert_eq!(network("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::/64");
         assert_eq!(network("::ffff:192.0.2.1"), "192.0.2.0/24");
-        let exact = ClientNetwork::of(
-            "192.0.2.77".parse().unwrap(),
-            Prefixes {
-                ipv4: 32,
-                ipv6: 128,
-            },
-        );
+        let exact = ClientNetwork::of("192.0.2.77".parse().unwrap(), Prefixes { ipv4: 32, ipv6: 128 });
         assert_eq!(exact.to_string(), "192.0.2.77/32");
     }
 
     #[test]
     fn networks_of_other_families_and_sizes_have_other_bytes() {
         let bytes = |address: &str, ipv4, ipv6| {
-            Identity::Network(ClientNetwork::of(
-                address.parse().unwrap(),
-                Prefixes { ipv4, ipv6 },
-            ))
-            .with_bytes(<[u8]>::to_vec)
+            Identity::Network(ClientNetwork::of(address.parse().unwrap(), Prefixes { ipv4, ipv6 }))
+                .with_bytes(<[u8]>::to_vec)
         };
         let all = [
             bytes("10.0.0.0", 24, 64),
@@ -277,10 +248,7 @@ mod tests {
 
     #[test]
     fn a_domain_is_checked_and_lowered() {
-        assert_eq!(
-            Domain::parse(b"Mail.Example.ORG.").unwrap().as_bytes(),
-            b"mail.example.org"
-        );
+        assert_eq!(Domain::parse(b"Mail.Example.ORG.").unwrap().as_bytes(), b"mail.example.org");
         let long = [b"a".repeat(63), b"b".repeat(64)].join(&b'.');
         for bad in [
             &b""[..],
@@ -300,30 +268,19 @@ mod tests {
     }
 
     fn host(name: &str, address: &str) -> Option<String> {
-        registrable(
-            &Domain::parse(name.as_bytes()).unwrap(),
-            address.parse().unwrap(),
-        )
-        .map(|d| String::from_utf8(d.as_bytes().to_vec()).unwrap())
+        registrable(&Domain::parse(name.as_bytes()).unwrap(), address.parse().unwrap())
+            .map(|d| String::from_utf8(d.as_bytes().to_vec()).unwrap())
     }
 
     #[test]
     fn a_host_is_known_by_its_registrable_domain() {
         for (name, address, domain) in [
-            (
-                "mail-ed1-f44.google.com",
-                "209.85.208.44",
-                Some("google.com"),
-            ),
+            ("mail-ed1-f44.google.com", "209.85.208.44", Some("google.com")),
             ("mx1.mail.example.co.uk", "192.0.2.7", Some("example.co.uk")),
             ("example.co.uk", "192.0.2.7", Some("example.co.uk")),
             ("mx.city.kawasaki.jp", "192.0.2.7", Some("city.kawasaki.jp")),
             ("co.uk", "192.0.2.7", None),
-            (
-                "mx7.customer.github.io",
-                "192.0.2.7",
-                Some("customer.github.io"),
-            ),
+            ("mx7.customer.github.io", "192.0.2.7", Some("customer.github.io")),
         ] {
             assert_eq!(host(name, address).as_deref(), domain, "{name}");
         }
@@ -352,11 +309,7 @@ mod tests {
             ("mx.example.net", "2001:db8::1"),
             ("o1.p2.example.net", "2001:db8::25"),
         ] {
-            assert_eq!(
-                host(name, address).as_deref(),
-                Some("example.net"),
-                "{name}"
-            );
+            assert_eq!(host(name, address).as_deref(), Some("example.net"), "{name}");
         }
     }
 }

@@ -73,10 +73,7 @@ impl Rules {
     #[must_use]
     pub fn fault(&self) -> Option<String> {
         if self.window <= self.delay {
-            return Some(format!(
-                "window ({}) must be longer than delay ({})",
-                self.window, self.delay
-            ));
+            return Some(format!("window ({}) must be longer than delay ({})", self.window, self.delay));
         }
         (self.lifetime == Seconds(0)).then(|| "lifetime must be longer than 0".into())
     }
@@ -283,33 +280,14 @@ pub fn decide(rules: &Rules, local: bool, evidence: &Evidence, now: Timestamp) -
         return Step::ReadKnown;
     };
 
-    let earned = |e: &KnownEvidence| {
-        e.earned
-            .here()
-            .copied()
-            .filter(|r| fresh(r.last_seen, rules, now))
-    };
+    let earned = |e: &KnownEvidence| e.earned.here().copied().filter(|r| fresh(r.last_seen, rules, now));
     let proved = |r: &Earned| rules.auto_after > 0 && r.passes >= rules.auto_after;
-    if let Some((by, record)) = known
-        .iter()
-        .find_map(|e| earned(e).filter(proved).map(|r| (e.by, r)))
-    {
-        return Step::Answer(
-            Verdict::Auto { by },
-            renew_if(stale(record.last_seen, rules, now)),
-        );
+    if let Some((by, record)) = known.iter().find_map(|e| earned(e).filter(proved).map(|r| (e.by, r))) {
+        return Step::Answer(Verdict::Auto { by }, renew_if(stale(record.last_seen, rules, now)));
     }
-    let passed = |e: &KnownEvidence| {
-        e.known
-            .here()
-            .copied()
-            .filter(|r| fresh(r.last_seen, rules, now))
-    };
+    let passed = |e: &KnownEvidence| e.known.here().copied().filter(|r| fresh(r.last_seen, rules, now));
     if let Some((by, record)) = known.iter().find_map(|e| passed(e).map(|r| (e.by, r))) {
-        return Step::Answer(
-            Verdict::Known { by },
-            renew_if(stale(record.last_seen, rules, now)),
-        );
+        return Step::Answer(Verdict::Known { by }, renew_if(stale(record.last_seen, rules, now)));
     }
     if known.iter().any(|e| matches!(e.known, Found::Unreadable)) {
         return Step::Answer(Verdict::Unreadable, Change::None);
@@ -322,11 +300,7 @@ pub fn decide(rules: &Rules, local: bool, evidence: &Evidence, now: Timestamp) -
 }
 
 const fn renew_if(worth_it: bool) -> Change {
-    if worth_it {
-        Change::Renew
-    } else {
-        Change::None
-    }
+    if worth_it { Change::Renew } else { Change::None }
 }
 
 fn decide_pending(
@@ -341,8 +315,7 @@ fn decide_pending(
     // A first attempt from the future was made before the clock was set back. How long ago is not known, so it starts anew:
     // that costs its sender one delay, where waiting for the clock could cost days.
     let usable = |p: &Found<Pending>| {
-        p.here()
-            .is_some_and(|p| p.first_seen <= now && now.since(p.first_seen) <= rules.window)
+        p.here().is_some_and(|p| p.first_seen <= now && now.since(p.first_seen) <= rules.window)
     };
     let missing = Places::such_that(pending, |p| !usable(p));
     let oldest = known
@@ -353,52 +326,29 @@ fn decide_pending(
         .min_by_key(|(first_seen, _)| *first_seen);
 
     let Some((first_seen, by)) = oldest else {
-        let change = Change::Pend {
-            first_seen: now,
-            places: missing,
-        };
+        let change = Change::Pend { first_seen: now, places: missing };
         return Step::Answer(Verdict::New { wait: rules.delay }, change);
     };
     let waited = now.since(first_seen);
     if waited < rules.delay {
         let wait = Seconds(rules.delay.0 - waited.0);
         // The clock keeps running from the first attempt; identities that come with a retry are tied to it.
-        let change = if missing.is_empty() {
-            Change::None
-        } else {
-            Change::Pend {
-                first_seen,
-                places: missing,
-            }
-        };
+        let change =
+            if missing.is_empty() { Change::None } else { Change::Pend { first_seen, places: missing } };
         return Step::Answer(Verdict::Early { wait }, change);
     }
-    Step::Answer(
-        Verdict::Retried { waited, by },
-        Change::Admit { first_seen },
-    )
+    Step::Answer(Verdict::Retried { waited, by }, Change::Admit { first_seen })
 }
 
 /// What an identity has earned after a pass at `now`.
 #[must_use]
 pub fn count_pass(rules: &Rules, earned: Option<Earned>, now: Timestamp) -> Earned {
     match earned.filter(|e| fresh(e.last_seen, rules, now)) {
-        None => Earned {
-            passes: 1,
-            first_seen: now,
-            counted: now,
-            last_seen: now,
-        },
-        Some(e) if e.counted <= now && now.since(e.counted) < COUNT_INTERVAL => Earned {
-            last_seen: now,
-            ..e
-        },
-        Some(e) => Earned {
-            passes: e.passes.saturating_add(1),
-            counted: now,
-            last_seen: now,
-            ..e
-        },
+        None => Earned { passes: 1, first_seen: now, counted: now, last_seen: now },
+        Some(e) if e.counted <= now && now.since(e.counted) < COUNT_INTERVAL => {
+            Earned { last_seen: now, ..e }
+        }
+        Some(e) => Earned { passes: e.passes.saturating_add(1), counted: now, last_seen: now, ..e },
     }
 }
 
@@ -407,34 +357,18 @@ impl Verdict {
     #[must_use]
     pub fn reply(self, mode: Mode) -> Reply {
         let mut reply = match self {
-            Self::New { wait } => Reply {
-                wait: Some(wait),
-                ..Reply::new(Action::Defer, Reason::New)
-            },
-            Self::Early { wait } => Reply {
-                wait: Some(wait),
-                ..Reply::new(Action::Defer, Reason::Early)
-            },
-            Self::Retried { waited, by } => Reply {
-                delay: Some(waited),
-                by: Some(by),
-                ..Reply::new(Action::Pass, Reason::Retried)
-            },
-            Self::Known { by } => Reply {
-                by: Some(by),
-                ..Reply::new(Action::Pass, Reason::Known)
-            },
-            Self::Auto { by } => Reply {
-                by: Some(by),
-                ..Reply::new(Action::Pass, Reason::Auto)
-            },
+            Self::New { wait } => Reply { wait: Some(wait), ..Reply::new(Action::Defer, Reason::New) },
+            Self::Early { wait } => Reply { wait: Some(wait), ..Reply::new(Action::Defer, Reason::Early) },
+            Self::Retried { waited, by } => {
+                Reply { delay: Some(waited), by: Some(by), ..Reply::new(Action::Pass, Reason::Retried) }
+            }
+            Self::Known { by } => Reply { by: Some(by), ..Reply::new(Action::Pass, Reason::Known) },
+            Self::Auto { by } => Reply { by: Some(by), ..Reply::new(Action::Pass, Reason::Auto) },
             Self::Local => Reply::new(Action::Pass, Reason::Local),
             Self::Off => Reply::new(Action::Pass, Reason::Off),
             Self::Unreadable => Reply::error(crate::reply::Fault::StoreDamaged),
         };
-        if mode == Mode::Observe
-            && !matches!(reply.reason, Reason::Local | Reason::Off | Reason::Error)
-        {
+        if mode == Mode::Observe && !matches!(reply.reason, Reason::Local | Reason::Off | Reason::Error) {
             reply.would = Some(reply.action);
             reply.action = Action::Pass;
         }

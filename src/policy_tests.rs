@@ -22,28 +22,15 @@ fn ahead(seconds: u32) -> Timestamp {
 }
 
 fn nothing(by: By) -> KnownEvidence {
-    KnownEvidence {
-        by,
-        earned: Found::Absent,
-        known: Found::Absent,
-    }
+    KnownEvidence { by, earned: Found::Absent, known: Found::Absent }
 }
 
 fn earned(passes: u32, last_seen: Timestamp) -> Found<Earned> {
-    Found::Here(Earned {
-        passes,
-        first_seen: last_seen,
-        counted: last_seen,
-        last_seen,
-    })
+    Found::Here(Earned { passes, first_seen: last_seen, counted: last_seen, last_seen })
 }
 
 fn known(last_seen: Timestamp) -> Found<Known> {
-    Found::Here(Known {
-        first_seen: last_seen,
-        passed: last_seen,
-        last_seen,
-    })
+    Found::Here(Known { first_seen: last_seen, passed: last_seen, last_seen })
 }
 
 fn first(first_seen: Timestamp) -> Found<Pending> {
@@ -73,111 +60,49 @@ fn places(bits: &[bool]) -> Places {
 
 #[test]
 fn a_first_attempt_is_deferred_and_recorded() {
-    let change = Change::Pend {
-        first_seen: NOW,
-        places: places(&[true]),
-    };
-    assert_eq!(
-        network(Found::Absent),
-        (Verdict::New { wait: Seconds(300) }, change)
-    );
+    let change = Change::Pend { first_seen: NOW, places: places(&[true]) };
+    assert_eq!(network(Found::Absent), (Verdict::New { wait: Seconds(300) }, change));
 }
 
 #[test]
 fn an_early_retry_waits_for_the_rest_and_does_not_restart_the_clock() {
-    assert_eq!(
-        network(first(ago(299))),
-        (Verdict::Early { wait: Seconds(1) }, Change::None)
-    );
-    assert_eq!(
-        network(first(NOW)),
-        (Verdict::Early { wait: Seconds(300) }, Change::None)
-    );
+    assert_eq!(network(first(ago(299))), (Verdict::Early { wait: Seconds(1) }, Change::None));
+    assert_eq!(network(first(NOW)), (Verdict::Early { wait: Seconds(300) }, Change::None));
 }
 
 #[test]
 fn a_retry_in_the_window_passes() {
     for age in [300, 301, 172_800] {
-        let verdict = Verdict::Retried {
-            waited: Seconds(age),
-            by: By::Network,
-        };
-        assert_eq!(
-            network(first(ago(age))),
-            (
-                verdict,
-                Change::Admit {
-                    first_seen: ago(age)
-                }
-            ),
-            "{age}"
-        );
+        let verdict = Verdict::Retried { waited: Seconds(age), by: By::Network };
+        assert_eq!(network(first(ago(age))), (verdict, Change::Admit { first_seen: ago(age) }), "{age}");
     }
 }
 
 #[test]
 fn a_retry_after_the_window_is_new_again() {
-    assert!(matches!(
-        network(first(ago(172_801))).0,
-        Verdict::New { .. }
-    ));
+    assert!(matches!(network(first(ago(172_801))).0, Verdict::New { .. }));
 }
 
 #[test]
 fn with_no_delay_the_first_attempt_is_still_deferred_and_any_retry_passes() {
-    let rules = Rules {
-        delay: Seconds(0),
-        ..RULES
-    };
-    assert_eq!(
-        ask(&rules, &[(nothing(By::Network), Found::Absent)]).0,
-        Verdict::New { wait: Seconds(0) }
-    );
-    let verdict = Verdict::Retried {
-        waited: Seconds(0),
-        by: By::Network,
-    };
-    assert_eq!(
-        ask(&rules, &[(nothing(By::Network), first(NOW))]).0,
-        verdict
-    );
+    let rules = Rules { delay: Seconds(0), ..RULES };
+    assert_eq!(ask(&rules, &[(nothing(By::Network), Found::Absent)]).0, Verdict::New { wait: Seconds(0) });
+    let verdict = Verdict::Retried { waited: Seconds(0), by: By::Network };
+    assert_eq!(ask(&rules, &[(nothing(By::Network), first(NOW))]).0, verdict);
 }
 
 #[test]
 fn any_identity_of_the_first_attempt_matches() {
-    let records = [
-        (nothing(By::Network), Found::Absent),
-        (nothing(By::Spf), first(ago(400))),
-    ];
-    let verdict = Verdict::Retried {
-        waited: Seconds(400),
-        by: By::Spf,
-    };
-    assert_eq!(
-        ask(&RULES, &records),
-        (
-            verdict,
-            Change::Admit {
-                first_seen: ago(400)
-            }
-        )
-    );
+    let records = [(nothing(By::Network), Found::Absent), (nothing(By::Spf), first(ago(400)))];
+    let verdict = Verdict::Retried { waited: Seconds(400), by: By::Spf };
+    assert_eq!(ask(&RULES, &records), (verdict, Change::Admit { first_seen: ago(400) }));
 }
 
 #[test]
 fn an_early_retry_from_elsewhere_is_tied_to_the_first_attempt() {
-    let records = [
-        (nothing(By::Network), Found::Absent),
-        (nothing(By::Spf), first(ago(100))),
-    ];
-    let change = Change::Pend {
-        first_seen: ago(100),
-        places: places(&[true, false]),
-    };
-    assert_eq!(
-        ask(&RULES, &records),
-        (Verdict::Early { wait: Seconds(200) }, change)
-    );
+    let records = [(nothing(By::Network), Found::Absent), (nothing(By::Spf), first(ago(100)))];
+    let change = Change::Pend { first_seen: ago(100), places: places(&[true, false]) };
+    assert_eq!(ask(&RULES, &records), (Verdict::Early { wait: Seconds(200) }, change));
 }
 
 #[test]
@@ -187,97 +112,44 @@ fn the_oldest_attempt_in_the_window_counts() {
         (nothing(By::Spf), first(ago(400))),
         (nothing(By::Host), first(ago(200_000))),
     ];
-    assert_eq!(
-        ask(&RULES, &records).0,
-        Verdict::Retried {
-            waited: Seconds(400),
-            by: By::Spf
-        }
-    );
+    assert_eq!(ask(&RULES, &records).0, Verdict::Retried { waited: Seconds(400), by: By::Spf });
 }
 
 #[test]
 fn a_known_triplet_passes_for_its_lifetime() {
     let with = |last_seen| {
-        ask(
-            &RULES,
-            &[(
-                KnownEvidence {
-                    known: known(last_seen),
-                    ..nothing(By::Network)
-                },
-                Found::Absent,
-            )],
-        )
+        ask(&RULES, &[(KnownEvidence { known: known(last_seen), ..nothing(By::Network) }, Found::Absent)])
     };
-    assert_eq!(
-        with(ago(1)),
-        (Verdict::Known { by: By::Network }, Change::None)
-    );
+    assert_eq!(with(ago(1)), (Verdict::Known { by: By::Network }, Change::None));
     assert_eq!(with(ago(194_400)).1, Change::None);
     assert_eq!(with(ago(194_401)).1, Change::Renew);
-    assert_eq!(
-        with(ago(3_110_400)),
-        (Verdict::Known { by: By::Network }, Change::Renew)
-    );
+    assert_eq!(with(ago(3_110_400)), (Verdict::Known { by: By::Network }, Change::Renew));
     assert!(matches!(with(ago(3_110_401)).0, Verdict::New { .. }));
 }
 
 #[test]
 fn an_identity_that_proved_itself_passes_whatever_the_triplet() {
     let with = |passes, last_seen, rules: &Rules| {
-        let spf = KnownEvidence {
-            earned: earned(passes, last_seen),
-            ..nothing(By::Spf)
-        };
-        ask(
-            rules,
-            &[(nothing(By::Network), Found::Absent), (spf, Found::Absent)],
-        )
-        .0
+        let spf = KnownEvidence { earned: earned(passes, last_seen), ..nothing(By::Spf) };
+        ask(rules, &[(nothing(By::Network), Found::Absent), (spf, Found::Absent)]).0
     };
     assert_eq!(with(5, ago(1), &RULES), Verdict::Auto { by: By::Spf });
     assert!(matches!(with(4, ago(1), &RULES), Verdict::New { .. }));
-    assert!(matches!(
-        with(5, ago(3_110_401), &RULES),
-        Verdict::New { .. }
-    ));
-    assert!(matches!(
-        with(
-            1_000,
-            ago(1),
-            &Rules {
-                auto_after: 0,
-                ..RULES
-            }
-        ),
-        Verdict::New { .. }
-    ));
+    assert!(matches!(with(5, ago(3_110_401), &RULES), Verdict::New { .. }));
+    assert!(matches!(with(1_000, ago(1), &Rules { auto_after: 0, ..RULES }), Verdict::New { .. }));
 }
 
 #[test]
 fn a_clock_set_back_costs_one_delay_and_locks_nobody_out() {
     // The first attempt lies a year ahead: it starts anew from now.
-    let change = Change::Pend {
-        first_seen: NOW,
-        places: places(&[true]),
-    };
-    assert_eq!(
-        network(first(ahead(31_536_000))),
-        (Verdict::New { wait: Seconds(300) }, change)
-    );
-    let ahead_known = KnownEvidence {
-        known: known(ahead(31_536_000)),
-        ..nothing(By::Network)
-    };
+    let change = Change::Pend { first_seen: NOW, places: places(&[true]) };
+    assert_eq!(network(first(ahead(31_536_000))), (Verdict::New { wait: Seconds(300) }, change));
+    let ahead_known = KnownEvidence { known: known(ahead(31_536_000)), ..nothing(By::Network) };
     assert_eq!(
         ask(&RULES, &[(ahead_known, Found::Absent)]),
         (Verdict::Known { by: By::Network }, Change::Renew)
     );
-    let ahead_earned = KnownEvidence {
-        earned: earned(5, ahead(1)),
-        ..nothing(By::Network)
-    };
+    let ahead_earned = KnownEvidence { earned: earned(5, ahead(1)), ..nothing(By::Network) };
     assert_eq!(
         ask(&RULES, &[(ahead_earned, Found::Absent)]),
         (Verdict::Auto { by: By::Network }, Change::Renew)
@@ -286,28 +158,13 @@ fn a_clock_set_back_costs_one_delay_and_locks_nobody_out() {
 
 #[test]
 fn records_of_another_version_are_left_alone_and_mail_passes() {
-    let unreadable = KnownEvidence {
-        known: Found::Unreadable,
-        ..nothing(By::Network)
-    };
-    assert_eq!(
-        ask(&RULES, &[(unreadable, Found::Absent)]),
-        (Verdict::Unreadable, Change::None)
-    );
-    assert_eq!(
-        network(Found::Unreadable),
-        (Verdict::Unreadable, Change::None)
-    );
+    let unreadable = KnownEvidence { known: Found::Unreadable, ..nothing(By::Network) };
+    assert_eq!(ask(&RULES, &[(unreadable, Found::Absent)]), (Verdict::Unreadable, Change::None));
+    assert_eq!(network(Found::Unreadable), (Verdict::Unreadable, Change::None));
     // What can be read still counts.
     let records = [
         (unreadable, Found::Absent),
-        (
-            KnownEvidence {
-                known: known(ago(1)),
-                ..nothing(By::Spf)
-            },
-            Found::Absent,
-        ),
+        (KnownEvidence { known: known(ago(1)), ..nothing(By::Spf) }, Found::Absent),
     ];
     assert_eq!(ask(&RULES, &records).0, Verdict::Known { by: By::Spf });
 }
@@ -315,122 +172,55 @@ fn records_of_another_version_are_left_alone_and_mail_passes() {
 #[test]
 fn local_and_off_read_nothing() {
     let unread = Evidence::default();
-    assert_eq!(
-        decide(&RULES, true, &unread, NOW),
-        Step::Answer(Verdict::Local, Change::None)
-    );
-    let off = Rules {
-        mode: Mode::Off,
-        ..RULES
-    };
-    assert_eq!(
-        decide(&off, false, &unread, NOW),
-        Step::Answer(Verdict::Off, Change::None)
-    );
+    assert_eq!(decide(&RULES, true, &unread, NOW), Step::Answer(Verdict::Local, Change::None));
+    let off = Rules { mode: Mode::Off, ..RULES };
+    assert_eq!(decide(&off, false, &unread, NOW), Step::Answer(Verdict::Off, Change::None));
 }
 
 #[test]
 fn a_known_triplet_is_answered_without_its_first_attempts() {
     let evidence = Evidence {
-        known: Some(vec![KnownEvidence {
-            known: known(ago(1)),
-            ..nothing(By::Network)
-        }]),
+        known: Some(vec![KnownEvidence { known: known(ago(1)), ..nothing(By::Network) }]),
         pending: None,
     };
-    assert!(matches!(
-        decide(&RULES, false, &evidence, NOW),
-        Step::Answer(Verdict::Known { .. }, _)
-    ));
+    assert!(matches!(decide(&RULES, false, &evidence, NOW), Step::Answer(Verdict::Known { .. }, _)));
 }
 
 #[test]
 fn a_pass_counts_once_an_hour() {
     let first = count_pass(&RULES, None, NOW);
-    assert_eq!(
-        first,
-        Earned {
-            passes: 1,
-            first_seen: NOW,
-            counted: NOW,
-            last_seen: NOW
-        }
-    );
+    assert_eq!(first, Earned { passes: 1, first_seen: NOW, counted: NOW, last_seen: NOW });
     let soon = count_pass(&RULES, Some(first), ahead(3_599));
-    assert_eq!(
-        soon,
-        Earned {
-            last_seen: ahead(3_599),
-            ..first
-        }
-    );
+    assert_eq!(soon, Earned { last_seen: ahead(3_599), ..first });
     let later = count_pass(&RULES, Some(soon), ahead(3_600));
     assert_eq!((later.passes, later.counted), (2, ahead(3_600)));
     // After its lifetime an identity begins anew.
-    assert_eq!(
-        count_pass(&RULES, Some(later), ahead(3_600 + 3_110_401)).passes,
-        1
-    );
+    assert_eq!(count_pass(&RULES, Some(later), ahead(3_600 + 3_110_401)).passes, 1);
     // A count from the future was made before the clock was set back: it must not stop counting until then.
-    assert_eq!(
-        count_pass(
-            &RULES,
-            Some(Earned {
-                counted: ahead(31_536_000),
-                ..first
-            }),
-            NOW
-        )
-        .passes,
-        2
-    );
+    assert_eq!(count_pass(&RULES, Some(Earned { counted: ahead(31_536_000), ..first }), NOW).passes, 2);
 }
 
 #[test]
 fn observe_mode_passes_and_says_what_would_have_happened() {
     let reply = Verdict::New { wait: Seconds(300) }.reply(Mode::Observe);
-    assert_eq!(
-        reply.to_string(),
-        "action=pass reason=new wait=300 would=defer"
-    );
+    assert_eq!(reply.to_string(), "action=pass reason=new wait=300 would=defer");
     let reply = Verdict::Known { by: By::Host }.reply(Mode::Observe);
-    assert_eq!(
-        reply.to_string(),
-        "action=pass reason=known by=host would=pass"
-    );
-    assert_eq!(
-        Verdict::Local.reply(Mode::Observe).to_string(),
-        "action=pass reason=local"
-    );
+    assert_eq!(reply.to_string(), "action=pass reason=known by=host would=pass");
+    assert_eq!(Verdict::Local.reply(Mode::Observe).to_string(), "action=pass reason=local");
 }
 
 #[test]
 fn every_verdict_has_its_words() {
     let by = By::Dkim;
     for (verdict, words) in [
-        (
-            Verdict::New { wait: Seconds(1) },
-            "action=defer reason=new wait=1",
-        ),
-        (
-            Verdict::Early { wait: Seconds(2) },
-            "action=defer reason=early wait=2",
-        ),
-        (
-            Verdict::Retried {
-                waited: Seconds(3),
-                by,
-            },
-            "action=pass reason=retried delay=3 by=dkim",
-        ),
+        (Verdict::New { wait: Seconds(1) }, "action=defer reason=new wait=1"),
+        (Verdict::Early { wait: Seconds(2) }, "action=defer reason=early wait=2"),
+        (Verdict::Retried { waited: Seconds(3), by }, "action=pass reason=retried delay=3 by=dkim"),
         (Verdict::Known { by }, "action=pass reason=known by=dkim"),
         (Verdict::Auto { by }, "action=pass reason=auto by=dkim"),
         (Verdict::Local, "action=pass reason=local"),
         (Verdict::Off, "action=pass reason=off"),
-        (
-            Verdict::Unreadable,
-            "action=pass reason=error error=store-damaged",
-        ),
+        (Verdict::Unreadable, "action=pass reason=error error=store-damaged"),
     ] {
         assert_eq!(verdict.reply(Mode::Enforce).to_string(), words);
     }
@@ -439,22 +229,8 @@ fn every_verdict_has_its_words() {
 #[test]
 fn rules_by_which_mail_never_passes_have_a_fault() {
     assert_eq!(Rules::default().fault(), None);
-    assert!(
-        Rules {
-            window: Seconds(300),
-            ..RULES
-        }
-        .fault()
-        .is_some()
-    );
-    assert!(
-        Rules {
-            lifetime: Seconds(0),
-            ..RULES
-        }
-        .fault()
-        .is_some()
-    );
+    assert!(Rules { window: Seconds(300), ..RULES }.fault().is_some());
+    assert!(Rules { lifetime: Seconds(0), ..RULES }.fault().is_some());
 }
 
 /// One identity's records in a model store, driven through `decide` as the real store is.
@@ -471,11 +247,7 @@ impl Model {
         loop {
             match decide(rules, false, &evidence, now) {
                 Step::ReadKnown => {
-                    let record = KnownEvidence {
-                        by: By::Network,
-                        earned: self.earned,
-                        known: self.known,
-                    };
+                    let record = KnownEvidence { by: By::Network, earned: self.earned, known: self.known };
                     evidence.known = Some(vec![record]);
                 }
                 Step::ReadPending => evidence.pending = Some(vec![self.pending]),
@@ -492,11 +264,7 @@ impl Model {
             Change::None => {}
             Change::Pend { first_seen, .. } => self.pending = first(first_seen),
             Change::Admit { first_seen } => {
-                self.known = Found::Here(Known {
-                    first_seen,
-                    passed: now,
-                    last_seen: now,
-                });
+                self.known = Found::Here(Known { first_seen, passed: now, last_seen: now });
                 self.earned = Found::Here(count_pass(rules, self.earned.here().copied(), now));
                 self.pending = Found::Absent;
             }

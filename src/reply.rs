@@ -128,15 +128,7 @@ impl Reply {
     /// A reply with an action and a reason and nothing else.
     #[must_use]
     pub const fn new(action: Action, reason: Reason) -> Self {
-        Self {
-            action,
-            reason,
-            fault: None,
-            wait: None,
-            delay: None,
-            by: None,
-            would: None,
-        }
+        Self { action, reason, fault: None, wait: None, delay: None, by: None, would: None }
     }
 
     /// Whatever breaks, mail passes.
@@ -150,12 +142,7 @@ impl Reply {
 
 impl fmt::Display for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "action={} reason={}",
-            self.action.word(),
-            self.reason.word()
-        )?;
+        write!(f, "action={} reason={}", self.action.word(), self.reason.word())?;
         if let Some(fault) = self.fault {
             write!(f, " error={}", fault.word())?;
         }
@@ -188,10 +175,7 @@ impl ReplyText {
     /// An empty text.
     #[must_use]
     pub const fn new() -> Self {
-        Self {
-            bytes: [0; REPLY_SIZE],
-            used: 0,
-        }
+        Self { bytes: [0; REPLY_SIZE], used: 0 }
     }
 
     /// Replaces the text. What does not fit is cut; the last byte stays NUL.
@@ -218,10 +202,9 @@ impl Write for ReplyText {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let room = REPLY_SIZE - 1;
         let end = room.min(self.used + text.len());
-        if let (Some(to), Some(from)) = (
-            self.bytes.get_mut(self.used..end),
-            text.as_bytes().get(..end - self.used),
-        ) {
+        if let (Some(to), Some(from)) =
+            (self.bytes.get_mut(self.used..end), text.as_bytes().get(..end - self.used))
+        {
             to.copy_from_slice(from);
             self.used = end;
         }
@@ -238,16 +221,10 @@ mod tests {
         let mut reply = Reply::new(Action::Defer, Reason::New);
         reply.wait = Some(Seconds(300));
         assert_eq!(reply.to_string(), "action=defer reason=new wait=300");
-        assert_eq!(
-            Reply::error(Fault::StoreOpen).to_string(),
-            "action=pass reason=error error=store-open"
-        );
+        assert_eq!(Reply::error(Fault::StoreOpen).to_string(), "action=pass reason=error error=store-open");
         let mut reply = Reply::new(Action::Pass, Reason::Retried);
         (reply.delay, reply.by) = (Some(Seconds(312)), Some(By::Network));
-        assert_eq!(
-            reply.to_string(),
-            "action=pass reason=retried delay=312 by=network"
-        );
+        assert_eq!(reply.to_string(), "action=pass reason=retried delay=312 by=network");
     }
 
     #[test]
@@ -263,10 +240,7 @@ mod tests {
             by: Some(By::Network),
             would: Some(Action::Defer),
         };
-        assert_eq!(
-            longest(&Reason::ALL.iter().map(|r| r.word()).collect::<Vec<_>>()),
-            "whitelisted".len()
-        );
+        assert_eq!(longest(&Reason::ALL.iter().map(|r| r.word()).collect::<Vec<_>>()), "whitelisted".len());
         let mut text = ReplyText::new();
         text.set(all);
         assert_eq!(text.bytes[text.used], 0);

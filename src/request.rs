@@ -65,10 +65,7 @@ impl<'a> Request<'a> {
         };
         let mut seen: Vec<&[u8]> = Vec::with_capacity(options.len());
         for option in options.iter().filter(|option| !option.is_empty()) {
-            let cut = option
-                .iter()
-                .position(|&b| b == b'=')
-                .ok_or(Fault::BadOption)?;
+            let cut = option.iter().position(|&b| b == b'=').ok_or(Fault::BadOption)?;
             let (name, value) = option.split_at_checked(cut).ok_or(Fault::BadOption)?;
             let value = value.get(1..).unwrap_or_default();
             if seen.contains(&name) {
@@ -84,18 +81,12 @@ impl<'a> Request<'a> {
     fn option(&mut self, name: &[u8], value: &'a [u8]) -> Result<(), Fault> {
         let given = !value.is_empty();
         let time = || {
-            if given {
-                Seconds::parse(value).map(Some).ok_or(Fault::BadOption)
-            } else {
-                Ok(None)
-            }
+            if given { Seconds::parse(value).map(Some).ok_or(Fault::BadOption) } else { Ok(None) }
         };
         match name {
             b"config" if given => self.config = Some(parse_path(value)?),
             b"policy" if given => self.policy = Some(value),
-            b"mode" if given => {
-                self.rules.mode = Some(Mode::from_word(value).ok_or(Fault::BadOption)?)
-            }
+            b"mode" if given => self.rules.mode = Some(Mode::from_word(value).ok_or(Fault::BadOption)?),
             b"sender_key" if given => {
                 self.rules.sender_key = Some(Level::from_word(value).ok_or(Fault::BadOption)?)
             }
@@ -119,22 +110,9 @@ impl<'a> Request<'a> {
         let network = Identity::Network(ClientNetwork::of(client, prefixes));
         let spf = self.spf.clone().map(Identity::Spf);
         let dkim = self.dkim.clone().map(Identity::Dkim);
-        let host = self
-            .host
-            .as_ref()
-            .and_then(|host| registrable(host, client))
-            .map(Identity::Host);
-        let identities = [Some(network), spf, dkim, host]
-            .into_iter()
-            .flatten()
-            .collect();
-        Some(Triplet::new(
-            identities,
-            self.sender,
-            self.recipient,
-            self.fingerprint,
-            level,
-        ))
+        let host = self.host.as_ref().and_then(|host| registrable(host, client)).map(Identity::Host);
+        let identities = [Some(network), spf, dkim, host].into_iter().flatten().collect();
+        Some(Triplet::new(identities, self.sender, self.recipient, self.fingerprint, level))
     }
 }
 
@@ -151,11 +129,7 @@ fn parse_client(text: &[u8]) -> Result<Option<IpAddr>, Fault> {
 
 fn parse_path(value: &[u8]) -> Result<&Path, Fault> {
     let fits = value.starts_with(b"/") && value.len() < libc::PATH_MAX as usize;
-    if fits {
-        Ok(Path::new(OsStr::from_bytes(value)))
-    } else {
-        Err(Fault::BadOption)
-    }
+    if fits { Ok(Path::new(OsStr::from_bytes(value))) } else { Err(Fault::BadOption) }
 }
 
 #[cfg(test)]
@@ -185,23 +159,10 @@ mod tests {
     #[test]
     fn a_client_is_an_address_or_nothing() {
         assert_eq!(parse(&["", "", "b@y.example"]).map(|r| r.client), Ok(None));
-        for good in [
-            "192.0.2.1",
-            "2001:db8::1",
-            "::ffff:192.0.2.1",
-            "fe80::1%eth0",
-        ] {
+        for good in ["192.0.2.1", "2001:db8::1", "::ffff:192.0.2.1", "fe80::1%eth0"] {
             assert!(parse(&[good, "", "b"]).unwrap().client.is_some(), "{good}");
         }
-        for bad in [
-            "localhost",
-            "192.0.2",
-            "192.0.2.1 ",
-            "192.0.2.1:25",
-            "[192.0.2.1]",
-            "\u{1}",
-            "%eth0",
-        ] {
+        for bad in ["localhost", "192.0.2", "192.0.2.1 ", "192.0.2.1:25", "[192.0.2.1]", "\u{1}", "%eth0"] {
             assert_eq!(parse(&[bad, "", "b"]), Err(Fault::BadClient), "{bad}");
         }
         assert_eq!(Request::parse(&[b"\xff", b"", b"b"]), Err(Fault::BadClient));
@@ -209,13 +170,7 @@ mod tests {
 
     #[test]
     fn every_option_is_read() {
-        let request = with(&[
-            "config=/etc/x=y.toml",
-            "delay=10m",
-            "spf=X.example",
-            "mode=observe",
-        ])
-        .unwrap();
+        let request = with(&["config=/etc/x=y.toml", "delay=10m", "spf=X.example", "mode=observe"]).unwrap();
         assert_eq!(request.config, Some(Path::new("/etc/x=y.toml")));
         assert_eq!(request.rules.delay, Some(Seconds(600)));
         assert_eq!(request.rules.mode, Some(Mode::Observe));
@@ -237,10 +192,7 @@ mod tests {
     fn empty_options_and_values_are_not_given() {
         let request = with(&["", "spf=", "delay=", "config="]).unwrap();
         assert_eq!(request, parse(&TRIPLET).unwrap());
-        assert_eq!(
-            with(&["policy=", "mode=", "match=", "host="]).unwrap(),
-            request
-        );
+        assert_eq!(with(&["policy=", "mode=", "match=", "host="]).unwrap(), request);
     }
 
     #[test]
@@ -265,13 +217,9 @@ mod tests {
     fn what_the_outside_chooses_changes_nothing_but_itself() {
         let plain = parse(&TRIPLET).unwrap();
         let long = format!("spf={}", "a.".repeat(32_768));
-        for hostile in [
-            "spf=a b.example",
-            "spf=x.example\nmode=off",
-            "dkim=\"x.example\"",
-            "host=../../etc",
-            &long,
-        ] {
+        for hostile in
+            ["spf=a b.example", "spf=x.example\nmode=off", "dkim=\"x.example\"", "host=../../etc", &long]
+        {
             assert_eq!(with(&[hostile]).unwrap(), plain, "{hostile}");
         }
         let request = with(&["match=x mode=off\n"]).unwrap();
@@ -283,15 +231,7 @@ mod tests {
         let request = with(&["spf=x.example", "dkim=d.example", "host=mx.mail.h.example"]).unwrap();
         let triplet = request.triplet(Prefixes::default(), Level::Full).unwrap();
         let names: Vec<String> = triplet.identities.iter().map(ToString::to_string).collect();
-        assert_eq!(
-            names,
-            ["192.0.2.0/24", "x.example", "d.example", "h.example"]
-        );
-        assert!(
-            parse(&["", "", "b"])
-                .unwrap()
-                .triplet(Prefixes::default(), Level::Full)
-                .is_none()
-        );
+        assert_eq!(names, ["192.0.2.0/24", "x.example", "d.example", "h.example"]);
+        assert!(parse(&["", "", "b"]).unwrap().triplet(Prefixes::default(), Level::Full).is_none());
     }
 }

@@ -71,48 +71,37 @@ impl Session {
     /// A session with nothing read and nothing open.
     #[must_use]
     pub const fn new() -> Self {
-        Self {
-            configurations: Vec::new(),
-            stores: Vec::new(),
-        }
+        Self { configurations: Vec::new(), stores: Vec::new() }
     }
 
     /// Answers one call.
     ///
     /// # Errors
     /// See [`Failure`].
-    pub fn answer(
-        &mut self,
-        arguments: &[&[u8]],
-        access: Access,
-        now: Timestamp,
-    ) -> Result<Reply, Failure> {
+    pub fn answer(&mut self, arguments: &[&[u8]], access: Access, now: Timestamp) -> Result<Reply, Failure> {
         let request = Request::parse(arguments).map_err(Failure::Arguments)?;
         let settings = configuration(&mut self.configurations, request.config)?;
-        let rules = settings
-            .rules_for(request.policy, &request.rules)
-            .ok_or(Failure::Arguments(Fault::BadOption))?;
+        let rules =
+            settings.rules_for(request.policy, &request.rules).ok_or(Failure::Arguments(Fault::BadOption))?;
         let Some(triplet) = request.triplet(settings.prefixes, rules.sender_key) else {
             return Ok(Verdict::Local.reply(rules.mode));
         };
         if rules.mode == Mode::Off {
             return Ok(Verdict::Off.reply(rules.mode));
         }
-        let verdict =
-            match store(&mut self.stores, &settings.store, access, now).map_err(Failure::Store)? {
-                Some(store) => {
-                    let verdict = store.settle(&triplet, &rules, access, now);
-                    if access == Access::Record {
-                        let reply = verdict
-                            .as_ref()
-                            .map_or_else(|e| Reply::error(e.fault()), |v| v.reply(rules.mode));
-                        store.count(&reply, now);
-                    }
-                    verdict.map_err(Failure::Store)?
+        let verdict = match store(&mut self.stores, &settings.store, access, now).map_err(Failure::Store)? {
+            Some(store) => {
+                let verdict = store.settle(&triplet, &rules, access, now);
+                if access == Access::Record {
+                    let reply =
+                        verdict.as_ref().map_or_else(|e| Reply::error(e.fault()), |v| v.reply(rules.mode));
+                    store.count(&reply, now);
                 }
-                // Nothing was ever recorded.
-                None => Verdict::New { wait: rules.delay },
-            };
+                verdict.map_err(Failure::Store)?
+            }
+            // Nothing was ever recorded.
+            None => Verdict::New { wait: rules.delay },
+        };
         Ok(verdict.reply(rules.mode))
     }
 }
@@ -127,17 +116,12 @@ fn configuration<'s>(
     let place = match place {
         Some(place) => place,
         None => {
-            known.push((
-                named.map(Path::to_path_buf),
-                Settings::load(named).map_err(Failure::Configuration)?,
-            ));
+            known
+                .push((named.map(Path::to_path_buf), Settings::load(named).map_err(Failure::Configuration)?));
             known.len() - 1
         }
     };
-    known
-        .get(place)
-        .map(|(_, settings)| settings)
-        .ok_or(Failure::Arguments(Fault::Internal))
+    known.get(place).map(|(_, settings)| settings).ok_or(Failure::Arguments(Fault::Internal))
 }
 
 /// The store of `settings`, opened if it is not open yet. `None` if there is none and `access` makes none.
@@ -149,20 +133,14 @@ fn store<'s>(
 ) -> Result<Option<&'s Store>, StoreError> {
     let mut found = open.iter().position(|known| known.path == settings.path);
     if found.is_none() {
-        let meta = std::fs::metadata(&settings.path).map_err(|cause| StoreError::Open {
-            path: settings.path.clone(),
-            cause,
-        })?;
+        let meta = std::fs::metadata(&settings.path)
+            .map_err(|cause| StoreError::Open { path: settings.path.clone(), cause })?;
         let place = (meta.dev(), meta.ino());
         found = open.iter().position(|known| known.place == place);
         if found.is_none()
             && let Some(store) = Store::open(settings, access, now)?
         {
-            open.push(OpenStore {
-                path: settings.path.clone(),
-                place,
-                store,
-            });
+            open.push(OpenStore { path: settings.path.clone(), place, store });
             found = Some(open.len() - 1);
         }
     }

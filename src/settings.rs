@@ -117,13 +117,7 @@ impl Settings {
     /// All problems of the file. A file that was named must exist.
     pub fn load(named: Option<&Path>) -> Result<Self, Vec<Problem>> {
         let path = named.unwrap_or_else(|| Path::new(DEFAULT_FILE));
-        let problem = |message: String| {
-            vec![Problem {
-                path: path.into(),
-                line: 0,
-                message,
-            }]
-        };
+        let problem = |message: String| vec![Problem { path: path.into(), line: 0, message }];
         match std::fs::read(path) {
             Ok(bytes) => match str::from_utf8(&bytes) {
                 Ok(text) => Self::parse(path, text),
@@ -139,11 +133,7 @@ impl Settings {
     /// # Errors
     /// All problems of the text, in its order.
     pub fn parse(path: &Path, text: &str) -> Result<Self, Vec<Problem>> {
-        let mut reader = Reader {
-            path,
-            text,
-            problems: Vec::new(),
-        };
+        let mut reader = Reader { path, text, problems: Vec::new() };
         let mut settings = Self::default();
         match DeTable::parse(text) {
             Ok(table) => reader.top(table.get_ref(), &mut settings),
@@ -162,10 +152,7 @@ impl Settings {
     pub fn rules_for(&self, policy: Option<&[u8]>, options: &RuleChanges) -> Option<Rules> {
         let mut rules = self.rules;
         if let Some(name) = policy {
-            let (_, changes) = self
-                .policies
-                .iter()
-                .find(|(known, _)| known.as_bytes() == name)?;
+            let (_, changes) = self.policies.iter().find(|(known, _)| known.as_bytes() == name)?;
             rules = changes.on(rules);
         }
         rules = options.on(rules);
@@ -186,18 +173,8 @@ const TIME: &str = "a time such as \"5m\" or \"2d12h\"";
 
 impl Reader<'_> {
     fn problem(&mut self, span: &Range<usize>, message: String) {
-        let line = self
-            .text
-            .bytes()
-            .take(span.start)
-            .filter(|&b| b == b'\n')
-            .count()
-            + 1;
-        self.problems.push(Problem {
-            path: self.path.into(),
-            line,
-            message,
-        });
+        let line = self.text.bytes().take(span.start).filter(|&b| b == b'\n').count() + 1;
+        self.problems.push(Problem { path: self.path.into(), line, message });
     }
 
     /// Reads one value with `read`; what it cannot read is a problem that says what was `expected`.
@@ -210,14 +187,8 @@ impl Reader<'_> {
     ) -> Option<T> {
         let found = read(value.get_ref());
         if found.is_none() {
-            let found = self
-                .text
-                .get(value.span())
-                .map_or_else(|| value.get_ref().type_str(), str::trim);
-            self.problem(
-                &value.span(),
-                format!("{key}: expected {expected}, found {found}"),
-            );
+            let found = self.text.get(value.span()).map_or_else(|| value.get_ref().type_str(), str::trim);
+            self.problem(&value.span(), format!("{key}: expected {expected}, found {found}"));
         }
         found
     }
@@ -234,13 +205,8 @@ impl Reader<'_> {
             let store = &mut settings.store;
             match name {
                 "store" => {
-                    let path = |v: &DeValue<'_>| {
-                        v.as_str().filter(|p| p.starts_with('/')).map(PathBuf::from)
-                    };
-                    set(
-                        &mut store.path,
-                        self.read(name, value, "an absolute path", path),
-                    );
+                    let path = |v: &DeValue<'_>| v.as_str().filter(|p| p.starts_with('/')).map(PathBuf::from);
+                    set(&mut store.path, self.read(name, value, "an absolute path", path));
                 }
                 "ipv4_prefix" => {
                     set(
@@ -251,30 +217,21 @@ impl Reader<'_> {
                 "ipv6_prefix" => {
                     set(
                         &mut settings.prefixes.ipv6,
-                        self.read(name, value, "a number from 1 to 128", |v| {
-                            integer(v, 1..=128)
-                        }),
+                        self.read(name, value, "a number from 1 to 128", |v| integer(v, 1..=128)),
                     );
                 }
                 "lock_timeout" => set(&mut store.lock_timeout, self.read(name, value, TIME, time)),
                 "max_pending" => {
                     let number = |v: &DeValue<'_>| integer(v, 1..=u64::MAX);
-                    set(
-                        &mut store.max_pending,
-                        self.read(name, value, "a number above 0", number),
-                    );
+                    set(&mut store.max_pending, self.read(name, value, "a number above 0", number));
                 }
-                "privacy" => set(
-                    &mut store.privacy,
-                    self.read(name, value, "true or false", |v| v.as_bool()),
-                ),
+                "privacy" => {
+                    set(&mut store.privacy, self.read(name, value, "true or false", |v| v.as_bool()))
+                }
                 "policy" => settings.policies = self.policies(value),
                 _ => self.problem(
                     &span,
-                    format!(
-                        "{name}: no such setting; expected one of {}",
-                        TOP_KEYS.join(", ")
-                    ),
+                    format!("{name}: no such setting; expected one of {}", TOP_KEYS.join(", ")),
                 ),
             }
         }
@@ -307,8 +264,7 @@ impl Reader<'_> {
             }
             "sender_key" => {
                 let level = |v: &DeValue<'_>| Level::from_word(&word(v)?);
-                changes.sender_key =
-                    self.read(key, value, "\"full\", \"unwrap\" or \"exact\"", level);
+                changes.sender_key = self.read(key, value, "\"full\", \"unwrap\" or \"exact\"", level);
             }
             _ => return false,
         }
@@ -317,29 +273,20 @@ impl Reader<'_> {
 
     fn policies(&mut self, value: &Value<'_>) -> Vec<(String, RuleChanges)> {
         let Some(tables) = value.get_ref().as_table() else {
-            self.problem(
-                &value.span(),
-                "policy: expected tables such as [policy.strict]".into(),
-            );
+            self.problem(&value.span(), "policy: expected tables such as [policy.strict]".into());
             return Vec::new();
         };
         let mut policies = Vec::new();
         for (name, value) in tables {
             let Some(table) = value.get_ref().as_table() else {
-                self.problem(
-                    &name.span(),
-                    format!("policy {}: expected a table of rules", name.get_ref()),
-                );
+                self.problem(&name.span(), format!("policy {}: expected a table of rules", name.get_ref()));
                 continue;
             };
             let mut changes = RuleChanges::default();
             for (key, value) in table {
                 if !self.rule(key.get_ref(), value, &mut changes) {
-                    let message = format!(
-                        "{}: no rule; expected one of {}",
-                        key.get_ref(),
-                        RULE_KEYS.join(", ")
-                    );
+                    let message =
+                        format!("{}: no rule; expected one of {}", key.get_ref(), RULE_KEYS.join(", "));
                     self.problem(&key.span(), message);
                 }
             }
@@ -349,14 +296,7 @@ impl Reader<'_> {
     }
 }
 
-const RULE_KEYS: [&str; 6] = [
-    "mode",
-    "delay",
-    "window",
-    "lifetime",
-    "auto_after",
-    "sender_key",
-];
+const RULE_KEYS: [&str; 6] = ["mode", "delay", "window", "lifetime", "auto_after", "sender_key"];
 const TOP_KEYS: [&str; 13] = [
     "mode",
     "delay",
@@ -380,9 +320,7 @@ fn set<T>(place: &mut T, value: Option<T>) {
 }
 
 fn time(value: &DeValue<'_>) -> Option<Seconds> {
-    value
-        .as_str()
-        .and_then(|text| Seconds::parse(text.as_bytes()))
+    value.as_str().and_then(|text| Seconds::parse(text.as_bytes()))
 }
 
 fn integer<T: TryFrom<u64> + PartialOrd>(
@@ -449,31 +387,15 @@ mod tests {
         assert_eq!(settings.store, store);
         assert_eq!(
             settings.rules_for(Some(b"codes"), &RuleChanges::default()),
-            Some(Rules {
-                delay: Seconds(60),
-                ..rules
-            })
+            Some(Rules { delay: Seconds(60), ..rules })
         );
         assert_eq!(
-            settings
-                .rules_for(Some(b"none"), &RuleChanges::default())
-                .map(|r| r.mode),
+            settings.rules_for(Some(b"none"), &RuleChanges::default()).map(|r| r.mode),
             Some(Mode::Off)
         );
-        assert_eq!(
-            settings.rules_for(Some(b"nobody"), &RuleChanges::default()),
-            None
-        );
-        let options = RuleChanges {
-            delay: Some(Seconds(5)),
-            ..RuleChanges::default()
-        };
-        assert_eq!(
-            settings
-                .rules_for(Some(b"codes"), &options)
-                .map(|r| r.delay),
-            Some(Seconds(5))
-        );
+        assert_eq!(settings.rules_for(Some(b"nobody"), &RuleChanges::default()), None);
+        let options = RuleChanges { delay: Some(Seconds(5)), ..RuleChanges::default() };
+        assert_eq!(settings.rules_for(Some(b"codes"), &options).map(|r| r.delay), Some(Seconds(5)));
     }
 
     #[test]
@@ -506,28 +428,19 @@ mod tests {
     #[test]
     fn rules_by_which_mail_could_never_pass_are_refused() {
         let problems = parse("privacy = true\ndelay = \"1h\"\nwindow = \"30m\"\n").unwrap_err();
-        assert_eq!(
-            problems,
-            ["t.toml:3: window (30m) must be longer than delay (1h)"]
-        );
+        assert_eq!(problems, ["t.toml:3: window (30m) must be longer than delay (1h)"]);
         let problems = parse("window = \"1d\"\n[policy.slow]\ndelay = \"2d\"\n").unwrap_err();
         assert!(
             problems[0].ends_with("policy slow: window (1d) must be longer than delay (2d)"),
             "{problems:?}"
         );
-        let options = RuleChanges {
-            delay: Some(Seconds::DAY.times(3)),
-            ..RuleChanges::default()
-        };
+        let options = RuleChanges { delay: Some(Seconds::DAY.times(3)), ..RuleChanges::default() };
         assert_eq!(Settings::default().rules_for(None, &options), None);
     }
 
     #[test]
     fn a_named_file_must_exist_and_the_default_one_need_not() {
         let problems = Settings::load(Some(Path::new("/nonexistent/eximgrey.toml"))).unwrap_err();
-        assert!(
-            problems[0].to_string().contains("cannot be read"),
-            "{problems:?}"
-        );
+        assert!(problems[0].to_string().contains("cannot be read"), "{problems:?}");
     }
 }

@@ -16,9 +16,7 @@ impl Timestamp {
     /// The machine's clock. A clock before 1970 reads 0, one after 2106 the last second.
     #[must_use]
     pub fn now() -> Self {
-        let seconds = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |d| d.as_secs());
+        let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
         Self(u32::try_from(seconds).unwrap_or(u32::MAX))
     }
 
@@ -35,13 +33,7 @@ impl Timestamp {
     }
 }
 
-const UNITS: [(u8, u32); 5] = [
-    (b'w', 604_800),
-    (b'd', 86_400),
-    (b'h', 3_600),
-    (b'm', 60),
-    (b's', 1),
-];
+const UNITS: [(u8, u32); 5] = [(b'w', 604_800), (b'd', 86_400), (b'h', 3_600), (b'm', 60), (b's', 1)];
 
 impl Seconds {
     /// A minute.
@@ -65,12 +57,7 @@ impl Seconds {
         let mut number: Option<u32> = None;
         for &byte in text {
             if byte.is_ascii_digit() {
-                number = Some(
-                    number
-                        .unwrap_or(0)
-                        .checked_mul(10)?
-                        .checked_add(u32::from(byte - b'0'))?,
-                );
+                number = Some(number.unwrap_or(0).checked_mul(10)?.checked_add(u32::from(byte - b'0'))?);
             } else {
                 let (_, unit) = UNITS.iter().find(|(letter, _)| *letter == byte)?;
                 total = total.checked_add(number.take()?.checked_mul(*unit)?)?;
@@ -112,11 +99,7 @@ impl fmt::Display for Timestamp {
         let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
         let shifted = (5 * day_of_year + 2) / 153;
         let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-        let month = if shifted < 10 {
-            shifted + 3
-        } else {
-            shifted - 9
-        };
+        let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
         let year = era * 400 + year_of_era + u32::from(month <= 2);
         write!(
             f,
@@ -143,24 +126,9 @@ mod tests {
             ("0s", 0),
             ("0", 0),
         ] {
-            assert_eq!(
-                Seconds::parse(text.as_bytes()),
-                Some(Seconds(seconds)),
-                "{text}"
-            );
+            assert_eq!(Seconds::parse(text.as_bytes()), Some(Seconds(seconds)), "{text}");
         }
-        for text in [
-            "",
-            "m",
-            "5 m",
-            "5x",
-            "-5m",
-            "5mm",
-            "99999999999",
-            "7102w",
-            "5m ",
-            "½h",
-        ] {
+        for text in ["", "m", "5 m", "5x", "-5m", "5mm", "99999999999", "7102w", "5m ", "½h"] {
             assert_eq!(Seconds::parse(text.as_bytes()), None, "{text}");
         }
     }
@@ -169,11 +137,7 @@ mod tests {
     fn spans_print_as_they_are_read() {
         for seconds in [0, 1, 60, 3_661, 86_400, 216_000, 3_110_400, u32::MAX] {
             let text = Seconds(seconds).to_string();
-            assert_eq!(
-                Seconds::parse(text.as_bytes()),
-                Some(Seconds(seconds)),
-                "{text}"
-            );
+            assert_eq!(Seconds::parse(text.as_bytes()), Some(Seconds(seconds)), "{text}");
         }
         assert_eq!(Seconds(216_000).to_string(), "2d12h");
     }

@@ -49,30 +49,13 @@ fn show(settings: &Settings, path: &Path, there: bool, out: &mut impl Write) -> 
     if there {
         writeln!(out, "{}: no problem found. In force:", path.display())?;
     } else {
-        writeln!(
-            out,
-            "{}: no such file, and none is needed. In force:",
-            path.display()
-        )?;
+        writeln!(out, "{}: no such file, and none is needed. In force:", path.display())?;
     }
-    let Settings {
-        rules,
-        store,
-        prefixes,
-        policies,
-    } = settings;
+    let Settings { rules, store, prefixes, policies } = settings;
     show_rules(rules, "", out)?;
     writeln!(out, "store = \"{}\"", store.path.display())?;
-    writeln!(
-        out,
-        "ipv4_prefix = {}\nipv6_prefix = {}",
-        prefixes.ipv4, prefixes.ipv6
-    )?;
-    writeln!(
-        out,
-        "lock_timeout = \"{}\"\nmax_pending = {}",
-        store.lock_timeout, store.max_pending
-    )?;
+    writeln!(out, "ipv4_prefix = {}\nipv6_prefix = {}", prefixes.ipv4, prefixes.ipv6)?;
+    writeln!(out, "lock_timeout = \"{}\"\nmax_pending = {}", store.lock_timeout, store.max_pending)?;
     writeln!(out, "privacy = {}", store.privacy)?;
     for (name, changes) in policies {
         writeln!(out, "\n[policy.{name}]")?;
@@ -97,10 +80,6 @@ fn show_rules(rules: &Rules, indent: &str, out: &mut impl Write) -> Result<()> {
         "{indent}mode = \"{mode}\"\n{indent}delay = \"{}\"\n{indent}window = \"{}\"",
         rules.delay, rules.window
     )?;
-    writeln!(
-        out,
-        "{indent}lifetime = \"{}\"\n{indent}auto_after = {}",
-        rules.lifetime, rules.auto_after
-    )?;
+    writeln!(out, "{indent}lifetime = \"{}\"\n{indent}auto_after = {}", rules.lifetime, rules.auto_after)?;
     Ok(writeln!(out, "{indent}sender_key = \"{level}\"")?)
 }

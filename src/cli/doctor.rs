@@ -34,12 +34,7 @@ pub(super) struct Doctor {
 const LIBRARY: &str = "/usr/lib/exim4/eximgrey.so";
 
 /// Where distributions put Exim.
-const EXIM: [&str; 4] = [
-    "/usr/sbin/exim4",
-    "/usr/sbin/exim",
-    "/usr/exim/bin/exim",
-    "/usr/local/sbin/exim",
-];
+const EXIM: [&str; 4] = ["/usr/sbin/exim4", "/usr/sbin/exim", "/usr/exim/bin/exim", "/usr/local/sbin/exim"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Health {
@@ -71,11 +66,7 @@ struct Findings(Vec<Check>);
 
 impl Findings {
     fn add(&mut self, what: &'static str, health: Health, text: impl Into<String>) {
-        self.0.push(Check {
-            what,
-            health,
-            text: text.into(),
-        });
+        self.0.push(Check { what, health, text: text.into() });
     }
 }
 
@@ -86,11 +77,7 @@ pub(super) fn run(command: &Doctor, config: Option<&Path>, out: &mut impl Write)
     let exim = exim(command, &mut findings);
     library(command, exim.as_ref(), &mut findings);
     if let Some(settings) = &settings {
-        store(
-            settings,
-            exim.as_ref().and_then(|exim| exim.user.as_deref()),
-            &mut findings,
-        );
+        store(settings, exim.as_ref().and_then(|exim| exim.user.as_deref()), &mut findings);
     }
 
     if command.json {
@@ -103,40 +90,20 @@ pub(super) fn run(command: &Doctor, config: Option<&Path>, out: &mut impl Write)
         }
     } else {
         for check in &findings.0 {
-            writeln!(
-                out,
-                "{:<8} {:<14} {}",
-                check.health.word(),
-                check.what,
-                check.text
-            )?;
+            writeln!(out, "{:<8} {:<14} {}", check.health.word(), check.what, check.text)?;
         }
     }
-    let broken = findings
-        .0
-        .iter()
-        .any(|check| check.health == Health::Broken);
-    Ok(if broken {
-        Outcome::NotSo
-    } else {
-        Outcome::Done
-    })
+    let broken = findings.0.iter().any(|check| check.health == Health::Broken);
+    Ok(if broken { Outcome::NotSo } else { Outcome::Done })
 }
 
 fn configuration(config: Option<&Path>, findings: &mut Findings) -> Option<Settings> {
     let path = config.unwrap_or_else(|| Path::new(DEFAULT_FILE));
     match Settings::load(config) {
         Ok(settings) => {
-            let note = if path.exists() {
-                "no problem found"
-            } else {
-                "no such file; the defaults are in force"
-            };
-            findings.add(
-                "configuration",
-                Health::Ok,
-                format!("{}: {note}", path.display()),
-            );
+            let note =
+                if path.exists() { "no problem found" } else { "no such file; the defaults are in force" };
+            findings.add("configuration", Health::Ok, format!("{}: {note}", path.display()));
             Some(settings)
         }
         Err(problems) => {
@@ -164,29 +131,17 @@ impl Exim {
             command.arg("-C").arg(config);
         }
         let output = command.args(arguments).stdin(Stdio::null()).output().ok()?;
-        output
-            .status
-            .success()
-            .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
     }
 }
 
 fn exim(command: &Doctor, findings: &mut Findings) -> Option<Exim> {
     let usual = || EXIM.iter().map(PathBuf::from).find(|path| path.exists());
     let Some(binary) = command.exim.clone().or_else(usual) else {
-        findings.add(
-            "exim",
-            Health::Broken,
-            "not found; name it with --exim FILE",
-        );
+        findings.add("exim", Health::Broken, "not found; name it with --exim FILE");
         return None;
     };
-    let mut exim = Exim {
-        binary,
-        config: command.exim_config.clone(),
-        user: None,
-        dlfunc: false,
-    };
+    let mut exim = Exim { binary, config: command.exim_config.clone(), user: None, dlfunc: false };
     let Some(version) = exim.ask(&["-bV"]) else {
         let text = format!("{} -bV fails; run it to see why", exim.binary.display());
         findings.add("exim", Health::Broken, text);
@@ -195,11 +150,7 @@ fn exim(command: &Doctor, findings: &mut Findings) -> Option<Exim> {
     exim.dlfunc = version.contains("Expand_dlfunc");
     let first = version.lines().next().unwrap_or_default();
     if exim.dlfunc {
-        findings.add(
-            "exim",
-            Health::Ok,
-            format!("{}: {first}, with dlfunc", exim.binary.display()),
-        );
+        findings.add("exim", Health::Ok, format!("{}: {first}, with dlfunc", exim.binary.display()));
     } else {
         let text = format!(
             "{}: {first}, built without dlfunc; on Debian install exim4-daemon-heavy",
@@ -219,39 +170,26 @@ fn fragment(exim: &Exim, findings: &mut Findings) {
         let text = "Exim does not tell its configuration; run doctor as root";
         return findings.add("fragment", Health::Warning, text);
     };
-    let calls = |name: &str| {
-        text.lines()
-            .any(|line| line.contains("${dlfunc") && line.contains(name))
-    };
+    let calls = |name: &str| text.lines().any(|line| line.contains("${dlfunc") && line.contains(name));
     if calls("{greylist}") {
-        findings.add(
-            "fragment",
-            Health::Ok,
-            "an ACL of Exim's configuration calls greylist",
-        );
+        findings.add("fragment", Health::Ok, "an ACL of Exim's configuration calls greylist");
     } else {
         let text = "no ACL calls greylist; see exim-conf/README.md for the lines and where they go";
         findings.add("fragment", Health::Broken, text);
         return;
     }
     if !calls("{greylist_preload}") {
-        let text = "greylist_preload is not used: the first decision of each connection takes longer than it need";
+        let text =
+            "greylist_preload is not used: the first decision of each connection takes longer than it need";
         findings.add("preload", Health::Warning, text);
     }
 }
 
 /// Whether Exim can load the library, and which version it then has.
 fn library(command: &Doctor, exim: Option<&Exim>, findings: &mut Findings) {
-    let path = command
-        .library
-        .clone()
-        .unwrap_or_else(|| PathBuf::from(LIBRARY));
+    let path = command.library.clone().unwrap_or_else(|| PathBuf::from(LIBRARY));
     if !path.exists() {
-        return findings.add(
-            "library",
-            Health::Broken,
-            format!("{} is missing", path.display()),
-        );
+        return findings.add("library", Health::Broken, format!("{} is missing", path.display()));
     }
     let Some(exim) = exim.filter(|exim| exim.dlfunc) else {
         return;
@@ -260,11 +198,7 @@ fn library(command: &Doctor, exim: Option<&Exim>, findings: &mut Findings) {
     let answer = exim.ask(&["-be", &call]).unwrap_or_default();
     let expected = format!("version={} ", env!("CARGO_PKG_VERSION"));
     if answer.starts_with(&expected) {
-        findings.add(
-            "library",
-            Health::Ok,
-            format!("{}: {}", path.display(), answer.trim()),
-        );
+        findings.add("library", Health::Ok, format!("{}: {}", path.display(), answer.trim()));
     } else if answer.starts_with("version=") {
         let text = format!(
             "{}: {}, but this command is {}",
@@ -277,10 +211,7 @@ fn library(command: &Doctor, exim: Option<&Exim>, findings: &mut Findings) {
         findings.add(
             "library",
             Health::Broken,
-            format!(
-                "Exim cannot load {}: try {call} with exim -be",
-                path.display()
-            ),
+            format!("Exim cannot load {}: try {call} with exim -be", path.display()),
         );
     }
 }
@@ -290,11 +221,7 @@ fn store(settings: &Settings, exim_user: Option<&str>, findings: &mut Findings) 
     let meta = match fs::metadata(path) {
         Ok(meta) if meta.is_dir() => meta,
         Ok(_) => {
-            return findings.add(
-                "store",
-                Health::Broken,
-                format!("{} is no directory", path.display()),
-            );
+            return findings.add("store", Health::Broken, format!("{} is no directory", path.display()));
         }
         Err(e) => {
             let user = exim_user.unwrap_or("EXIM-USER");
@@ -311,25 +238,16 @@ fn store(settings: &Settings, exim_user: Option<&str>, findings: &mut Findings) 
     let place = format!("{} is {user}:{group} {mode:04o}", path.display());
     if exim_user.is_some_and(|exim| exim != user) {
         let exim = exim_user.unwrap_or_default();
-        let text = format!(
-            "{place}, but Exim runs as {exim}: chown -R {exim} {}",
-            path.display()
-        );
+        let text = format!("{place}, but Exim runs as {exim}: chown -R {exim} {}", path.display());
         findings.add("store", Health::Broken, text);
     } else if mode & 0o007 != 0 {
-        let text = format!(
-            "{place}: others may look at who writes to whom; chmod 0750 {}",
-            path.display()
-        );
+        let text = format!("{place}: others may look at who writes to whom; chmod 0750 {}", path.display());
         findings.add("store", Health::Warning, text);
     } else {
         findings.add("store", Health::Ok, place);
     }
     if let Some(name) = sys::file_system(path).and_then(remote) {
-        let text = format!(
-            "{} is on {name}: LMDB needs a local file system",
-            path.display()
-        );
+        let text = format!("{} is on {name}: LMDB needs a local file system", path.display());
         findings.add("store", Health::Broken, text);
     }
     foreign_files(path, meta.uid(), findings);
@@ -339,19 +257,10 @@ fn store(settings: &Settings, exim_user: Option<&str>, findings: &mut Findings) 
 /// Files of another owner than the directory's: Exim could not write them.
 fn foreign_files(store: &Path, user: u32, findings: &mut Findings) {
     let files = |dir: &Path| {
-        fs::read_dir(dir)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .map(|entry| entry.path())
-            .collect::<Vec<_>>()
+        fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect::<Vec<_>>()
     };
     let top = files(store);
-    let all = top.iter().cloned().chain(
-        top.iter()
-            .filter(|path| path.is_dir())
-            .flat_map(|dir| files(dir)),
-    );
+    let all = top.iter().cloned().chain(top.iter().filter(|path| path.is_dir()).flat_map(|dir| files(dir)));
     for path in all {
         let Ok(meta) = fs::symlink_metadata(&path) else {
             continue;
@@ -369,11 +278,7 @@ fn foreign_files(store: &Path, user: u32, findings: &mut Findings) {
             findings.add(
                 "files",
                 Health::Warning,
-                format!(
-                    "{} is open to others: chmod o= {}",
-                    path.display(),
-                    path.display()
-                ),
+                format!("{} is open to others: chmod o= {}", path.display(), path.display()),
             );
         }
     }
@@ -398,10 +303,7 @@ fn contents(settings: &Settings, findings: &mut Findings) {
             records += 1;
             true
         });
-        let name = env
-            .dir()
-            .file_name()
-            .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        let name = env.dir().file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         match scanned {
             Ok(skipped) => {
                 let text = format!(
@@ -430,18 +332,10 @@ fn contents(settings: &Settings, findings: &mut Findings) {
         }
     }
     if store.counters().is_none() {
-        findings.add(
-            "counters",
-            Health::Warning,
-            "the counters cannot be used: decisions are not counted",
-        );
+        findings.add("counters", Health::Warning, "the counters cannot be used: decisions are not counted");
     }
     if let Some(free) = sys::free_bytes(&settings.store.path) {
-        let health = if free < 64 << 20 {
-            Health::Warning
-        } else {
-            Health::Ok
-        };
+        let health = if free < 64 << 20 { Health::Warning } else { Health::Ok };
         findings.add("disk", health, format!("{} free", bytes(free)));
     }
 }

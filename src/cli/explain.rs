@@ -4,9 +4,7 @@ use super::output::{sender, span, word};
 use super::{Failure, Outcome, Result};
 use clap::Args;
 use eximgrey::identity::{Identity, registrable};
-use eximgrey::policy::{
-    Earned, Evidence, Found, Known, KnownEvidence, Mode, Pending, Rules, Verdict,
-};
+use eximgrey::policy::{Earned, Evidence, Found, Known, KnownEvidence, Mode, Pending, Rules, Verdict};
 use eximgrey::reply::{Fault, Reply};
 use eximgrey::request::Request;
 use eximgrey::store::Access;
@@ -59,21 +57,12 @@ pub(super) fn run(command: &Explain, config: Option<&Path>, out: &mut impl Write
     }
 
     let (verdict, evidence) = match super::open_store(&settings, now)? {
-        Some(store) => (
-            store.settle(&triplet, &rules, Access::Look, now)?,
-            store.evidence(&triplet)?,
-        ),
+        Some(store) => (store.settle(&triplet, &rules, Access::Look, now)?, store.evidence(&triplet)?),
         None => (Verdict::New { wait: rules.delay }, Evidence::default()),
     };
     let reply = verdict.reply(rules.mode);
     let because = reason(verdict, &rules);
-    let report = Report {
-        request: &request,
-        triplet: &triplet,
-        rules: &rules,
-        evidence: &evidence,
-        now,
-    };
+    let report = Report { request: &request, triplet: &triplet, rules: &rules, evidence: &evidence, now };
     if command.json {
         writeln!(out, "{}", report.json(&reply, &because))?;
     } else {
@@ -93,11 +82,7 @@ fn usage(fault: Fault) -> String {
 fn simple(command: &Explain, verdict: Verdict, rules: &Rules, out: &mut impl Write) -> Result {
     let (reply, because) = (verdict.reply(rules.mode), reason(verdict, rules));
     if command.json {
-        writeln!(
-            out,
-            "{}",
-            json!({"answer": reply.to_string(), "because": because})
-        )?;
+        writeln!(out, "{}", json!({"answer": reply.to_string(), "because": because}))?;
     } else {
         writeln!(out, "answer      {reply}\nbecause     {because}")?;
     }
@@ -141,15 +126,10 @@ fn reason(verdict: Verdict, rules: &Rules) -> String {
         Verdict::Local => "there is no client: a local submission is never greylisted".into(),
         Verdict::Off => "greylisting is off (mode = \"off\")".into(),
         Verdict::Unreadable => {
-            "a record of another version stands in its place; it is neither used nor overwritten"
-                .into()
+            "a record of another version stands in its place; it is neither used nor overwritten".into()
         }
     };
-    if rules.mode == Mode::Observe {
-        format!("{text} (observe mode: mail passes)")
-    } else {
-        text
-    }
+    if rules.mode == Mode::Observe { format!("{text} (observe mode: mail passes)") } else { text }
 }
 
 struct Report<'a> {
@@ -162,12 +142,7 @@ struct Report<'a> {
 
 impl Report<'_> {
     fn write(&self, reply: &Reply, because: &str, out: &mut impl Write) -> std::io::Result<()> {
-        let Self {
-            request,
-            triplet,
-            rules,
-            ..
-        } = self;
+        let Self { request, triplet, rules, .. } = self;
         if let Some(client) = request.client {
             writeln!(out, "client      {client}")?;
         }
@@ -183,10 +158,7 @@ impl Report<'_> {
             writeln!(
                 out,
                 "            (host {}: {unused})",
-                request
-                    .host
-                    .as_ref()
-                    .map_or(word(b""), |h| word(h.as_bytes()))
+                request.host.as_ref().map_or(word(b""), |h| word(h.as_bytes()))
             )?;
         }
         writeln!(out, "sender      {}", sender(triplet.sender))?;
@@ -217,11 +189,7 @@ impl Report<'_> {
         let pending = self.evidence.pending.iter().flatten();
         for ((identity, known), pending) in self.triplet.identities.iter().zip(known).zip(pending) {
             let KnownEvidence { earned, known, .. } = known;
-            let parts = [
-                self.earned(*earned),
-                self.known(*known),
-                self.pending(*pending),
-            ];
+            let parts = [self.earned(*earned), self.known(*known), self.pending(*pending)];
             lines.extend(
                 parts
                     .into_iter()
@@ -244,33 +212,21 @@ impl Report<'_> {
 
     /// Whether what was last seen at `then` has lapsed, in words.
     fn lapsed(&self, then: Timestamp, limit: Seconds) -> &'static str {
-        if self.now.since(then) > limit {
-            " (too long ago to count)"
-        } else {
-            ""
-        }
+        if self.now.since(then) > limit { " (too long ago to count)" } else { "" }
     }
 
     fn earned(&self, found: Found<Earned>) -> Option<String> {
         describe(found, |earned| {
             let lapsed = self.lapsed(earned.last_seen, self.rules.lifetime);
             let passes = if earned.passes == 1 { "pass" } else { "passes" };
-            format!(
-                "{} {passes} counted, the last at {}{lapsed}",
-                earned.passes,
-                self.ago(earned.counted)
-            )
+            format!("{} {passes} counted, the last at {}{lapsed}", earned.passes, self.ago(earned.counted))
         })
     }
 
     fn known(&self, found: Found<Known>) -> Option<String> {
         describe(found, |known| {
             let lapsed = self.lapsed(known.last_seen, self.rules.lifetime);
-            format!(
-                "known since {}, last seen {}{lapsed}",
-                known.passed,
-                self.ago(known.last_seen)
-            )
+            format!("known since {}, last seen {}{lapsed}", known.passed, self.ago(known.last_seen))
         })
     }
 
@@ -282,14 +238,10 @@ impl Report<'_> {
     }
 
     fn json(&self, reply: &Reply, because: &str) -> Value {
-        let Self {
-            request,
-            triplet,
-            rules,
-            ..
-        } = self;
+        let Self { request, triplet, rules, .. } = self;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let identity = |identity: &Identity| json!({"by": identity.by().word(), "identity": identity.to_string()});
+        let identity =
+            |identity: &Identity| json!({"by": identity.by().word(), "identity": identity.to_string()});
         json!({
             "client": request.client.map(|client| client.to_string()),
             "identities": triplet.identities.iter().map(identity).collect::<Vec<_>>(),

@@ -49,11 +49,7 @@ enum What {
 
 pub(super) fn run(command: &List, settings: &Settings, out: &mut impl Write) -> Result {
     let now = Timestamp::now();
-    let filters: Vec<Filter> = command
-        .filters
-        .iter()
-        .map(|text| Filter::parse(text))
-        .collect();
+    let filters: Vec<Filter> = command.filters.iter().map(|text| Filter::parse(text)).collect();
     let Some(store) = super::open_store(settings, now)? else {
         return Ok(Outcome::NotSo);
     };
@@ -74,11 +70,8 @@ pub(super) fn run(command: &List, settings: &Settings, out: &mut impl Write) -> 
         };
         if wanted && record.expires >= now && filters.iter().all(|filter| filter.matches(&record)) {
             found = true;
-            written = if command.json {
-                write_json(&record, now, out)
-            } else {
-                write_line(&record, now, out)
-            };
+            written =
+                if command.json { write_json(&record, now, out) } else { write_line(&record, now, out) };
         }
         // A closed pipe ends the scan.
         written.is_ok()
@@ -92,22 +85,14 @@ fn write_line(record: &Record, now: Timestamp, out: &mut impl Write) -> std::io:
     let who = identity(record.by, texts);
     let (from, to) = (record_sender(texts), word(&texts.recipient));
     match record.facts {
-        Facts::Pending {
-            record: pending,
-            ripe,
-            ..
-        } => {
+        Facts::Pending { record: pending, ripe, .. } => {
             let wait = match ripe.since(now) {
                 Seconds(0) => "ripe".to_owned(),
                 left => span(left).replace(' ', ""),
             };
             writeln!(out, "{} {wait:>6} {who} {from} {to}", pending.first_seen)
         }
-        Facts::Known(known) => writeln!(
-            out,
-            "{} {} {who} {from} {to}",
-            known.first_seen, known.last_seen
-        ),
+        Facts::Known(known) => writeln!(out, "{} {} {who} {from} {to}", known.first_seen, known.last_seen),
         Facts::Identity(earned) => writeln!(out, "{:>6} {} {who}", earned.passes, earned.last_seen),
     }
 }
@@ -115,21 +100,13 @@ fn write_line(record: &Record, now: Timestamp, out: &mut impl Write) -> std::io:
 fn write_json(record: &Record, now: Timestamp, out: &mut impl Write) -> std::io::Result<()> {
     let texts = &record.texts;
     let text = |bytes: &[u8]| {
-        if texts.identity.is_empty() {
-            None
-        } else {
-            Some(String::from_utf8_lossy(bytes).into_owned())
-        }
+        if texts.identity.is_empty() { None } else { Some(String::from_utf8_lossy(bytes).into_owned()) }
     };
     let mut value = json!({
         "by": record.by.word(), "identity": text(&texts.identity), "expires": record.expires.0, "cut": texts.cut,
     });
     let more = match record.facts {
-        Facts::Pending {
-            record: pending,
-            ripe,
-            ..
-        } => json!({
+        Facts::Pending { record: pending, ripe, .. } => json!({
             "first_seen": pending.first_seen.0, "wait": ripe.since(now).0,
             "sender": text(&texts.sender), "recipient": text(&texts.recipient),
         }),
@@ -168,35 +145,29 @@ impl Filter {
             ),
             Some(("sender", sender)) => Self::Sender(lower(sender)),
             Some(("recipient", recipient)) => Self::Recipient(lower(recipient)),
-            _ => text.parse().map_or_else(
-                |_| Self::Anywhere(lower(text)),
-                |ip: IpAddr| Self::Address(ip.to_canonical()),
-            ),
+            _ => text
+                .parse()
+                .map_or_else(|_| Self::Anywhere(lower(text)), |ip: IpAddr| Self::Address(ip.to_canonical())),
         }
     }
 
     fn matches(&self, record: &Record) -> bool {
         let texts = &record.texts;
         let holds = |text: &[u8], part: &[u8]| {
-            part.is_empty()
-                || text
-                    .to_ascii_lowercase()
-                    .windows(part.len())
-                    .any(|window| window == part)
+            part.is_empty() || text.to_ascii_lowercase().windows(part.len()).any(|window| window == part)
         };
         match self {
             Self::Address(address) => {
-                let network: Option<IpNetwork> = str::from_utf8(&texts.identity)
-                    .ok()
-                    .and_then(|text| text.parse().ok());
+                let network: Option<IpNetwork> =
+                    str::from_utf8(&texts.identity).ok().and_then(|text| text.parse().ok());
                 network.is_some_and(|network| network.contains(*address))
             }
             Self::Identity(part) => holds(&texts.identity, part),
             Self::Sender(part) => holds(&texts.sender, part),
             Self::Recipient(part) => holds(&texts.recipient, part),
-            Self::Anywhere(part) => [&texts.identity, &texts.sender, &texts.recipient]
-                .iter()
-                .any(|t| holds(t, part)),
+            Self::Anywhere(part) => {
+                [&texts.identity, &texts.sender, &texts.recipient].iter().any(|t| holds(t, part))
+            }
         }
     }
 }
@@ -214,9 +185,7 @@ mod tests {
             by: By::Network,
             expires: Timestamp(10_000),
             facts: Facts::Pending {
-                record: Pending {
-                    first_seen: Timestamp(1_000),
-                },
+                record: Pending { first_seen: Timestamp(1_000) },
                 ripe: Timestamp(1_300),
                 network: 0,
             },
@@ -243,14 +212,9 @@ mod tests {
         ] {
             assert!(Filter::parse(yes).matches(&record), "{yes}");
         }
-        for no in [
-            "client=192.0.3.1",
-            "2001:db8::1",
-            "sender=bob",
-            "recipient=alice",
-            "carol",
-            "client=alice",
-        ] {
+        for no in
+            ["client=192.0.3.1", "2001:db8::1", "sender=bob", "recipient=alice", "carol", "client=alice"]
+        {
             assert!(!Filter::parse(no).matches(&record), "{no}");
         }
     }

@@ -100,9 +100,9 @@ pub fn main() -> ExitCode {
 
 fn complain(failure: &Failure) {
     match failure {
-        Failure::Configuration(problems) => problems
-            .iter()
-            .for_each(|problem| eprintln!("eximgrey: {problem}")),
+        Failure::Configuration(problems) => {
+            problems.iter().for_each(|problem| eprintln!("eximgrey: {problem}"))
+        }
         Failure::Store(error) => eprintln!("eximgrey: {error}\nTry: eximgrey doctor"),
         Failure::Usage(text) => eprintln!("eximgrey: {text}"),
         Failure::Output(error) => eprintln!("eximgrey: cannot write: {error}"),

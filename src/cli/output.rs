@@ -29,18 +29,12 @@ impl fmt::Display for Word<'_> {
 
 /// An envelope sender; the null sender as `<>`.
 pub(super) const fn sender(bytes: &[u8]) -> Word<'_> {
-    Word {
-        bytes,
-        placeholder: "<>",
-    }
+    Word { bytes, placeholder: "<>" }
 }
 
 /// Any other text; nothing as `-`.
 pub(super) const fn word(bytes: &[u8]) -> Word<'_> {
-    Word {
-        bytes,
-        placeholder: "-",
-    }
+    Word { bytes, placeholder: "-" }
 }
 
 /// `network 192.0.2.0/24`, or `network -` where the store keeps no texts.
@@ -50,11 +44,7 @@ pub(super) fn identity(by: By, texts: &Texts) -> String {
 
 /// A sender of a record: empty means the null sender only where texts are kept.
 pub(super) fn record_sender(texts: &Texts) -> Word<'_> {
-    if texts.identity.is_empty() {
-        word(b"")
-    } else {
-        sender(&texts.sender)
-    }
+    if texts.identity.is_empty() { word(b"") } else { sender(&texts.sender) }
 }
 
 /// A number of bytes for people: `512 B`, `1.5 MB`.
@@ -69,10 +59,7 @@ pub(super) fn bytes(count: u64) -> String {
         value /= 1_000.0;
         unit += 1;
     }
-    format!(
-        "{value:.1} {}",
-        units.get(unit).copied().unwrap_or_default()
-    )
+    format!("{value:.1} {}", units.get(unit).copied().unwrap_or_default())
 }
 
 /// A count and its noun: `1 record`, `2 records`.
@@ -83,10 +70,8 @@ pub(super) fn count(number: u64, noun: &str) -> String {
 /// A span for people, of its two largest units: `2d 3h`, `5m`.
 pub(super) fn span(seconds: Seconds) -> String {
     let text = seconds.to_string();
-    let ends: Vec<usize> = text
-        .match_indices(|c: char| c.is_ascii_alphabetic())
-        .map(|(i, _)| i + 1)
-        .collect();
+    let ends: Vec<usize> =
+        text.match_indices(|c: char| c.is_ascii_alphabetic()).map(|(i, _)| i + 1).collect();
     match ends.as_slice() {
         [first, second, ..] => format!(
             "{} {}",
@@ -115,9 +100,6 @@ mod tests {
             [0, 999, 1_000, 49_152, 999_999, 1_500_000_000].map(bytes),
             ["0 B", "999 B", "1.0 kB", "49.2 kB", "1.0 MB", "1.5 GB"]
         );
-        assert_eq!(
-            [59, 3_600, 187_200 + 7].map(|s| span(Seconds(s))),
-            ["59s", "1h", "2d 4h"]
-        );
+        assert_eq!([59, 3_600, 187_200 + 7].map(|s| span(Seconds(s))), ["59s", "1h", "2d 4h"]);
     }
 }

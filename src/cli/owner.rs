@@ -12,12 +12,7 @@ pub(super) fn become_owner(store: &Path) -> Result<(), Failure> {
     if sys::effective_user() != 0 {
         return Ok(());
     }
-    let trouble = |cause| {
-        Failure::Store(StoreError::Open {
-            path: store.into(),
-            cause,
-        })
-    };
+    let trouble = |cause| Failure::Store(StoreError::Open { path: store.into(), cause });
     let meta = fs::metadata(store).map_err(trouble)?;
     if meta.uid() == 0 {
         return Ok(());

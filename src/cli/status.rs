@@ -40,11 +40,7 @@ pub(super) fn run(command: &Status, settings: &Settings, out: &mut impl Write) -
     let path = &settings.store.path;
     let Some(store) = super::open_store(settings, now)? else {
         if command.json {
-            writeln!(
-                out,
-                "{}",
-                json!({"store": path.to_string_lossy(), "made": null})
-            )?;
+            writeln!(out, "{}", json!({"store": path.to_string_lossy(), "made": null}))?;
         } else {
             writeln!(out, "store      {}: nothing recorded yet", path.display())?;
         }
@@ -57,10 +53,7 @@ pub(super) fn run(command: &Status, settings: &Settings, out: &mut impl Write) -
         None => Contents::default(),
     };
     let owner = fs::metadata(path).map_or_else(|_| "?".into(), |meta| owner::user_name(meta.uid()));
-    let used = [
-        store.known().used_bytes(),
-        pending_env.map_or(0, Env::used_bytes),
-    ];
+    let used = [store.known().used_bytes(), pending_env.map_or(0, Env::used_bytes)];
     let recent = Recent::of(&store, now);
 
     if command.json {
@@ -102,32 +95,15 @@ pub(super) fn run(command: &Status, settings: &Settings, out: &mut impl Write) -
     )?;
     let unreadable = known.unreadable + pending.unreadable;
     if unreadable > 0 {
-        writeln!(
-            out,
-            "skipped    {} of another version",
-            count(unreadable, "record")
-        )?;
+        writeln!(out, "skipped    {} of another version", count(unreadable, "record"))?;
     }
     match recent {
         Some(recent) => {
             let rate = recent.minutes.total() as f64 / 5.0;
-            writeln!(
-                out,
-                "last 5 min {} ({rate:.1} a minute)",
-                decisions(&recent.minutes)
-            )?;
-            writeln!(
-                out,
-                "last hour  {}\nlast day   {}",
-                decisions(&recent.hour),
-                decisions(&recent.day)
-            )?;
+            writeln!(out, "last 5 min {} ({rate:.1} a minute)", decisions(&recent.minutes))?;
+            writeln!(out, "last hour  {}\nlast day   {}", decisions(&recent.hour), decisions(&recent.day))?;
         }
-        None => writeln!(
-            out,
-            "decisions  not counted: {} cannot be used",
-            path.join("counters").display()
-        )?,
+        None => writeln!(out, "decisions  not counted: {} cannot be used", path.join("counters").display())?,
     }
     Ok(Outcome::Done)
 }
@@ -142,11 +118,7 @@ impl Contents {
 }
 
 fn expired(count: u64) -> String {
-    if count == 0 {
-        String::new()
-    } else {
-        format!(" (and {count} expired, to be tidied away)")
-    }
+    if count == 0 { String::new() } else { format!(" (and {count} expired, to be tidied away)") }
 }
 
 fn contents(env: &Env, rules: &Rules, now: Timestamp) -> Result<Contents> {
@@ -163,8 +135,7 @@ fn contents(env: &Env, rules: &Rules, now: Timestamp) -> Result<Contents> {
             Facts::Known(_) => contents.known += triplet,
             Facts::Identity(earned) => {
                 contents.identities += 1;
-                contents.proved +=
-                    u64::from(rules.auto_after > 0 && earned.passes >= rules.auto_after);
+                contents.proved += u64::from(rules.auto_after > 0 && earned.passes >= rules.auto_after);
             }
         }
         true
@@ -193,12 +164,8 @@ impl Recent {
 
 /// `12 decisions: 8 new, 2 early, 2 known`
 fn decisions(tally: &Tally) -> String {
-    let reasons = Reason::ALL
-        .iter()
-        .map(|&reason| (tally.reason(reason), reason.word().to_owned()));
-    let faults = Fault::ALL
-        .iter()
-        .map(|&fault| (tally.fault(fault), format!("error={}", fault.word())));
+    let reasons = Reason::ALL.iter().map(|&reason| (tally.reason(reason), reason.word().to_owned()));
+    let faults = Fault::ALL.iter().map(|&fault| (tally.fault(fault), format!("error={}", fault.word())));
     let observed = [(tally.would_defer(), "only observed".to_owned())];
     let parts: Vec<String> = reasons
         .chain(faults)
@@ -207,20 +174,13 @@ fn decisions(tally: &Tally) -> String {
         .map(|(n, word)| format!("{n} {word}"))
         .collect();
     let total = count(tally.total(), "decision");
-    if parts.is_empty() {
-        total
-    } else {
-        format!("{total}: {}", parts.join(", "))
-    }
+    if parts.is_empty() { total } else { format!("{total}: {}", parts.join(", ")) }
 }
 
 fn tally_json(tally: &Tally) -> Value {
-    let reasons = Reason::ALL
-        .iter()
-        .map(|&reason| (reason.word().to_owned(), json!(tally.reason(reason))));
-    let faults = Fault::ALL
-        .iter()
-        .map(|&fault| (format!("error={}", fault.word()), json!(tally.fault(fault))));
+    let reasons = Reason::ALL.iter().map(|&reason| (reason.word().to_owned(), json!(tally.reason(reason))));
+    let faults =
+        Fault::ALL.iter().map(|&fault| (format!("error={}", fault.word()), json!(tally.fault(fault))));
     let mut value: serde_json::Map<String, Value> = reasons.chain(faults).collect();
     value.insert("total".into(), json!(tally.total()));
     value.insert("would_defer".into(), json!(tally.would_defer()));

@@ -26,9 +26,7 @@ impl Symbol {
     /// The symbol as one of Exim's numbers (`BOOL` and `unsigned int` are both 32 bits wide); 0 outside of Exim.
     fn number(&self) -> c_uint {
         // SAFETY: the three numbers below are variables of this size in every Exim that has them; Exim has one thread.
-        self.address().map_or(0, |address| unsafe {
-            address.cast::<c_uint>().read_volatile()
-        })
+        self.address().map_or(0, |address| unsafe { address.cast::<c_uint>().read_volatile() })
     }
 }
 
@@ -67,10 +65,8 @@ pub(super) fn debug(reply: &Reply) {
     if DEBUG_SELECTOR.number() & D_local_scan.unsigned_abs() == 0 {
         return;
     }
-    let (Some(address), Ok(line)) = (
-        DEBUG_PRINTF.address(),
-        CString::new(format!("eximgrey: {reply}\n")),
-    ) else {
+    let (Some(address), Ok(line)) = (DEBUG_PRINTF.address(), CString::new(format!("eximgrey: {reply}\n")))
+    else {
         return;
     };
     // SAFETY: Exim's `void debug_printf(const char *, ...)`, with a constant format and one text.

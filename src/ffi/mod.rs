@@ -89,18 +89,12 @@ fn decide(arguments: &[&[u8]], access: Access) -> Answer {
         std::mem::forget(guard.take());
     }
     // Taken out for the call: if it panics, this state is never used again.
-    let mut state = guard.take().unwrap_or_else(|| State {
-        process,
-        session: Session::new(),
-        logged: false,
-    });
+    let mut state = guard.take().unwrap_or_else(|| State { process, session: Session::new(), logged: false });
     let reply = match state.session.answer(arguments, access, Timestamp::now()) {
         Ok(reply) => reply,
         Err(failure) => {
             if !state.logged {
-                host::log(&format!(
-                    "eximgrey: {failure}; mail passes without greylisting"
-                ));
+                host::log(&format!("eximgrey: {failure}; mail passes without greylisting"));
                 state.logged = true;
             }
             Reply::error(failure.fault())
@@ -161,8 +155,7 @@ unsafe fn arguments<'a>(argc: c_int, argv: *mut *mut uschar) -> Option<Vec<&'a [
         // SAFETY: `argv` is not null and has `argc` pointers.
         let argument = unsafe { *argv.add(i) };
         // SAFETY: the pointer is not null then, and the text ends in NUL and outlives the call.
-        (!argument.is_null())
-            .then(|| unsafe { CStr::from_ptr(argument.cast::<c_char>()) }.to_bytes())
+        (!argument.is_null()).then(|| unsafe { CStr::from_ptr(argument.cast::<c_char>()) }.to_bytes())
     };
     (0..usize::try_from(argc).ok()?).map(text).collect()
 }

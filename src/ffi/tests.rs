@@ -9,14 +9,9 @@ type Function = unsafe extern "C" fn(*mut *mut uschar, c_int, *mut *mut uschar) 
 const ALL: [Function; 4] = [greylist, greylist_peek, greylist_preload, greylist_version];
 
 fn call(function: Function, arguments: &[&[u8]]) -> String {
-    let texts: Vec<CString> = arguments
-        .iter()
-        .map(|a| CString::new(*a).unwrap())
-        .collect();
-    let mut pointers: Vec<*mut uschar> = texts
-        .iter()
-        .map(|t| t.as_ptr().cast::<uschar>().cast_mut())
-        .collect();
+    let texts: Vec<CString> = arguments.iter().map(|a| CString::new(*a).unwrap()).collect();
+    let mut pointers: Vec<*mut uschar> =
+        texts.iter().map(|t| t.as_ptr().cast::<uschar>().cast_mut()).collect();
     call_raw(function, pointers.len() as c_int, pointers.as_mut_ptr())
 }
 
@@ -26,10 +21,7 @@ fn call_raw(function: Function, argc: c_int, argv: *mut *mut uschar) -> String {
     let code = unsafe { function(&raw mut answer, argc, argv) };
     assert_eq!(code, OK);
     // SAFETY: the answer is a C string of the library or the first argument.
-    unsafe { CStr::from_ptr(answer.cast()) }
-        .to_str()
-        .unwrap()
-        .to_owned()
+    unsafe { CStr::from_ptr(answer.cast()) }.to_str().unwrap().to_owned()
 }
 
 const BAD: &str = "action=pass reason=error error=bad-option";
@@ -44,10 +36,7 @@ fn a_wrong_count_is_answered_without_a_look_at_the_arguments() {
         let mut nulls = [std::ptr::null_mut(); 7];
         assert_eq!(call_raw(function, 7, nulls.as_mut_ptr()), BAD);
         // SAFETY: a null place for the answer is allowed.
-        assert_eq!(
-            unsafe { function(std::ptr::null_mut(), 0, std::ptr::null_mut()) },
-            OK
-        );
+        assert_eq!(unsafe { function(std::ptr::null_mut(), 0, std::ptr::null_mut()) }, OK);
     }
 }
 
@@ -59,10 +48,7 @@ fn few_arguments_are_a_word() {
         call(greylist, &[b"nowhere", b"", b"b@y.example"]),
         "action=pass reason=error error=bad-client"
     );
-    assert_eq!(
-        call(greylist_peek, &[b"", b"", b"b@y.example"]),
-        "action=pass reason=local"
-    );
+    assert_eq!(call(greylist_peek, &[b"", b"", b"b@y.example"]), "action=pass reason=local");
 }
 
 #[test]
@@ -71,16 +57,10 @@ fn preload_yields_its_own_argument_and_version_says_what_it_is() {
     let mut pointers = [argument.as_ptr().cast::<uschar>().cast_mut()];
     let mut answer = std::ptr::null_mut();
     // SAFETY: one pointer to a C string.
-    assert_eq!(
-        unsafe { greylist_preload(&raw mut answer, 1, pointers.as_mut_ptr()) },
-        OK
-    );
+    assert_eq!(unsafe { greylist_preload(&raw mut answer, 1, pointers.as_mut_ptr()) }, OK);
     assert_eq!(answer, pointers[0]);
     assert_eq!(call(greylist_preload, &[]), "");
-    assert_eq!(
-        call(greylist_version, &[]),
-        format!("version={} store=1", env!("CARGO_PKG_VERSION"))
-    );
+    assert_eq!(call(greylist_version, &[]), format!("version={} store=1", env!("CARGO_PKG_VERSION")));
 }
 
 #[test]
@@ -88,21 +68,8 @@ fn a_panic_is_an_answer_and_the_next_call_works() {
     let reply = guarded(|| panic!("on purpose"));
     assert!(matches!(
         reply,
-        Answer::Reply(Reply {
-            reason: Reason::Error,
-            fault: Some(Fault::Internal),
-            ..
-        })
+        Answer::Reply(Reply { reason: Reason::Error, fault: Some(Fault::Internal), .. })
     ));
-    assert!(matches!(
-        reply,
-        Answer::Reply(Reply {
-            action: Action::Pass,
-            ..
-        })
-    ));
-    assert_eq!(
-        call(greylist, &[b"", b"", b"b@y.example"]),
-        "action=pass reason=local"
-    );
+    assert!(matches!(reply, Answer::Reply(Reply { action: Action::Pass, .. })));
+    assert_eq!(call(greylist, &[b"", b"", b"b@y.example"]), "action=pass reason=local");
 }

@@ -65,13 +65,13 @@ fn list_number(local: &[u8]) -> Option<Mask> {
 fn subscription(local: &[u8]) -> Option<Mask> {
     let fits = local
         .iter()
-        .zip(b"999-aaa-999.")
+        .zip(b"999-aaa-999.9")
         .filter(|&(&byte, &class)| match class {
             b'9' => byte.is_ascii_digit(),
             b'a' => byte.is_ascii_lowercase(),
             other => byte == other,
         });
-    (fits.count() == 12 && local.get(12)?.is_ascii_digit()).then_some(())?;
+    (fits.count() == 13).then_some(())?;
     after(local, 12)
 }
 
@@ -115,4 +115,68 @@ fn run(
     let start = local.len() - rest.len();
     let found = rest.iter().take_while(|byte| class(byte)).count();
     length.contains(&found).then_some(start..start + found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{assert_table, key};
+    use super::*;
+
+    /// Customers of one bulk mailer stay apart.
+    #[test]
+    fn account_number_stays() {
+        assert_table(
+            Rule::Account,
+            &[
+                (
+                    "bounces+11111111-ab12-alice=a.example@esp.example",
+                    "bounces+11111111-\\*@esp.example",
+                ),
+                (
+                    "bounce-mc.us1_111111.1234567-0123456789@esp.example",
+                    "bounce-mc.us1_111111.\\*@esp.example",
+                ),
+                (
+                    "bounce-md_30000001.66a0b1c2.v1-d4fbe337c3ff@esp.example",
+                    "bounce-md_30000001.\\*@esp.example",
+                ),
+                (
+                    "111-AAA-111.0.100001.0.0.10001.9.1000001@esp.example",
+                    "111-aaa-111.\\*@esp.example",
+                ),
+                (
+                    "Abyhudqi5qLl+XOsxAOLrWN==_1100000000001_S+D1G8vkQfeg==@esp.example",
+                    "\\*_1100000000001_\\*@esp.example",
+                ),
+                (
+                    "15550001111.15551230001.AbCdEf1234@sms.example",
+                    "15550001111.15551230001.\\*@sms.example",
+                ),
+            ],
+        );
+    }
+
+    /// Where a shape does not fit to the letter, the general rules decide.
+    #[test]
+    fn near_shapes_are_general() {
+        for sender in [
+            "bounces+11111111-ab123-alice=a.example@esp.example",
+            "bounces+11111111-ab12-alice@esp.example",
+            "bounces+111-ab12-alice=a.example@esp.example",
+            "bounce-mc.us1_111111-1234567@esp.example",
+            "bounce-77_111111.1234567@esp.example",
+            "111-AAA-1111.0.100001@esp.example",
+            "111-AAA-111.x.100001@esp.example",
+            "1555000.15551230001.AbCdEf1234@sms.example",
+            "15550001111.15551230001@sms.example",
+            "short==_1100000000001_token==@esp.example",
+        ] {
+            let told = super::super::explain(sender.as_bytes(), None, Default::default());
+            assert!(
+                told.steps.iter().all(|step| step.rule != Rule::Account),
+                "{sender} {}",
+                key(sender)
+            );
+        }
+    }
 }

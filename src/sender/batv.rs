@@ -62,3 +62,69 @@ fn is_signature(text: &[u8]) -> bool {
         && text.first().is_some_and(u8::is_ascii_digit)
         && text.iter().filter(|byte| byte.is_ascii_digit()).count() >= 2
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{assert_left_alone, assert_table, key};
+    use super::*;
+
+    /// A signed address has the key of the plain one.
+    #[test]
+    fn signature_is_removed() {
+        assert_table(
+            Rule::Batv,
+            &[
+                ("prvs=0197a2d3df=alice@d.example", "alice@d.example"),
+                ("prvs=64e5d0c72=alice@d.example", "alice@d.example"),
+                ("prvs=alice1=0197a2d3df@d.example", "alice1@d.example"),
+                ("prvs=alice/0197a2d3df@d.example", "alice@d.example"),
+                ("prvs=0197a2d3df=a=b@d.example", "a=b@d.example"),
+                ("btv1==9562b54e32b==ivan@d.example", "ivan@d.example"),
+                (
+                    "msprvs1=17149tojLnHYq=bounces@d.example",
+                    "bounces@d.example",
+                ),
+            ],
+        );
+        assert_eq!(
+            key("prvs=0197a2d3df=x-bounces+a=b.example@d.example"),
+            "x-bounces+\\*@d.example"
+        );
+    }
+
+    /// Without something that looks like a signature nothing is removed.
+    #[test]
+    fn what_is_not_signed_stays() {
+        assert_left_alone(&[
+            "prvs@d.example",
+            "prvs=alice@d.example",
+            "prvs=alice=bob@d.example",
+            "prvs=0197a2=alice@d.example",
+            "prvs=x197a2d3df=alice@d.example",
+            "prvs=0abcdefghi=alice@d.example",
+            "prvs=0197aaaaaaaab=bob@d.example",
+            "prvs=0197-a2d3d=alice@d.example",
+            "btv1=@d.example",
+            "btvx==9562b==ivan@d.example",
+            "btv1==a==@d.example",
+        ]);
+    }
+
+    /// What was taken is told, on whichever side it was.
+    #[test]
+    fn explanation_names_the_signature() {
+        let taken = |sender: &[u8]| {
+            super::super::explain(sender, None, Default::default()).steps[0]
+                .taken
+                .clone()
+        };
+        assert_eq!(
+            taken(b"prvs=0197a2d3df=alice@d.example"),
+            b"prvs=0197a2d3df="
+        );
+        assert_eq!(
+            taken(b"prvs=alice=0197a2d3df@d.example"),
+            b"prvs=alice=0197a2d3df"
+        );
+    }
+}

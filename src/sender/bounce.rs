@@ -24,7 +24,6 @@ fn is_keyword(word: &[u8]) -> bool {
         [letters @ .., b'0'..=b'9', b'0'..=b'9'] | [letters @ .., b'0'..=b'9'] => letters,
         letters => letters,
     };
-    // Two letters to eleven.
     matches!(
         letters,
         b"rp"
@@ -112,13 +111,13 @@ pub(super) fn mask(
             (digits >= COUNTER_DIGITS || gibberish).then_some(token.start..local.len())?
         }
     };
-    if let Some(span) = embedded.filter(|_| !known) {
-        observer.step(Rule::Verp, slice(local, span.clone()));
+    if let Some(span) = embedded {
+        if !known {
+            observer.step(Rule::Verp, slice(local, span.clone()));
+        }
         if span == masked {
             return Some(Mask::local(masked));
         }
-    } else if known {
-        return Some(Mask::local(masked));
     }
     observer.step(Rule::Bounce, slice(local, masked.clone()));
     Some(Mask::local(masked))
@@ -140,4 +139,65 @@ pub(super) fn around<'a>(
         segments.get(..before).unwrap_or_default(),
         segments.get(behind..).unwrap_or_default(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{assert_left_alone, assert_table};
+    use super::*;
+
+    /// Behind the word, everything goes from the first counter or token on.
+    #[test]
+    fn counters_behind_the_word_go() {
+        assert_table(
+            Rule::Bounce,
+            &[
+                (
+                    "bounce-garden-6397464@d.example",
+                    "bounce-garden-\\*@d.example",
+                ),
+                ("bounce-916936-676-words@d.example", "bounce-\\*@d.example"),
+                (
+                    "area51-bounces+640c9587ada7bc3e@d.example",
+                    "area51-bounces+\\*@d.example",
+                ),
+                (
+                    "garden-confirm+640c9587ada7bc3e@d.example",
+                    "garden-confirm+\\*@d.example",
+                ),
+                (
+                    "tax-return-users-return-512@d.example",
+                    "tax-return-users-return-\\*@d.example",
+                ),
+                ("bounce-PXBVWLSTBPFJVY@d.example", "bounce-\\*@d.example"),
+                ("bounce-1qRxHz-glOebT-bf@d.example", "bounce-\\*@d.example"),
+                ("verp.1234.99@d.example", "verp.\\*@d.example"),
+                ("bounce2-1234@d.example", "bounce2-\\*@d.example"),
+                ("bounces--1234@d.example", "bounces-\\*@d.example"),
+                ("sentto-12-345-678-bob@d.example", "sentto-\\*@d.example"),
+            ],
+        );
+    }
+
+    /// Words behind it, names before it, and numbers of one or two digits stay.
+    #[test]
+    fn words_stay() {
+        assert_left_alone(&[
+            "bounces@d.example",
+            "bounce-ed@d.example",
+            "returns-eu@d.example",
+            "return-desk-north@d.example",
+            "bounce-qa1@d.example",
+            "errors-web01@d.example",
+            "bounces-1@d.example",
+            "bounce12@d.example",
+            "area51-bounces@d.example",
+            "ubuntu-22-bounces@d.example",
+            "2024-owner@d.example",
+            "bouncer-1234@d.example",
+            "bounce123-1234@d.example",
+            "bounce-krzysztof@d.example",
+            "strcprstskrzkrk@d.example",
+        ]);
+    }
 }

@@ -65,3 +65,56 @@ fn is_machine(label: &[u8]) -> bool {
         || (segment.evidence() >= SLIGHT && segment.digits < 4 && segment.letters > 3);
     (numbered || random) && !bounce::has_keyword(label)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::key;
+    use super::super::{Rule, explain};
+
+    fn domain_of(domain: &str) -> String {
+        key(&format!("bounces-123456@{domain}")).split_off("bounces-\\*@".len())
+    }
+
+    /// The name of one machine of many goes, with what is left of it.
+    #[test]
+    fn machines_go() {
+        assert_eq!(domain_of("mail176.atl81.d.example"), "\\*.d.example");
+        assert_eq!(domain_of("bf01x.d.example"), "\\*.d.example");
+        assert_eq!(domain_of("smtp3.d.co.uk"), "\\*.d.co.uk");
+        assert_eq!(
+            domain_of("9zl9rqqynj26muz9.eu.d.example"),
+            "\\*.eu.d.example"
+        );
+        assert_eq!(domain_of("ft65pmx.d.example"), "\\*.d.example");
+        let told = explain(b"bounces-123456@mail1.d.example", None, Default::default());
+        assert_eq!(told.steps.last().map(|step| step.rule), Some(Rule::Machine));
+    }
+
+    /// Registered names, regions, customers, and words stay.
+    #[test]
+    fn names_stay() {
+        for domain in [
+            "mail1.example",
+            "acme1.co.uk",
+            "[192.0.2.1]",
+            "eu-west-1.d.example",
+            "em7419.d.example",
+            "a3331929.d.example",
+            "bnc3.d.example",
+            "tenant1.d.example",
+            "mail.d.example",
+        ] {
+            assert_eq!(domain_of(domain), domain);
+        }
+    }
+
+    /// Where the sender is a plain name, the machine tells it from others.
+    #[test]
+    fn plain_sender_keeps_its_machine() {
+        assert_eq!(key("root@web01.d.example"), "root@web01.d.example");
+        assert_eq!(
+            key("prvs=0123456789=root@web01.d.example"),
+            "root@web01.d.example"
+        );
+    }
+}

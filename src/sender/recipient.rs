@@ -116,3 +116,94 @@ fn is_sign(hex: Option<&[u8]>) -> bool {
         .and_then(|hex| u8::from_str_radix(hex, 16).ok());
     code.is_some_and(|code| code.is_ascii_punctuation())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{key, key_to};
+
+    /// The recipient is cut exactly where it is, however it is written.
+    #[test]
+    fn recipient_is_cut_exactly() {
+        for written in [
+            "news-letter-Erin-Smith=mail.example.net",
+            "news-letter-erin-smith=40mail.example.net",
+            "news-letter-erin-smith%40mail%2eexample%2enet",
+            "news-letter-erin-smith==a==mail.example.net",
+            "news-letter-erin-smith_at_mail.example.net",
+            "news-letter-erin-smith-AT-mail.example.net",
+            "news-letter-erin*-smith**mail*-example*-net",
+            "news-letter-erin-smith#mail.example.net",
+            "news-letter-erin-smith-mail.example.net",
+            "news-letter-mail.example.net=erin-smith",
+            "news-letter-erin-smithmail.example.net",
+        ] {
+            let key = key_to(
+                &format!("{written}@d.example"),
+                "erin-smith@Mail.Example.NET",
+            );
+            assert_eq!(key, "news-letter-\\*@d.example", "{written}");
+        }
+        assert_eq!(
+            key_to("bounce-alice-jörg=ü.example@d.example", "jörg@ü.example"),
+            "bounce-alice-\\*@d.example"
+        );
+    }
+
+    /// The counter before it goes too; the name of the list stays, on either side.
+    #[test]
+    fn counter_goes_and_list_stays() {
+        let to_bob = |sender| key_to(sender, "bob@b.example");
+        assert_eq!(
+            to_bob("v8-users-return-6834-bob=b.example@d.example"),
+            "v8-users-return-\\*@d.example"
+        );
+        assert_eq!(
+            to_bob("bounce+bob==a==b.example==garden@d.example"),
+            "bounce+\\*==garden@d.example"
+        );
+        assert_eq!(
+            to_bob("bounce+bob=b.example-1234@d.example"),
+            "bounce+\\*@d.example"
+        );
+        assert_eq!(
+            to_bob("x-9o3pyg-0-6jv-005bob=b.example@d.example"),
+            "x-\\*@d.example"
+        );
+        assert_eq!(
+            to_bob("x-qfezbz-0-6jv-bob=b.example@d.example"),
+            "x-\\*@d.example"
+        );
+        assert_eq!(
+            to_bob("x-123456-list-bob=b.example-99@d.example"),
+            "x-\\*-99@d.example"
+        );
+        assert_eq!(
+            to_bob("x-bob=b.example-123456@d.example"),
+            "x-\\*@d.example"
+        );
+        assert_eq!(
+            to_bob("area51-bob=b.example@d.example"),
+            "area51-\\*@d.example"
+        );
+    }
+
+    /// Somebody else's address inside is not the recipient's.
+    #[test]
+    fn others_are_not_the_recipient() {
+        for (sender, recipient) in [
+            ("news-bob=b.example@d.example", "bob@b.exam"),
+            ("news-bob=b.example@d.example", "bob@c.example"),
+            ("news-bob=b.example@d.example", "bob"),
+            ("news-bob=b.example@d.example", "@b.example"),
+            ("news-bob=b.example@d.example", "bob@"),
+            ("news-bob=x=b.example@d.example", "bob@b.example"),
+            ("bob@d.example", "bob@d.example"),
+        ] {
+            assert_eq!(
+                key_to(sender, recipient),
+                key(sender),
+                "{sender} {recipient}"
+            );
+        }
+    }
+}

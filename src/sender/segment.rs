@@ -95,6 +95,9 @@ impl Segment {
         if composite {
             return CERTAIN;
         }
+        if digits == 0 {
+            return 0;
+        }
         if letters == 0 {
             return match digits {
                 // Years, rooms, shops, extensions.

@@ -123,3 +123,88 @@ fn fields(rest: &[u8], separator: u8) -> Option<Mailbox<'_>> {
 fn is_stamp(hash: &[u8], day: &[u8]) -> bool {
     !hash.is_empty() && (1..=5).contains(&day.len()) && day.iter().all(u8::is_ascii_alphanumeric)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{assert_left_alone, assert_table, key};
+    use super::*;
+
+    /// Hash and day go; sender, user and each forwarder stay.
+    #[test]
+    fn srs_keeps_sender_and_forwarders() {
+        assert_table(
+            Rule::Srs,
+            &[
+                (
+                    "SRS0=Nj3f=GN=acme.example=Alice@fwd.example",
+                    "alice@acme.example\\*@fwd.example",
+                ),
+                (
+                    "SRS0+S+94=GN=acme.example=alice@fwd.example",
+                    "alice@acme.example\\*@fwd.example",
+                ),
+                (
+                    "SRS0-rZ-4=GN=acme.example=alice@fwd.example",
+                    "alice@acme.example\\*@fwd.example",
+                ),
+                (
+                    "SRS0+038cb9ba4c4b+1600+acme.example+ada@fwd.example",
+                    "ada@acme.example\\*@fwd.example",
+                ),
+                (
+                    "SRS0=Nj3f=GN=acme.example=a=b@fwd.example",
+                    "a=b@acme.example\\*@fwd.example",
+                ),
+                (
+                    "SRS1=Djmi=one.example==rzl5=KB=acme.example=alice@two.example",
+                    "alice@acme.example\\*@two.example\\*@one.example",
+                ),
+                (
+                    "SRS1+Djmi=one.example=-rzl5=KB=acme.example=alice@two.example",
+                    "alice@acme.example\\*@two.example\\*@one.example",
+                ),
+                (
+                    "SRS0=ab=QX=one.example=SRS0=cd=QX=acme.example=alice@two.example",
+                    "alice@acme.example\\*@two.example\\*@one.example",
+                ),
+                (
+                    "dave+SRS=aagv0=FX=acme.example=bob@tenant.example",
+                    "bob@acme.example\\*dave@tenant.example",
+                ),
+                (
+                    "bounces+SRS=2Z+EQ=BG@tenant.example",
+                    "bounces@tenant.example",
+                ),
+            ],
+        );
+    }
+
+    /// What is inside is normalised like any sender, but the alias of a forwarder's table is an identity.
+    #[test]
+    fn inside_is_normalised() {
+        assert_eq!(
+            key("SRS0=ab=QX=news.example=prvs=0123456789=list-bounces+a=b.example@fwd.example"),
+            "list-bounces+\\*@news.example\\*@fwd.example",
+        );
+        assert_eq!(
+            key("SRS0=cVlV=GF=1=4GPT92J5T69FQHPU1EKPHIOUMO2CDN90@fwd.example"),
+            "4gpt92j5t69fqhpu1ekphioumo2cdn90@1\\*@fwd.example",
+        );
+    }
+
+    /// Names that begin like SRS, and broken SRS, are senders like any other.
+    #[test]
+    fn what_is_no_srs_stays() {
+        assert_left_alone(&[
+            "srs0@d.example",
+            "srs0-team@d.example",
+            "srs1=x@d.example",
+            "srs0=ab=qx=nodomain=alice@fwd.example",
+            "srs0=ab=qx=acme.example=@fwd.example",
+            "srs0==qx=acme.example=alice@fwd.example",
+            "srs0=ab=toolong=acme.example=alice@fwd.example",
+            "+srs=abcde=qx@tenant.example",
+            "srs0ab=qx=acme.example=alice@fwd.example",
+        ]);
+    }
+}

@@ -212,3 +212,121 @@ fn is_counted(word: &[u8]) -> bool {
             | b"tracking"
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{assert_left_alone, assert_table};
+    use super::*;
+
+    /// What no person chooses goes; words around it stay.
+    #[test]
+    fn tokens_go() {
+        assert_table(
+            Rule::Token,
+            &[
+                (
+                    "010201996bceb3ee-06bd71a2-3804-4423-ae3e-51eafc83d366-000000@d.example",
+                    "\\*@d.example",
+                ),
+                (
+                    "550e8400-e29b-41d4-a716-446655440000@d.example",
+                    "\\*@d.example",
+                ),
+                (
+                    "{550e8400-e29b-41d4-a716-446655440000}@d.example",
+                    "\\*@d.example",
+                ),
+                (
+                    "msg_550e8400_e29b_41d4_a716_446655440000@d.example",
+                    "msg_\\*@d.example",
+                ),
+                ("8f14e45fceea167a@d.example", "\\*@d.example"),
+                ("3187600694073689133@d.example", "\\*@d.example"),
+                (
+                    "m-hxsj87qx2gae79vc2kost4lvydi07f310@d.example",
+                    "m-\\*@d.example",
+                ),
+                (
+                    "evt_CnOqLOE8bvpKkCKTGTEYpmblzVC@d.example",
+                    "evt_\\*@d.example",
+                ),
+                ("d-9-418596-4992360-8@d.example", "d-\\*@d.example"),
+                ("ADQoHLXlp+Ea7VMDj/Pksw5==@d.example", "\\*@d.example"),
+                (
+                    "8f14e45fceea167a5a36-billing@d.example",
+                    "\\*-billing@d.example",
+                ),
+                ("news-1234567-bob=a.example@d.example", "news-\\*@d.example"),
+                (
+                    "support=shop.example__1-t87ixleu4l5c53.hjj4o07500dpjxb2@d.example",
+                    "support=shop.example_\\*@d.example",
+                ),
+                ("case-00123456@d.example", "case-\\*@d.example"),
+                ("newsletter-20261121@d.example", "newsletter-\\*@d.example"),
+                (
+                    "newsletter-2026-11-21@d.example",
+                    "newsletter-\\*@d.example",
+                ),
+                (
+                    "v-npbchf_hjlogaophm_jmnecade_mogpioim_a@bounce.d.example",
+                    "v-\\*@bounce.d.example",
+                ),
+                (
+                    "3UAqfuilMPxrDQDIQQING-NKMG.GZCOR.EQO@x.bounces.d.example",
+                    "\\*@x.bounces.d.example",
+                ),
+                ("b-123456@bnc3.d.example", "b-\\*@bnc3.d.example"),
+            ],
+        );
+    }
+
+    /// A token behind `+` goes; the mailbox before it is untouched.
+    #[test]
+    fn plus_tags_go() {
+        assert_table(
+            Rule::PlusTag,
+            &[
+                (
+                    "area51+bncBMCIWMZVHLRBXTDZKEOKQKGQEQD55NSFO@d.example",
+                    "area51+\\*@d.example",
+                ),
+                ("ticket+4711@d.example", "ticket+\\*@d.example"),
+                ("support+id874293@d.example", "support+\\*@d.example"),
+                ("jira+0123456789ab-4711@d.example", "jira+\\*@d.example"),
+                (
+                    "x+reply-djjszf7298-yyf86awhyo9j@d.example",
+                    "x+reply-\\*@d.example",
+                ),
+            ],
+        );
+    }
+
+    /// People, roles, shops, machines, staff and relay aliases stay apart.
+    #[test]
+    fn people_stay() {
+        assert_left_alone(&[
+            "alice.1987@d.example",
+            "bob_23051991@d.example",
+            "asmith.200301@d.example",
+            "store-0042@d.example",
+            "store-0042-0007@d.example",
+            "emp-10235@d.example",
+            "s1234567@d.example",
+            "13800138000@d.example",
+            "+491715550100@d.example",
+            "2mo3328bvx07gd4@d.example",
+            "hmg8v9vtch9hu1h8zq9@d.example",
+            "usr_web12_2@d.example",
+            "x1y2z3@d.example",
+            "12345678+alice@d.example",
+            "alice+bank@d.example",
+            "alice+shop24@d.example",
+            "newsletter-2026@d.example",
+            "printer-00d861a2b3c4@d.example",
+            "router-192-168-1-1@d.example",
+            "wolfeschlegelsteinhausenbergerdorff@d.example",
+            "strc.prst.skrz.krk.vlk.zmrzl.plch@d.example",
+            "news2024@bounce.d.example",
+        ]);
+    }
+}

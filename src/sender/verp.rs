@@ -131,3 +131,91 @@ fn domain(local: &[u8], at: usize) -> Option<usize> {
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Rule;
+    use super::super::tests::{assert_left_alone, assert_table};
+
+    /// A mailbox behind the word or the `+` goes, in each way to write it.
+    #[test]
+    fn mailbox_inside_is_found() {
+        assert_table(
+            Rule::Verp,
+            &[
+                (
+                    "dev-bounces+erin-smith=a.example.org@d.example",
+                    "dev-bounces+\\*@d.example",
+                ),
+                (
+                    "dev-return-77-bob=example.org@d.example",
+                    "dev-return-\\*@d.example",
+                ),
+                (
+                    "dev-owner+bob=40example.org-S76Abz@d.example",
+                    "dev-owner+\\*@d.example",
+                ),
+                (
+                    "bounce+bob==a==example.org==garden@d.example",
+                    "bounce+\\*==garden@d.example",
+                ),
+                (
+                    "bounce-debian-devel=bob.x=example.org@d.example",
+                    "bounce-debian-devel=\\*@d.example",
+                ),
+                ("x-owner+example.org=bob@d.example", "x-owner+\\*@d.example"),
+                (
+                    "x-owner+M22=example.org=bob@d.example",
+                    "x-owner+\\*@d.example",
+                ),
+                (
+                    "owner-cisco-l*bob*-x**example*-org@d.example",
+                    "owner-cisco-l*\\*@d.example",
+                ),
+                ("bounce-bob%example.org@d.example", "bounce-\\*@d.example"),
+                ("bounce-bob#example.org@d.example", "bounce-\\*@d.example"),
+                (
+                    "bounce-bob_at_example.org@d.example",
+                    "bounce-\\*@d.example",
+                ),
+                (
+                    "bounce-bob=example.org.4711@d.example",
+                    "bounce-\\*@d.example",
+                ),
+                (
+                    "bounce-bob=example.org-4711@d.example",
+                    "bounce-\\*@d.example",
+                ),
+                (
+                    "me.myself+caf_=bob=example.org@d.example",
+                    "me.myself+caf_\\*@d.example",
+                ),
+                ("news+bob%40example.org@d.example", "news+\\*@d.example"),
+                ("bob=example.org@bounces.d.example", "\\*@bounces.d.example"),
+                (
+                    "b77bob=example.org@bounce.d.example",
+                    "\\*@bounce.d.example",
+                ),
+            ],
+        );
+    }
+
+    /// Without a hint it may be the sender itself, written so by its mailer.
+    #[test]
+    fn encoded_senders_stay() {
+        assert_left_alone(&[
+            "info=shop-a.example@esp.example",
+            "erin-smith=corp.example@esp.example",
+            "s1234567=uni.example@esp.example",
+            "x-s1234567=uni.example@esp.example",
+            "alice%example.org@gw.example",
+            "alice_at_example.org@gw.example",
+            "alice**bob@gw.example",
+            "bounce-a=b@d.example",
+            "bounce-x=.org@d.example",
+            "bounce-x=a.b@d.example",
+            "bounce-=a.example@d.example",
+            "bounce-mail=@d.example",
+        ]);
+    }
+}

@@ -64,10 +64,7 @@ impl Tally {
     /// Passes with this fault.
     #[must_use]
     pub fn fault(&self, fault: Fault) -> u64 {
-        self.cells
-            .get(FIRST_FAULT + fault as usize)
-            .copied()
-            .unwrap_or(0)
+        self.cells.get(FIRST_FAULT + fault as usize).copied().unwrap_or(0)
     }
 
     /// Passes in observe mode that would have been deferred.
@@ -118,9 +115,7 @@ impl Counters {
             return Err(io::Error::last_os_error());
         }
         // SAFETY: the mapping is SIZE bytes long, and the cells begin behind the header, on a multiple of 8.
-        let start = unsafe { start.cast::<u8>().add(MAGIC.len()) }
-            .cast::<AtomicU64>()
-            .cast_const();
+        let start = unsafe { start.cast::<u8>().add(MAGIC.len()) }.cast::<AtomicU64>().cast_const();
         Ok(Self { start })
     }
 
@@ -149,11 +144,7 @@ impl Counters {
             };
             let mut old = cell.load(Ordering::Relaxed);
             loop {
-                let count = if epoch_of(old) == epoch {
-                    old as u32
-                } else {
-                    0
-                };
+                let count = if epoch_of(old) == epoch { old as u32 } else { 0 };
                 let new = u64::from(epoch) << 32 | u64::from(count.saturating_add(1));
                 match cell.compare_exchange_weak(old, new, Ordering::Relaxed, Ordering::Relaxed) {
                     Ok(_) => break,
@@ -181,11 +172,7 @@ impl Counters {
             let row = (first + epoch as usize % slots) * WORDS;
             for (sum, cell) in tally.cells.iter_mut().zip(self.cells().iter().skip(row)) {
                 let value = cell.load(Ordering::Relaxed);
-                *sum += if epoch_of(value) == epoch {
-                    value & u64::from(u32::MAX)
-                } else {
-                    0
-                };
+                *sum += if epoch_of(value) == epoch { value & u64::from(u32::MAX) } else { 0 };
             }
         }
         tally
@@ -199,12 +186,7 @@ const fn epoch_of(cell: u64) -> u32 {
 impl Drop for Counters {
     fn drop(&mut self) {
         // SAFETY: the mapping that `open` made, from its start; no reference into it outlives `self`.
-        unsafe {
-            libc::munmap(
-                self.start.cast::<u8>().sub(MAGIC.len()).cast_mut().cast(),
-                SIZE,
-            )
-        };
+        unsafe { libc::munmap(self.start.cast::<u8>().sub(MAGIC.len()).cast_mut().cast(), SIZE) };
     }
 }
 
@@ -221,12 +203,8 @@ fn make(dir: &Path, path: &Path) -> io::Result<()> {
 }
 
 fn write_new(path: &Path) -> io::Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(sys::FILE_MODE)
-        .open(path)?;
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(sys::FILE_MODE).open(path)?;
     file.write_all(&MAGIC)?;
     allocate(&file)
 }
@@ -256,46 +234,19 @@ mod tests {
         counters.count(&reply(Reason::New), now);
         counters.count(&reply(Reason::New), now.plus(Seconds::HOUR.times(2)));
         counters.count(&Reply::error(Fault::StoreLock), now);
-        counters.count(
-            &Reply {
-                would: Some(Action::Defer),
-                ..reply(Reason::Early)
-            },
-            now,
-        );
+        counters.count(&Reply { would: Some(Action::Defer), ..reply(Reason::Early) }, now);
         let hour = counters.last_hours(1, now);
         assert_eq!(
-            [
-                hour.reason(Reason::New),
-                hour.reason(Reason::Early),
-                hour.reason(Reason::Error)
-            ],
+            [hour.reason(Reason::New), hour.reason(Reason::Early), hour.reason(Reason::Error)],
             [1, 1, 1]
         );
-        assert_eq!(
-            (
-                hour.fault(Fault::StoreLock),
-                hour.would_defer(),
-                hour.total()
-            ),
-            (1, 1, 3)
-        );
+        assert_eq!((hour.fault(Fault::StoreLock), hour.would_defer(), hour.total()), (1, 1, 3));
         let later = now.plus(Seconds::HOUR.times(2));
         assert_eq!(counters.last_hours(1, later).total(), 1);
         assert_eq!(counters.last_hours(3, later).total(), 4);
         assert_eq!(counters.last_minutes(5, later).total(), 1);
-        assert_eq!(
-            counters
-                .last_minutes(5, now.plus(Seconds::MINUTE.times(6)))
-                .total(),
-            0
-        );
-        assert_eq!(
-            counters
-                .last_minutes(5, now.plus(Seconds::MINUTE.times(4)))
-                .total(),
-            3
-        );
+        assert_eq!(counters.last_minutes(5, now.plus(Seconds::MINUTE.times(6))).total(), 0);
+        assert_eq!(counters.last_minutes(5, now.plus(Seconds::MINUTE.times(4))).total(), 3);
     }
 
     #[test]
@@ -334,13 +285,6 @@ mod tests {
     fn every_word_has_a_cell_of_its_own() {
         assert!(Reason::ALL.len() <= FIRST_FAULT);
         assert!(FIRST_FAULT + Fault::ALL.len() <= WOULD_DEFER);
-        assert_eq!(
-            (
-                Reason::New as usize,
-                Reason::Error as usize,
-                Fault::Internal as usize
-            ),
-            (0, 11, 8)
-        );
+        assert_eq!((Reason::New as usize, Reason::Error as usize, Fault::Internal as usize), (0, 11, 8));
     }
 }

@@ -58,17 +58,11 @@ impl StoreError {
             // LMDB reports a write that the disk took only in part as EIO (mdb.c, mdb_page_flush).
             lmdb::Error::Other(libc::EIO) if disk_is_full(&path) => Self::Full { path },
             // All reader places are taken by live processes: more connections at once than LMDB was told.
-            lmdb::Error::ReadersFull | lmdb::Error::Other(libc::EAGAIN | libc::EBUSY) => {
-                Self::Lock { path }
+            lmdb::Error::ReadersFull | lmdb::Error::Other(libc::EAGAIN | libc::EBUSY) => Self::Lock { path },
+            lmdb::Error::Other(code) if code > 0 && code != libc::EIO => {
+                Self::Open { path, cause: io::Error::from_raw_os_error(code) }
             }
-            lmdb::Error::Other(code) if code > 0 && code != libc::EIO => Self::Open {
-                path,
-                cause: io::Error::from_raw_os_error(code),
-            },
-            other => Self::Damaged {
-                path,
-                sign: other.to_string(),
-            },
+            other => Self::Damaged { path, sign: other.to_string() },
         }
     }
 }
@@ -82,11 +76,7 @@ impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Open { path, cause } => write!(f, "cannot open {}: {cause}", path.display()),
-            Self::Lock { path } => write!(
-                f,
-                "{} is locked by another writer for too long",
-                path.display()
-            ),
+            Self::Lock { path } => write!(f, "{} is locked by another writer for too long", path.display()),
             Self::Full { path } => write!(f, "no room to write in {}", path.display()),
             Self::Damaged { path, sign } => write!(f, "{} is damaged: {sign}", path.display()),
         }

@@ -18,8 +18,7 @@ use super::sys;
 use crate::time::{Seconds, Timestamp};
 use crate::triplet::Key;
 use lmdb::{
-    Cursor, Database, Environment, EnvironmentFlags, RoTransaction, RwTransaction, Transaction,
-    WriteFlags,
+    Cursor, Database, Environment, EnvironmentFlags, RoTransaction, RwTransaction, Transaction, WriteFlags,
 };
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
@@ -72,10 +71,7 @@ impl Env {
     /// # Errors
     /// [`StoreError::Open`], or [`StoreError::Damaged`] for files that are no LMDB environment or end too soon.
     pub fn open(dir: &Path, durability: Durability) -> Result<Self, StoreError> {
-        let fail = |cause| StoreError::Open {
-            path: dir.into(),
-            cause,
-        };
+        let fail = |cause| StoreError::Open { path: dir.into(), cause };
         match DirBuilder::new().mode(sys::DIR_MODE).create(dir) {
             Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(fail(e)),
             _ => {}
@@ -91,17 +87,13 @@ impl Env {
             Durability::Everything => EnvironmentFlags::NO_SYNC,
         };
         let mut builder = Environment::new();
-        builder
-            .set_flags(EnvironmentFlags::NO_TLS | sync)
-            .set_max_readers(MAX_READERS);
+        builder.set_flags(EnvironmentFlags::NO_TLS | sync).set_max_readers(MAX_READERS);
         if new {
             // An environment that is there knows its own size.
             builder.set_map_size(FIRST_MAP);
         }
         let standard = sys::occupy_standard_descriptors();
-        let env = builder
-            .open_with_permissions(dir, sys::FILE_MODE)
-            .map_err(lmdb_error)?;
+        let env = builder.open_with_permissions(dir, sys::FILE_MODE).map_err(lmdb_error)?;
         let writer = OpenOptions::new()
             .write(true)
             .create(true)
@@ -116,22 +108,14 @@ impl Env {
         clear_dead_readers(&env);
         check_size(&env, dir)?;
         let db = env.open_db(None).map_err(lmdb_error)?;
-        Ok(Self {
-            env,
-            db,
-            dir: dir.into(),
-            writer,
-        })
+        Ok(Self { env, db, dir: dir.into(), writer })
     }
 
     /// Reads a snapshot. It ends with the closure: nothing read stays borrowed.
     ///
     /// # Errors
     /// What LMDB says, as a [`StoreError`].
-    pub fn read<T>(
-        &self,
-        look: impl FnOnce(&Snapshot<'_>) -> lmdb::Result<T>,
-    ) -> Result<T, StoreError> {
+    pub fn read<T>(&self, look: impl FnOnce(&Snapshot<'_>) -> lmdb::Result<T>) -> Result<T, StoreError> {
         self.begin_read()
             .and_then(|txn| look(&Snapshot { txn, db: self.db }))
             .map_err(|e| StoreError::from_lmdb(&self.dir, e))
@@ -169,9 +153,7 @@ impl Env {
             tries += 1;
             match self.write_once(&mut change) {
                 Err(Trouble::Lmdb(lmdb::Error::MapFull)) if tries < MAX_TRIES => self.grow()?,
-                Err(Trouble::Lmdb(lmdb::Error::MapResized)) if tries < MAX_TRIES => {
-                    self.resize(0)?
-                }
+                Err(Trouble::Lmdb(lmdb::Error::MapResized)) if tries < MAX_TRIES => self.resize(0)?,
                 Err(Trouble::Lmdb(e)) => return Err(StoreError::from_lmdb(&self.dir, e)),
                 Err(Trouble::Store(e)) => return Err(e),
                 Ok(value) => return Ok(value),
@@ -183,10 +165,7 @@ impl Env {
         &self,
         change: &mut impl FnMut(&mut Writer<'_>) -> Result<T, Trouble>,
     ) -> Result<T, Trouble> {
-        let mut writer = Writer {
-            txn: self.env.begin_rw_txn()?,
-            db: self.db,
-        };
+        let mut writer = Writer { txn: self.env.begin_rw_txn()?, db: self.db };
         let value = change(&mut writer)?;
         writer.txn.commit()?;
         Ok(value)
@@ -197,9 +176,7 @@ impl Env {
     }
 
     fn resize(&self, size: usize) -> Result<(), StoreError> {
-        self.env
-            .set_map_size(size)
-            .map_err(|e| StoreError::from_lmdb(&self.dir, e))
+        self.env.set_map_size(size).map_err(|e| StoreError::from_lmdb(&self.dir, e))
     }
 
     fn lock(&self, patience: Patience) -> Result<Lock<'_>, StoreError> {
@@ -210,10 +187,7 @@ impl Env {
                 Ok(true) => return Ok(Lock(&self.writer)),
                 Ok(false) => {}
                 Err(cause) => {
-                    return Err(StoreError::Open {
-                        path: self.dir.join("writer"),
-                        cause,
-                    });
+                    return Err(StoreError::Open { path: self.dir.join("writer"), cause });
                 }
             }
             let waited_enough = match patience {
@@ -221,14 +195,18 @@ impl Env {
                 Patience::UpTo(limit) => start.elapsed() >= Duration::from_secs(limit.0.into()),
             };
             if waited_enough {
-                return Err(StoreError::Lock {
-                    path: self.dir.clone(),
-                });
+                return Err(StoreError::Lock { path: self.dir.clone() });
             }
             // A write takes some ten microseconds, or a flush of the disk: short pauses first, then longer ones.
             std::thread::sleep(pause);
             pause = (pause * 2).min(Duration::from_millis(5));
         }
+    }
+
+    /// The number of the last commit, by whatever process.
+    #[must_use]
+    pub fn version(&self) -> usize {
+        self.env.info().map_or(0, |info| info.last_txnid())
     }
 
     /// The directory.
@@ -356,7 +334,8 @@ impl Writer<'_> {
     }
 
     /// Tidies the page that holds `key`, which this transaction has dirtied already: neighbours that have expired go, and
-    /// if the table holds more than `most` records, one more.
+    /// if the table holds more than `most` records, one more. One insert in four does it, and looks at four times as
+    /// many: keys are random, so their bits are as good as dice.
     ///
     /// # Errors
     /// What LMDB says.
@@ -365,49 +344,51 @@ impl Writer<'_> {
             Some(most) => self.txn.stat(self.db)?.entries() as u64 > most,
             None => false,
         };
-        let neighbours = self.neighbours(key, if full { CROWD } else { NEIGHBOURS })?;
+        if !full && key.0.last().is_none_or(|byte| byte % 4 != 0) {
+            return Ok(());
+        }
+        let neighbours = self.neighbours(key)?;
+        let crowded_out = if full { crowded_out(&neighbours) } else { None };
         for (i, (key, neighbour)) in neighbours.iter().enumerate() {
-            let one_too_many = full && crowded_out(&neighbours) == Some(i);
-            if neighbour.expires < now || one_too_many {
+            if neighbour.expires < now || crowded_out == Some(i) {
                 self.delete(&key.0)?;
             }
         }
         Ok(())
     }
 
-    /// Up to `reach` records on each side of `key`, of the same page.
-    fn neighbours(
-        &mut self,
-        key: &Key,
-        reach: usize,
-    ) -> lmdb::Result<Vec<(Key, record::Neighbour)>> {
-        let mut found = Vec::new();
+    /// The records of the page that holds `key`, but its own.
+    fn neighbours(&mut self, key: &Key) -> lmdb::Result<Vec<(Key, record::Neighbour)>> {
+        let mut found = Vec::with_capacity(64);
         let cursor = self.txn.open_rw_cursor(self.db)?;
-        for direction in [lmdb_sys::MDB_NEXT, lmdb_sys::MDB_PREV] {
-            let (_, own) = cursor.get(Some(&key.0), None, lmdb_sys::MDB_SET)?;
-            for _ in 0..reach {
-                let Some((Some(other), value)) = optional(cursor.get(None, None, direction))?
-                else {
-                    break;
-                };
-                // A value that lies further away than a page is long is on another page.
-                if value.as_ptr().addr().abs_diff(own.as_ptr().addr()) >= PAGE {
-                    break;
-                }
-                if let (Ok(other), Some(neighbour)) = (other.try_into(), record::neighbour(value)) {
+        let (_, own) = cursor.get(Some(&key.0), None, lmdb_sys::MDB_SET)?;
+        // A value that lies further away than a page is long is on another page.
+        let elsewhere = |value: &[u8]| value.as_ptr().addr().abs_diff(own.as_ptr().addr()) >= PAGE;
+        let step = |direction| optional(cursor.get(None, None, direction));
+        while let Some((_, value)) = step(lmdb_sys::MDB_PREV)? {
+            if elsewhere(value) {
+                break;
+            }
+        }
+        // Now before the page, or on its first record if it is the first page.
+        let mut item = step(lmdb_sys::MDB_GET_CURRENT)?;
+        let mut on_page = false;
+        while let Some((Some(other), value)) = item {
+            if !elsewhere(value) {
+                on_page = true;
+                if let (Ok(other), Some(neighbour)) = (other.try_into(), record::neighbour(value))
+                    && other != key.0
+                {
                     found.push((Key(other), neighbour));
                 }
+            } else if on_page {
+                break;
             }
+            item = step(lmdb_sys::MDB_NEXT)?;
         }
         Ok(found)
     }
 }
-
-/// Records looked at on each side of an insert. With sixteen in all, expired records settle near a fifteenth of the live ones.
-const NEIGHBOURS: usize = 8;
-
-/// Records looked at on each side when one has to go: a page full of them.
-const CROWD: usize = 40;
 
 /// LMDB's page size is the system's; a larger one than this only makes tidying look at fewer neighbours.
 const PAGE: usize = 4096;
@@ -416,16 +397,8 @@ const PAGE: usize = 4096;
 /// here. Keys are hashes, so a page is a fair sample: a network whose flood fills the table fills the page, and the
 /// first attempts of others stay.
 fn crowded_out(neighbours: &[(Key, record::Neighbour)]) -> Option<usize> {
-    let crowd = |network| {
-        neighbours
-            .iter()
-            .filter(|(_, n)| n.network == network)
-            .count()
-    };
-    let candidates = neighbours
-        .iter()
-        .enumerate()
-        .filter(|(_, (_, n))| n.network.is_some());
+    let crowd = |network| neighbours.iter().filter(|(_, n)| n.network == network).count();
+    let candidates = neighbours.iter().enumerate().filter(|(_, (_, n))| n.network.is_some());
     candidates
         .max_by_key(|(_, (_, n))| (crowd(n.network), std::cmp::Reverse(n.first_seen)))
         .map(|(place, _)| place)
@@ -465,8 +438,7 @@ fn clear_dead_readers(env: &Environment) -> u32 {
 
 fn used_bytes(env: &Environment) -> u64 {
     let page = env.stat().map_or(0, |stat| u64::from(stat.page_size()));
-    env.info()
-        .map_or(0, |info| (info.last_pgno() as u64 + 1).saturating_mul(page))
+    env.info().map_or(0, |info| (info.last_pgno() as u64 + 1).saturating_mul(page))
 }
 
 /// A file that ends before its last page would be a SIGBUS at the first look behind its end.
@@ -476,10 +448,7 @@ fn check_size(env: &Environment, dir: &Path) -> Result<(), StoreError> {
     let there = std::fs::metadata(dir.join("data.mdb")).map_or(0, |data| data.len());
     if there < needed {
         let sign = format!("data.mdb has {there} bytes where {needed} are needed");
-        return Err(StoreError::Damaged {
-            path: dir.into(),
-            sign,
-        });
+        return Err(StoreError::Damaged { path: dir.into(), sign });
     }
     Ok(())
 }
@@ -529,13 +498,8 @@ mod tests {
     fn files_have_their_modes_and_are_closed_on_exec() {
         let (dir, env) = env();
         put(&env, &key(1), b"x", 0, None);
-        let mode = |name: &str| {
-            std::fs::metadata(dir.path().join(name))
-                .unwrap()
-                .permissions()
-                .mode()
-                & 0o7777
-        };
+        let mode =
+            |name: &str| std::fs::metadata(dir.path().join(name)).unwrap().permissions().mode() & 0o7777;
         assert_eq!(mode("env"), DIR_MODE);
         for name in ["env/data.mdb", "env/lock.mdb", "env/writer"] {
             assert_eq!(mode(name), FILE_MODE, "{name}");
@@ -545,16 +509,10 @@ mod tests {
                 continue;
             };
             if target.starts_with(dir.path()) {
-                let info = std::fs::read_to_string(format!(
-                    "/proc/self/fdinfo/{}",
-                    entry.file_name().display()
-                ))
-                .unwrap();
-                let flags = info
-                    .lines()
-                    .find_map(|line| line.strip_prefix("flags:"))
-                    .unwrap()
-                    .trim();
+                let info =
+                    std::fs::read_to_string(format!("/proc/self/fdinfo/{}", entry.file_name().display()))
+                        .unwrap();
+                let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).unwrap().trim();
                 let flags = u32::from_str_radix(flags, 8).unwrap();
                 assert_ne!(flags & libc::O_CLOEXEC as u32, 0, "{}", target.display());
             }
@@ -581,62 +539,29 @@ mod tests {
         let (_dir, env) = env();
         let others: Vec<Key> = (0..100).map(key).collect();
         for (i, key) in others.iter().enumerate() {
-            put(
-                &env,
-                key,
-                &attempt(9_000_000, 1, i as u32 + 1_000, 60),
-                2,
-                Some(1_000),
-            );
+            put(&env, key, &attempt(9_000_000, 1, i as u32 + 1_000, 60), 2, Some(1_000));
         }
         for i in 0..5_000 {
-            put(
-                &env,
-                &key(1_000 + i),
-                &attempt(9_000_000, 2, 7, 60),
-                2,
-                Some(1_000),
-            );
+            put(&env, &key(1_000 + i), &attempt(9_000_000, 2, 7, 60), 2, Some(1_000));
         }
         let there = entries(&env);
         assert!((990..=1_000).contains(&there), "{there}");
-        let kept = env
-            .read(|s| {
-                Ok(others
-                    .iter()
-                    .filter(|key| s.get(&key.0).unwrap().is_some())
-                    .count())
-            })
-            .unwrap();
+        let kept =
+            env.read(|s| Ok(others.iter().filter(|key| s.get(&key.0).unwrap().is_some()).count())).unwrap();
         assert_eq!(kept, 100);
     }
 
     #[test]
     fn the_oldest_goes_when_no_network_stands_out() {
         let neighbour = |first_seen, network| {
-            (
-                key(1),
-                record::Neighbour {
-                    expires: Timestamp(9),
-                    first_seen: Timestamp(first_seen),
-                    network,
-                },
-            )
+            (key(1), record::Neighbour { expires: Timestamp(9), first_seen: Timestamp(first_seen), network })
         };
         assert_eq!(
-            crowded_out(&[
-                neighbour(5, Some(1)),
-                neighbour(3, Some(2)),
-                neighbour(4, Some(3))
-            ]),
+            crowded_out(&[neighbour(5, Some(1)), neighbour(3, Some(2)), neighbour(4, Some(3))]),
             Some(1)
         );
         assert_eq!(
-            crowded_out(&[
-                neighbour(1, Some(1)),
-                neighbour(6, Some(2)),
-                neighbour(5, Some(2))
-            ]),
+            crowded_out(&[neighbour(1, Some(1)), neighbour(6, Some(2)), neighbour(5, Some(2))]),
             Some(2)
         );
         assert_eq!(crowded_out(&[neighbour(1, None)]), None);
@@ -682,8 +607,7 @@ mod tests {
             assert!(matches!(result, Err(StoreError::Lock { .. })));
         }
         sys::unlock(&other);
-        env.write(Patience::None, |writer| Ok(writer.put(&key(1).0, b"x")?))
-            .unwrap();
+        env.write(Patience::None, |writer| Ok(writer.put(&key(1).0, b"x")?)).unwrap();
     }
 
     #[test]
@@ -696,15 +620,9 @@ mod tests {
         })
         .unwrap();
         drop(env);
-        let data = File::options()
-            .write(true)
-            .open(path.join("data.mdb"))
-            .unwrap();
+        let data = File::options().write(true).open(path.join("data.mdb")).unwrap();
         data.set_len(data.metadata().unwrap().len() / 2).unwrap();
         drop(data);
-        assert!(matches!(
-            Env::open(&path, Durability::LastCommit),
-            Err(StoreError::Damaged { .. })
-        ));
+        assert!(matches!(Env::open(&path, Durability::LastCommit), Err(StoreError::Damaged { .. })));
     }
 }

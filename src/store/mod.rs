@@ -70,10 +70,7 @@ impl Store {
             // A directory that is missing or locked away is trouble, not an empty store.
             return match fs::read_dir(&settings.path) {
                 Ok(_) => Ok(None),
-                Err(cause) => Err(StoreError::Open {
-                    path: settings.path.clone(),
-                    cause,
-                }),
+                Err(cause) => Err(StoreError::Open { path: settings.path.clone(), cause }),
             };
         }
         let known = Env::open(&dir, Durability::LastCommit)?;
@@ -81,13 +78,7 @@ impl Store {
             return Ok(None);
         };
         let counters = Counters::open(&settings.path).ok();
-        Ok(Some(Self {
-            settings: settings.clone(),
-            meta,
-            known,
-            pending: OnceCell::new(),
-            counters,
-        }))
+        Ok(Some(Self { settings: settings.clone(), meta, known, pending: OnceCell::new(), counters }))
     }
 
     /// The secret that every key depends on.
@@ -123,11 +114,7 @@ impl Store {
                 remove_other_boots(&self.settings.path, &dir);
             }
             // Without a boot id nobody could tell a torn file of another boot.
-            let durability = if boot.is_some() {
-                Durability::Everything
-            } else {
-                Durability::LastCommit
-            };
+            let durability = if boot.is_some() { Durability::Everything } else { Durability::LastCommit };
             let _ = self.pending.set(Env::open(&dir, durability)?);
         }
         Ok(self.pending.get())
@@ -151,10 +138,7 @@ impl Store {
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub fn scan(
-        env: &Env,
-        mut visit: impl FnMut(Key, Record) -> bool,
-    ) -> Result<Skipped, StoreError> {
+    pub fn scan(env: &Env, mut visit: impl FnMut(Key, Record) -> bool) -> Result<Skipped, StoreError> {
         let mut skipped = Skipped::default();
         env.read(|snapshot| {
             snapshot.each(|key, value| match (key.try_into(), Record::decode(value)) {
@@ -184,10 +168,8 @@ fn read_meta(
     let read = |bytes: Option<&[u8]>| bytes.map(|bytes| Meta::decode(bytes).ok_or(()));
     let found = match known.read(|snapshot| Ok(read(snapshot.get(META_KEY)?)))? {
         None if access == Access::Record => {
-            let secret = Secret(sys::random().map_err(|cause| StoreError::Open {
-                path: known.dir().into(),
-                cause,
-            })?);
+            let secret =
+                Secret(sys::random().map_err(|cause| StoreError::Open { path: known.dir().into(), cause })?);
             let new = Meta { secret, made: now };
             known.write(Patience::UpTo(settings.lock_timeout), |writer| {
                 // Somebody else may have been faster.
@@ -210,8 +192,7 @@ fn read_meta(
 fn boot_id() -> Option<String> {
     let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     let id = id.trim();
-    let fits =
-        !id.is_empty() && id.len() <= 64 && id.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
+    let fits = !id.is_empty() && id.len() <= 64 && id.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
     fits.then(|| id.to_owned())
 }
 
@@ -227,9 +208,8 @@ fn remove_other_boots(store: &Path, current: &Path) {
         return;
     };
     for path in entries.flatten().map(|entry| entry.path()) {
-        let is_pending = path
-            .file_name()
-            .is_some_and(|name| name.to_string_lossy().starts_with(PENDING_PREFIX));
+        let is_pending =
+            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PENDING_PREFIX));
         if is_pending && path != current {
             let _ = fs::remove_dir_all(&path);
         }

@@ -94,11 +94,7 @@ impl Record {
             Facts::Identity(record) => (IDENTITY, record.first_seen),
         };
         let mut bytes = Vec::with_capacity(128);
-        let texts = [
-            &self.texts.identity,
-            &self.texts.sender,
-            &self.texts.recipient,
-        ];
+        let texts = [&self.texts.identity, &self.texts.sender, &self.texts.recipient];
         let cut = self.texts.cut || texts.iter().any(|text| text.len() > LONGEST_TEXT);
         bytes.extend([VERSION, kind, self.by as u8, if cut { CUT } else { 0 }]);
         let mut number = |n: u32| bytes.extend(n.to_le_bytes());
@@ -145,11 +141,7 @@ impl Record {
                 ripe: reader.time()?,
                 network: reader.number()?,
             },
-            KNOWN => Facts::Known(Known {
-                first_seen,
-                passed: reader.time()?,
-                last_seen: reader.time()?,
-            }),
+            KNOWN => Facts::Known(Known { first_seen, passed: reader.time()?, last_seen: reader.time()? }),
             IDENTITY => Facts::Identity(Earned {
                 first_seen,
                 counted: reader.time()?,
@@ -158,10 +150,7 @@ impl Record {
             }),
             _ => return None,
         };
-        let mut texts = Texts {
-            cut: flags & CUT != 0,
-            ..Texts::default()
-        };
+        let mut texts = Texts { cut: flags & CUT != 0, ..Texts::default() };
         if !reader.0.is_empty() {
             texts.identity = reader.text()?;
             if kind != IDENTITY {
@@ -169,12 +158,7 @@ impl Record {
                 texts.recipient = reader.text()?;
             }
         }
-        Some(Self {
-            by,
-            expires,
-            facts,
-            texts,
-        })
+        Some(Self { by, expires, facts, texts })
     }
 }
 
@@ -209,26 +193,9 @@ macro_rules! found {
     };
 }
 
-found!(pending, Pending, PENDING, 2, |[first_seen, _]| Pending {
-    first_seen
-});
-found!(known, Known, KNOWN, 4, |[
-    first_seen,
-    _,
-    passed,
-    last_seen,
-]| Known {
-    first_seen,
-    passed,
-    last_seen
-});
-found!(earned, Earned, IDENTITY, 5, |[
-    first_seen,
-    _,
-    counted,
-    last_seen,
-    passes,
-]| Earned {
+found!(pending, Pending, PENDING, 2, |[first_seen, _]| Pending { first_seen });
+found!(known, Known, KNOWN, 4, |[first_seen, _, passed, last_seen]| Known { first_seen, passed, last_seen });
+found!(earned, Earned, IDENTITY, 5, |[first_seen, _, counted, last_seen, passes]| Earned {
     first_seen,
     counted,
     last_seen,
@@ -255,16 +222,8 @@ pub fn neighbour(bytes: &[u8]) -> Option<Neighbour> {
         return None;
     }
     let (first_seen, expires, _) = (reader.time()?, reader.time()?, reader.time()?);
-    let network = if kind == PENDING {
-        Some(reader.number()?)
-    } else {
-        None
-    };
-    Some(Neighbour {
-        expires,
-        first_seen,
-        network,
-    })
+    let network = if kind == PENDING { Some(reader.number()?) } else { None };
+    Some(Neighbour { expires, first_seen, network })
 }
 
 /// What a store is.
@@ -294,10 +253,7 @@ impl Meta {
         if head != [VERSION, META] {
             return None;
         }
-        Some(Self {
-            secret: Secret(reader.array()?),
-            made: reader.time()?,
-        })
+        Some(Self { secret: Secret(reader.array()?), made: reader.time()? })
     }
 }
 
@@ -333,50 +289,21 @@ mod tests {
 
     fn texts() -> Texts {
         let text = |t: &str| t.as_bytes().to_vec();
-        Texts {
-            identity: text("192.0.2.0/24"),
-            sender: text("a@x"),
-            recipient: text("b@y"),
-            cut: false,
-        }
+        Texts { identity: text("192.0.2.0/24"), sender: text("a@x"), recipient: text("b@y"), cut: false }
     }
 
     fn samples() -> [Record; 3] {
         let t = Timestamp;
-        let record = |facts, texts| Record {
-            by: By::Spf,
-            expires: t(0x0403_0201),
-            facts,
-            texts,
-        };
+        let record = |facts, texts| Record { by: By::Spf, expires: t(0x0403_0201), facts, texts };
         [
             record(
-                Facts::Pending {
-                    record: Pending { first_seen: t(1) },
-                    ripe: t(2),
-                    network: 0xdead_beef,
-                },
+                Facts::Pending { record: Pending { first_seen: t(1) }, ripe: t(2), network: 0xdead_beef },
                 texts(),
             ),
+            record(Facts::Known(Known { first_seen: t(1), passed: t(2), last_seen: t(3) }), texts()),
             record(
-                Facts::Known(Known {
-                    first_seen: t(1),
-                    passed: t(2),
-                    last_seen: t(3),
-                }),
-                texts(),
-            ),
-            record(
-                Facts::Identity(Earned {
-                    first_seen: t(1),
-                    counted: t(2),
-                    last_seen: t(3),
-                    passes: 4,
-                }),
-                Texts {
-                    identity: b"x.example".to_vec(),
-                    ..Texts::default()
-                },
+                Facts::Identity(Earned { first_seen: t(1), counted: t(2), last_seen: t(3), passes: 4 }),
+                Texts { identity: b"x.example".to_vec(), ..Texts::default() },
             ),
         ]
     }
@@ -393,66 +320,30 @@ mod tests {
             assert_eq!(record.encode(), expected);
             assert_eq!(Record::decode(expected).as_ref(), Some(record));
         }
-        let meta = Meta {
-            secret: Secret([7; 16]),
-            made: Timestamp(0x0403_0201),
-        };
-        assert_eq!(
-            meta.encode(),
-            [&[1, 0][..], &[7; 16], &[1, 2, 3, 4]].concat()
-        );
+        let meta = Meta { secret: Secret([7; 16]), made: Timestamp(0x0403_0201) };
+        assert_eq!(meta.encode(), [&[1, 0][..], &[7; 16], &[1, 2, 3, 4]].concat());
         assert!(Meta::decode(&meta.encode()) == Some(meta));
     }
 
     #[test]
     fn the_short_readers_see_what_the_long_one_sees() {
         let [a, b, c] = samples().map(|r| r.encode());
-        assert_eq!(
-            pending(Some(&a)),
-            Found::Here(Pending {
-                first_seen: Timestamp(1)
-            })
-        );
+        assert_eq!(pending(Some(&a)), Found::Here(Pending { first_seen: Timestamp(1) }));
         let t = Timestamp;
-        assert_eq!(
-            known(Some(&b)),
-            Found::Here(Known {
-                first_seen: t(1),
-                passed: t(2),
-                last_seen: t(3)
-            })
-        );
-        let expected = Earned {
-            first_seen: t(1),
-            counted: t(2),
-            last_seen: t(3),
-            passes: 4,
-        };
+        assert_eq!(known(Some(&b)), Found::Here(Known { first_seen: t(1), passed: t(2), last_seen: t(3) }));
+        let expected = Earned { first_seen: t(1), counted: t(2), last_seen: t(3), passes: 4 };
         assert_eq!(earned(Some(&c)), Found::Here(expected));
         assert_eq!(pending(Some(&b)), Found::Unreadable);
         assert_eq!(pending(None), Found::Absent);
-        let head = Neighbour {
-            expires: t(0x0403_0201),
-            first_seen: t(1),
-            network: Some(0xdead_beef),
-        };
+        let head = Neighbour { expires: t(0x0403_0201), first_seen: t(1), network: Some(0xdead_beef) };
         assert_eq!(neighbour(&a), Some(head));
-        assert_eq!(
-            neighbour(&b),
-            Some(Neighbour {
-                network: None,
-                ..head
-            })
-        );
+        assert_eq!(neighbour(&b), Some(Neighbour { network: None, ..head }));
     }
 
     #[test]
     fn privacy_leaves_the_texts_out() {
         for record in samples() {
-            let record = Record {
-                texts: Texts::default(),
-                ..record
-            };
+            let record = Record { texts: Texts::default(), ..record };
             assert!(record.encode().len() <= 24);
             assert_eq!(Record::decode(&record.encode()), Some(record));
         }
@@ -467,11 +358,7 @@ mod tests {
                 bytes[place] = value;
                 assert_eq!(Record::decode(&bytes), None);
             }
-            let fixed = if matches!(record.facts, Facts::Identity(_)) {
-                24
-            } else {
-                20
-            };
+            let fixed = if matches!(record.facts, Facts::Identity(_)) { 24 } else { 20 };
             for end in (0..good.len()).filter(|&end| end != fixed) {
                 assert_eq!(Record::decode(&good[..end]), None, "{end}");
             }

@@ -6,9 +6,7 @@ use super::lmdb::{Env, Patience, Trouble, Writer};
 use super::record::{self, Facts, Record, Texts};
 use super::{Access, Store};
 use crate::identity::Identity;
-use crate::policy::{
-    Change, Evidence, Found, Known, KnownEvidence, Pending, Places, Rules, Step, Verdict,
-};
+use crate::policy::{Change, Evidence, Found, Known, KnownEvidence, Pending, Places, Rules, Step, Verdict};
 use crate::policy::{count_pass, decide};
 use crate::time::Timestamp;
 use crate::triplet::{IdentityKeys, Key, Triplet};
@@ -23,6 +21,9 @@ struct Call<'a> {
 
 type Decision = (Verdict, Change);
 
+/// The last commits of `known` and `pending`: what was read after them still holds while they are the last.
+type Versions = [usize; 2];
+
 impl Store {
     /// Decides about a triplet by `rules`, and records it if `access` says so.
     ///
@@ -35,12 +36,8 @@ impl Store {
         access: Access,
         now: Timestamp,
     ) -> Result<Verdict, StoreError> {
-        let call = Call {
-            triplet,
-            keys: &triplet.keys(self.secret()),
-            rules,
-            now,
-        };
+        let call = Call { triplet, keys: &triplet.keys(self.secret()), rules, now };
+        let versions = self.versions();
         let (mut verdict, mut change) = self.look(&call, access)?;
         // A second round is needed only when somebody else was faster, a third when that happens twice.
         for _ in 0..3 {
@@ -49,12 +46,10 @@ impl Store {
                 _ if access == Access::Look => break,
                 Change::Renew => {
                     // The answer stands, whether or not the lock is free for it.
-                    let _ = self
-                        .known
-                        .write(Patience::None, |writer| call.renew(self, writer));
+                    let _ = self.known.write(Patience::None, |writer| call.renew(self, writer));
                     break;
                 }
-                Change::Pend { .. } => self.pend(&call)?,
+                Change::Pend { .. } => self.pend(&call, (verdict, change), versions)?,
                 Change::Admit { .. } => self.admit(&call)?,
             };
         }
@@ -67,12 +62,7 @@ impl Store {
     /// See [`StoreError`].
     pub fn evidence(&self, triplet: &Triplet<'_>) -> Result<Evidence, StoreError> {
         let keys = triplet.keys(self.secret());
-        let call = Call {
-            triplet,
-            keys: &keys,
-            rules: &Rules::default(),
-            now: Timestamp(0),
-        };
+        let call = Call { triplet, keys: &keys, rules: &Rules::default(), now: Timestamp(0) };
         Ok(Evidence {
             known: Some(call.read_known(&self.known)?),
             pending: Some(self.read_pending(&call, Access::Look)?),
@@ -80,36 +70,36 @@ impl Store {
     }
 
     fn look(&self, call: &Call<'_>, access: Access) -> Result<Decision, StoreError> {
-        call.decide(
-            || call.read_known(&self.known),
-            || self.read_pending(call, access),
-        )
+        call.decide(|| call.read_known(&self.known), || self.read_pending(call, access))
     }
 
-    fn read_pending(
-        &self,
-        call: &Call<'_>,
-        access: Access,
-    ) -> Result<Vec<Found<Pending>>, StoreError> {
+    fn read_pending(&self, call: &Call<'_>, access: Access) -> Result<Vec<Found<Pending>>, StoreError> {
         match self.pending(access)? {
-            Some(pending) => {
-                pending.read(|snapshot| call.pending_evidence(|key| snapshot.get(key)))
-            }
+            Some(pending) => pending.read(|snapshot| call.pending_evidence(|key| snapshot.get(key))),
             None => Ok(vec![Found::Absent; call.keys.len()]),
         }
     }
 
-    /// Writes first attempts, if that is still what is to be done under the lock. The known records are read again too:
-    /// who admits a triplet deletes its first attempts afterwards, and this one may have missed both.
-    fn pend(&self, call: &Call<'_>) -> Result<Decision, StoreError> {
+    fn versions(&self) -> Versions {
+        [Some(&self.known), self.pending.get()].map(|env| env.map_or(0, Env::version))
+    }
+
+    /// Writes first attempts, if that is still what is to be done under the lock. The known records count there too: who
+    /// admits a triplet deletes its first attempts afterwards, and a look may have missed both.
+    fn pend(&self, call: &Call<'_>, decision: Decision, versions: Versions) -> Result<Decision, StoreError> {
         let Some(pending) = self.pending(Access::Record)? else {
-            return self.look(call, Access::Record);
+            return Ok(decision);
         };
         pending.write(self.patience(), |writer| {
-            let decision = call.decide::<Trouble>(
-                || Ok(call.read_known(&self.known)?),
-                || Ok(call.pending_evidence(|key| writer.get(key))?),
-            )?;
+            // Where nobody has written since, the decision stands as it is.
+            let decision = if self.versions() == versions {
+                decision
+            } else {
+                call.decide::<Trouble>(
+                    || Ok(call.read_known(&self.known)?),
+                    || Ok(call.pending_evidence(|key| writer.get(key))?),
+                )?
+            };
             let (verdict, Change::Pend { first_seen, places }) = decision else {
                 return Ok(decision);
             };
@@ -176,22 +166,14 @@ impl Call<'_> {
                 known: record::known(get(&keys.known.0)?),
             })
         };
-        self.triplet
-            .identities
-            .iter()
-            .zip(self.keys)
-            .map(read)
-            .collect()
+        self.triplet.identities.iter().zip(self.keys).map(read).collect()
     }
 
     fn pending_evidence<'t>(
         &self,
         get: impl Fn(&[u8]) -> lmdb::Result<Option<&'t [u8]>>,
     ) -> lmdb::Result<Vec<Found<Pending>>> {
-        self.keys
-            .iter()
-            .map(|keys| Ok(record::pending(get(&keys.pending.0)?)))
-            .collect()
+        self.keys.iter().map(|keys| Ok(record::pending(get(&keys.pending.0)?))).collect()
     }
 
     fn put_pending(
@@ -208,11 +190,7 @@ impl Call<'_> {
                 let record = Record {
                     by: identity.by(),
                     expires: first_seen.plus(self.rules.window),
-                    facts: Facts::Pending {
-                        record: Pending { first_seen },
-                        ripe,
-                        network,
-                    },
+                    facts: Facts::Pending { record: Pending { first_seen }, ripe, network },
                     texts: self.texts(store, identity),
                 };
                 writer.put(&keys.pending.0, &record.encode())?;
@@ -222,26 +200,12 @@ impl Call<'_> {
         Ok(())
     }
 
-    fn put_known(
-        &self,
-        store: &Store,
-        writer: &mut Writer<'_>,
-        first_seen: Timestamp,
-    ) -> lmdb::Result<()> {
+    fn put_known(&self, store: &Store, writer: &mut Writer<'_>, first_seen: Timestamp) -> lmdb::Result<()> {
         let expires = self.now.plus(self.rules.lifetime);
         for (identity, keys) in self.triplet.identities.iter().zip(self.keys) {
             let by = identity.by();
-            let facts = Facts::Known(Known {
-                first_seen,
-                passed: self.now,
-                last_seen: self.now,
-            });
-            let record = Record {
-                by,
-                expires,
-                facts,
-                texts: self.texts(store, identity),
-            };
+            let facts = Facts::Known(Known { first_seen, passed: self.now, last_seen: self.now });
+            let record = Record { by, expires, facts, texts: self.texts(store, identity) };
             writer.put(&keys.known.0, &record.encode())?;
             writer.tidy(&keys.known, self.now, None)?;
 
@@ -251,21 +215,8 @@ impl Call<'_> {
                 Found::Here(earned) => Some(earned),
             };
             let facts = Facts::Identity(count_pass(self.rules, earned, self.now));
-            let texts = Texts {
-                sender: Vec::new(),
-                recipient: Vec::new(),
-                ..self.texts(store, identity)
-            };
-            writer.put(
-                &keys.identity.0,
-                &Record {
-                    by,
-                    expires,
-                    facts,
-                    texts,
-                }
-                .encode(),
-            )?;
+            let texts = Texts { sender: Vec::new(), recipient: Vec::new(), ..self.texts(store, identity) };
+            writer.put(&keys.identity.0, &Record { by, expires, facts, texts }.encode())?;
         }
         Ok(())
     }
@@ -273,11 +224,7 @@ impl Call<'_> {
     /// Renews the last-seen times of what is known of this triplet.
     fn renew(&self, store: &Store, writer: &mut Writer<'_>) -> Result<(), Trouble> {
         let expires = self.now.plus(self.rules.lifetime);
-        for key in self
-            .keys
-            .iter()
-            .flat_map(|keys| [keys.identity, keys.known])
-        {
+        for key in self.keys.iter().flat_map(|keys| [keys.identity, keys.known]) {
             let Some(mut record) = writer.get(&key.0)?.and_then(Record::decode) else {
                 continue;
             };
@@ -309,7 +256,5 @@ impl Call<'_> {
 
 /// Half of a half of a key: enough to tell networks apart on one page.
 fn fold(key: &Key) -> u32 {
-    key.0
-        .first_chunk()
-        .map_or(0, |bytes| u32::from_le_bytes(*bytes))
+    key.0.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes))
 }

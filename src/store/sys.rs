@@ -97,11 +97,7 @@ pub fn random() -> io::Result<[u8; 16]> {
     // SAFETY: the pointer and the length are those of `bytes`.
     let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
     // Up to 256 bytes come whole (getrandom(2)).
-    if got == 16 {
-        Ok(bytes)
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    if got == 16 { Ok(bytes) } else { Err(io::Error::last_os_error()) }
 }
 
 /// The user this process acts as.
@@ -143,11 +139,7 @@ pub fn file_system(path: &Path) -> Option<i64> {
 /// What the system says; then nothing or only the groups have changed.
 pub fn become_user(user: u32, group: u32) -> io::Result<()> {
     let check = |answer| {
-        if answer == 0 {
-            Ok(())
-        } else {
-            Err(io::Error::last_os_error())
-        }
+        if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     };
     // SAFETY: an empty list needs no pointer.
     check(unsafe { libc::setgroups(0, std::ptr::null()) })?;
