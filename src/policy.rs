@@ -253,6 +253,9 @@ pub enum Step {
     Answer(Verdict, Change),
 }
 
+/// A time so little ahead is no clock set back: another process was faster to the clock, or slower to the lock.
+const CLOCK_SLACK: Seconds = Seconds::MINUTE;
+
 /// Whether a record that was last seen at `seen` still holds. One from the future does: the clock was ahead once,
 /// and nobody shall be locked out for that.
 const fn fresh(seen: Timestamp, rules: &Rules, now: Timestamp) -> bool {
@@ -315,7 +318,8 @@ fn decide_pending(
     // A first attempt from the future was made before the clock was set back. How long ago is not known, so it starts anew:
     // that costs its sender one delay, where waiting for the clock could cost days.
     let usable = |p: &Found<Pending>| {
-        p.here().is_some_and(|p| p.first_seen <= now && now.since(p.first_seen) <= rules.window)
+        p.here()
+            .is_some_and(|p| p.first_seen <= now.plus(CLOCK_SLACK) && now.since(p.first_seen) <= rules.window)
     };
     let missing = Places::such_that(pending, |p| !usable(p));
     let oldest = known

@@ -143,7 +143,9 @@ fn an_identity_that_proved_itself_passes_whatever_the_triplet() {
 fn a_clock_set_back_costs_one_delay_and_locks_nobody_out() {
     // The first attempt lies a year ahead: it starts anew from now.
     let change = Change::Pend { first_seen: NOW, places: places(&[true]) };
-    assert_eq!(network(first(ahead(31_536_000))), (Verdict::New { wait: Seconds(300) }, change));
+    for far in [61, 31_536_000] {
+        assert_eq!(network(first(ahead(far))), (Verdict::New { wait: Seconds(300) }, change), "{far}");
+    }
     let ahead_known = KnownEvidence { known: known(ahead(31_536_000)), ..nothing(By::Network) };
     assert_eq!(
         ask(&RULES, &[(ahead_known, Found::Absent)]),
@@ -154,6 +156,13 @@ fn a_clock_set_back_costs_one_delay_and_locks_nobody_out() {
         ask(&RULES, &[(ahead_earned, Found::Absent)]),
         (Verdict::Auto { by: By::Network }, Change::Renew)
     );
+}
+
+/// A session that read the clock first may come to the lock last.
+#[test]
+fn an_attempt_a_moment_ahead_is_the_same_attempt() {
+    assert_eq!(network(first(ahead(1))), (Verdict::Early { wait: Seconds(300) }, Change::None));
+    assert_eq!(network(first(ahead(60))), (Verdict::Early { wait: Seconds(300) }, Change::None));
 }
 
 #[test]

@@ -18,7 +18,7 @@ fn generate() -> String {
         .layout_tests(false)
         .default_macro_constant_type(bindgen::MacroTypeVariation::Signed)
         .use_core()
-        .formatter(bindgen::Formatter::None)
+        .formatter(bindgen::Formatter::Prettyplease)
         .raw_line("// Made by bindgen from Exim's local_scan.h: the ABI of ${dlfunc}. Do not edit: `make bindings`.")
         .disable_header_comment()
         .generate()
@@ -28,8 +28,7 @@ fn generate() -> String {
 
 #[test]
 fn the_bindings_are_those_of_the_header() {
-    let libclang =
-        Path::new("/usr/lib/llvm-14/lib").exists() || std::env::var_os("LIBCLANG_PATH").is_some();
+    let libclang = Path::new("/usr/lib/llvm-14/lib").exists() || std::env::var_os("LIBCLANG_PATH").is_some();
     if !Path::new(HEADER).exists() || !libclang {
         println!("not compared: needs exim4-dev and libclang-dev");
         return;

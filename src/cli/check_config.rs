@@ -5,6 +5,7 @@ use clap::Args;
 use eximgrey::policy::{Mode, Rules};
 use eximgrey::sender::Level;
 use eximgrey::settings::{DEFAULT_FILE, Problem, Settings};
+use serde_json::{Map, Value, json};
 use std::io::Write;
 use std::path::Path;
 
@@ -18,53 +19,65 @@ pub(super) struct CheckConfig {
 
 pub(super) fn run(command: &CheckConfig, config: Option<&Path>, out: &mut impl Write) -> Result {
     let path = config.unwrap_or_else(|| Path::new(DEFAULT_FILE));
-    let loaded = Settings::load(config);
-    if command.json {
-        let problems: Vec<_> = match &loaded {
-            Ok(_) => Vec::new(),
-            Err(problems) => problems.iter().map(Problem::to_string).collect(),
-        };
-        writeln!(
-            out,
-            "{}",
-            serde_json::json!({"file": path.to_string_lossy(), "ok": loaded.is_ok(), "problems": problems})
-        )?;
-    }
-    let settings = match loaded {
+    let settings = match Settings::load(config) {
         Ok(settings) => settings,
-        Err(_) if command.json => return Ok(Outcome::NotSo),
+        Err(problems) if command.json => {
+            let problems: Vec<_> = problems.iter().map(Problem::to_string).collect();
+            let value = json!({"file": path.to_string_lossy(), "ok": false, "problems": problems});
+            writeln!(out, "{value}")?;
+            return Ok(Outcome::NotSo);
+        }
         Err(problems) => {
             out.flush()?;
             super::complain(&Failure::Configuration(problems));
             return Ok(Outcome::NotSo);
         }
     };
-    if !command.json {
-        show(&settings, path, config.is_some() || path.exists(), out)?;
+    let policies = settings.policies.iter().map(|(name, changes)| (name, rules(&changes.on(settings.rules))));
+    if command.json {
+        let object = |lines: Lines| lines.into_iter().map(|(k, v)| (k.to_owned(), v)).collect::<Map<_, _>>();
+        let mut in_force = object(in_force(&settings));
+        let policies: Map<_, _> =
+            policies.map(|(name, lines)| (name.clone(), object(lines).into())).collect();
+        in_force.insert("policy".into(), policies.into());
+        let value = json!({
+            "file": path.to_string_lossy(), "exists": path.exists(), "ok": true, "problems": [], "in_force": in_force
+        });
+        writeln!(out, "{value}")?;
+        return Ok(Outcome::Done);
+    }
+    let found = if path.exists() { "no problem found" } else { "no such file, and none is needed" };
+    writeln!(out, "{}: {found}. In force:", path.display())?;
+    // A text, number or truth value is written alike in JSON and TOML.
+    for (key, value) in in_force(&settings) {
+        writeln!(out, "{key} = {value}")?;
+    }
+    for (name, lines) in policies {
+        writeln!(out, "\n[policy.{name}]")?;
+        for (key, value) in lines {
+            writeln!(out, "{key} = {value}")?;
+        }
     }
     Ok(Outcome::Done)
 }
 
-fn show(settings: &Settings, path: &Path, there: bool, out: &mut impl Write) -> Result<()> {
-    if there {
-        writeln!(out, "{}: no problem found. In force:", path.display())?;
-    } else {
-        writeln!(out, "{}: no such file, and none is needed. In force:", path.display())?;
-    }
-    let Settings { rules, store, prefixes, policies } = settings;
-    show_rules(rules, "", out)?;
-    writeln!(out, "store = \"{}\"", store.path.display())?;
-    writeln!(out, "ipv4_prefix = {}\nipv6_prefix = {}", prefixes.ipv4, prefixes.ipv6)?;
-    writeln!(out, "lock_timeout = \"{}\"\nmax_pending = {}", store.lock_timeout, store.max_pending)?;
-    writeln!(out, "privacy = {}", store.privacy)?;
-    for (name, changes) in policies {
-        writeln!(out, "\n[policy.{name}]")?;
-        show_rules(&changes.on(*rules), "", out)?;
-    }
-    Ok(())
+type Lines = Vec<(&'static str, Value)>;
+
+fn in_force(settings: &Settings) -> Lines {
+    let Settings { rules: top, store, prefixes, .. } = settings;
+    let mut lines = rules(top);
+    lines.extend([
+        ("store", json!(store.path.to_string_lossy())),
+        ("ipv4_prefix", json!(prefixes.ipv4)),
+        ("ipv6_prefix", json!(prefixes.ipv6)),
+        ("lock_timeout", json!(store.lock_timeout.to_string())),
+        ("max_pending", json!(store.max_pending)),
+        ("privacy", json!(store.privacy)),
+    ]);
+    lines
 }
 
-fn show_rules(rules: &Rules, indent: &str, out: &mut impl Write) -> Result<()> {
+fn rules(rules: &Rules) -> Lines {
     let mode = match rules.mode {
         Mode::Enforce => "enforce",
         Mode::Observe => "observe",
@@ -75,11 +88,12 @@ fn show_rules(rules: &Rules, indent: &str, out: &mut impl Write) -> Result<()> {
         Level::Unwrap => "unwrap",
         Level::Exact => "exact",
     };
-    writeln!(
-        out,
-        "{indent}mode = \"{mode}\"\n{indent}delay = \"{}\"\n{indent}window = \"{}\"",
-        rules.delay, rules.window
-    )?;
-    writeln!(out, "{indent}lifetime = \"{}\"\n{indent}auto_after = {}", rules.lifetime, rules.auto_after)?;
-    Ok(writeln!(out, "{indent}sender_key = \"{level}\"")?)
+    vec![
+        ("mode", json!(mode)),
+        ("delay", json!(rules.delay.to_string())),
+        ("window", json!(rules.window.to_string())),
+        ("lifetime", json!(rules.lifetime.to_string())),
+        ("auto_after", json!(rules.auto_after)),
+        ("sender_key", json!(level)),
+    ]
 }

@@ -12,15 +12,16 @@ use serde_json::json;
 use std::io::Write;
 use std::net::IpAddr;
 
+/// The columns, by what is listed.
+const COLUMNS: &str = "Columns, separated by blanks:
+  pending  FIRST-SEEN WAIT BY IDENTITY SENDER RECIPIENT (WAIT is what is left of the delay, or \"ripe\")
+  known    FIRST-SEEN LAST-SEEN BY IDENTITY SENDER RECIPIENT
+  auto     PASSES LAST-SEEN BY IDENTITY
+A text that the store does not keep is \"-\", the null sender \"<>\". Exit status 1: nothing found.";
+
 /// Lists records, one a line.
-///
-/// pending: FIRST-SEEN WAIT BY IDENTITY SENDER RECIPIENT (WAIT is what is left of the delay, or "ripe")
-///
-/// known: FIRST-SEEN LAST-SEEN BY IDENTITY SENDER RECIPIENT
-///
-/// auto: PASSES LAST-SEEN BY IDENTITY
 #[derive(Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = COLUMNS)]
 pub(super) struct List {
     /// What to list
     #[arg(value_enum, default_value = "pending")]

@@ -98,15 +98,17 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Says on the standard error what went wrong; if nobody reads it, so be it.
 fn complain(failure: &Failure) {
-    match failure {
+    let text = match failure {
         Failure::Configuration(problems) => {
-            problems.iter().for_each(|problem| eprintln!("eximgrey: {problem}"))
+            problems.iter().map(|problem| format!("eximgrey: {problem}\n")).collect()
         }
-        Failure::Store(error) => eprintln!("eximgrey: {error}\nTry: eximgrey doctor"),
-        Failure::Usage(text) => eprintln!("eximgrey: {text}"),
-        Failure::Output(error) => eprintln!("eximgrey: cannot write: {error}"),
-    }
+        Failure::Store(error) => format!("eximgrey: {error}\nTry: eximgrey doctor\n"),
+        Failure::Usage(text) => format!("eximgrey: {text}\n"),
+        Failure::Output(error) => format!("eximgrey: cannot write: {error}\n"),
+    };
+    let _ = io::stderr().write_all(text.as_bytes());
 }
 
 fn run(arguments: &Arguments, out: &mut impl Write) -> Result {

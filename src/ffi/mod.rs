@@ -6,7 +6,8 @@
 //! - A reply is memory of ours that outlives the call; Exim copies it. No byte of an argument is in it.
 //! - Nothing is printed, no thread or process is started, no signal or timer is touched.
 
-#[allow(missing_docs, non_camel_case_types, non_upper_case_globals, dead_code)]
+#[allow(missing_docs, non_camel_case_types, non_upper_case_globals, dead_code)] // as bindgen writes it
+#[rustfmt::skip]
 mod bindings;
 mod host;
 
@@ -14,7 +15,7 @@ use crate::reply::{Fault, Reply, ReplyText};
 use crate::session::Session;
 use crate::store::Access;
 use crate::time::Timestamp;
-use bindings::{OK, uschar};
+use bindings::{OK, exim_dlfunc_t, uschar};
 use std::cell::UnsafeCell;
 use std::ffi::{CStr, c_char, c_int};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -47,6 +48,9 @@ macro_rules! boundary {
             // SAFETY: the caller's promise is this function's own.
             unsafe { respond(answer, argc, argv, $body) }
         }
+
+        // The type is that of Exim's header.
+        const _: exim_dlfunc_t = Some($name);
     };
 }
 

@@ -12,9 +12,9 @@
 use super::sys;
 use crate::reply::{Action, Fault, Reason, Reply};
 use crate::time::Timestamp;
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -206,15 +206,7 @@ fn write_new(path: &Path) -> io::Result<()> {
     let mut file =
         OpenOptions::new().write(true).create(true).truncate(true).mode(sys::FILE_MODE).open(path)?;
     file.write_all(&MAGIC)?;
-    allocate(&file)
-}
-
-fn allocate(file: &File) -> io::Result<()> {
-    // SAFETY: posix_fallocate takes a descriptor and two numbers.
-    match unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, SIZE as libc::off_t) } {
-        0 => Ok(()),
-        code => Err(io::Error::from_raw_os_error(code)),
-    }
+    sys::allocate(file.as_fd(), SIZE as u64)
 }
 
 #[cfg(test)]

@@ -46,6 +46,15 @@ impl StoreError {
         }
     }
 
+    /// What an error of the system with `path` means.
+    #[must_use]
+    pub fn from_io(path: &Path, cause: io::Error) -> Self {
+        match cause.raw_os_error() {
+            Some(libc::ENOSPC | libc::EDQUOT) => Self::Full { path: path.into() },
+            _ => Self::Open { path: path.into(), cause },
+        }
+    }
+
     /// What an LMDB error in the environment `path` means.
     #[must_use]
     pub fn from_lmdb(path: &Path, error: lmdb::Error) -> Self {

@@ -22,7 +22,8 @@ use lmdb::{
 };
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -50,6 +51,13 @@ const FIRST_MAP: usize = 64 << 20;
 /// Reader places: the most processes that read at one moment, far above any `smtp_accept_max`.
 const MAX_READERS: u32 = 1024;
 
+/// The size of `lock.mdb`: a head and a cache line of 64 bytes for each reader (mdb.c, MDB_txninfo and MDB_reader). LMDB takes
+/// a file that is larger than it needs as one with more places.
+const LOCK_FILE: u64 = (MAX_READERS as u64 + 64) * 64;
+
+/// Room for the head pages of `data.mdb` and the first transactions.
+const FIRST_PAGES: u64 = 64 << 10;
+
 /// A write that keeps meeting a map that is full or was grown gives up after so many tries.
 const MAX_TRIES: u32 = 8;
 
@@ -71,14 +79,14 @@ impl Env {
     /// # Errors
     /// [`StoreError::Open`], or [`StoreError::Damaged`] for files that are no LMDB environment or end too soon.
     pub fn open(dir: &Path, durability: Durability) -> Result<Self, StoreError> {
-        let fail = |cause| StoreError::Open { path: dir.into(), cause };
-        match DirBuilder::new().mode(sys::DIR_MODE).create(dir) {
-            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(fail(e)),
-            _ => {}
-        }
+        let fail = |cause| StoreError::from_io(dir, cause);
         let new = !has_data(dir);
         if new {
-            sys::may_make_files_in(dir).map_err(fail)?;
+            sys::may_make_files_in(dir.parent().unwrap_or(dir)).map_err(fail)?;
+            match DirBuilder::new().mode(sys::DIR_MODE).create(dir) {
+                Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(fail(e)),
+                _ => sys::may_make_files_in(dir).map_err(fail)?,
+            }
         }
 
         let lmdb_error = |e| StoreError::from_lmdb(dir, e);
@@ -93,6 +101,10 @@ impl Env {
             builder.set_map_size(FIRST_MAP);
         }
         let standard = sys::occupy_standard_descriptors();
+        allocate_lock_file(dir).map_err(fail)?;
+        if new {
+            reserve_data_file(dir).map_err(fail)?;
+        }
         let env = builder.open_with_permissions(dir, sys::FILE_MODE).map_err(lmdb_error)?;
         let writer = OpenOptions::new()
             .write(true)
@@ -104,10 +116,10 @@ impl Env {
         drop(standard);
 
         let fd = data_fd(&env).map_err(lmdb_error)?;
-        sys::close_on_exec(fd).map_err(fail)?;
+        sys::close_on_exec(fd.as_raw_fd()).map_err(fail)?;
         clear_dead_readers(&env);
-        check_size(&env, dir)?;
-        let db = env.open_db(None).map_err(lmdb_error)?;
+        check_size(&env, dir, fd)?;
+        let db = begin(&env, |env| env.open_db(None)).map_err(lmdb_error)?;
         Ok(Self { env, db, dir: dir.into(), writer })
     }
 
@@ -116,25 +128,9 @@ impl Env {
     /// # Errors
     /// What LMDB says, as a [`StoreError`].
     pub fn read<T>(&self, look: impl FnOnce(&Snapshot<'_>) -> lmdb::Result<T>) -> Result<T, StoreError> {
-        self.begin_read()
+        begin(&self.env, Environment::begin_ro_txn)
             .and_then(|txn| look(&Snapshot { txn, db: self.db }))
             .map_err(|e| StoreError::from_lmdb(&self.dir, e))
-    }
-
-    fn begin_read(&self) -> lmdb::Result<RoTransaction<'_>> {
-        match self.env.begin_ro_txn() {
-            // Another process grew the map: take over its size (lmdb.h, mdb_env_set_mapsize).
-            Err(lmdb::Error::MapResized) => {
-                self.env.set_map_size(0)?;
-                self.env.begin_ro_txn()
-            }
-            // Places of processes that were killed are taken until somebody looks.
-            Err(lmdb::Error::ReadersFull) => {
-                clear_dead_readers(&self.env);
-                self.env.begin_ro_txn()
-            }
-            other => other,
-        }
     }
 
     /// Writes in one transaction. `change` may be called again with a new transaction, when the map had to grow;
@@ -419,12 +415,50 @@ pub fn has_data(dir: &Path) -> bool {
     std::fs::metadata(dir.join("data.mdb")).is_ok_and(|data| data.len() > 0)
 }
 
-fn data_fd(env: &Environment) -> lmdb::Result<libc::c_int> {
+/// Makes `lock.mdb` before LMDB does, with all its blocks: LMDB makes a file of holes and maps it, which on a full disk is
+/// a SIGBUS. Called before the environment is open in this process, so closing the file gives up no lock of ours.
+fn allocate_lock_file(dir: &Path) -> io::Result<()> {
+    let path = dir.join("lock.mdb");
+    if std::fs::metadata(&path).is_ok_and(|meta| meta.blocks() * 512 >= LOCK_FILE) {
+        return Ok(());
+    }
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(sys::FILE_MODE).open(path)?;
+    sys::allocate(file.as_fd(), LOCK_FILE)
+}
+
+/// Reserves blocks for the first pages of `data.mdb` before LMDB writes them: on a disk that is almost full it would write one
+/// of the two head pages, and the half file would stay unreadable when there is room again.
+fn reserve_data_file(dir: &Path) -> io::Result<()> {
+    let path = dir.join("data.mdb");
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(sys::FILE_MODE).open(path)?;
+    sys::reserve(&file, FIRST_PAGES)
+}
+
+/// The descriptor of data.mdb.
+fn data_fd(env: &Environment) -> lmdb::Result<BorrowedFd<'_>> {
     let mut fd = -1;
     // SAFETY: `env` is open for as long as it is borrowed, and the second argument is a place for one int.
     match unsafe { lmdb_sys::mdb_env_get_fd(env.env(), &raw mut fd) } {
-        lmdb_sys::MDB_SUCCESS => Ok(fd),
+        // SAFETY: LMDB keeps this descriptor open as long as the environment.
+        lmdb_sys::MDB_SUCCESS => Ok(unsafe { BorrowedFd::borrow_raw(fd) }),
         code => Err(lmdb::Error::from_err_code(code)),
+    }
+}
+
+/// Begins something that reads, once more where LMDB asks for it.
+fn begin<'e, T>(env: &'e Environment, begin: impl Fn(&'e Environment) -> lmdb::Result<T>) -> lmdb::Result<T> {
+    match begin(env) {
+        // Another process grew the map: take over its size (lmdb.h, mdb_env_set_mapsize).
+        Err(lmdb::Error::MapResized) => {
+            env.set_map_size(0)?;
+            begin(env)
+        }
+        // Places of processes that were killed are taken until somebody looks.
+        Err(lmdb::Error::ReadersFull) => {
+            clear_dead_readers(env);
+            begin(env)
+        }
+        other => other,
     }
 }
 
@@ -441,14 +475,19 @@ fn used_bytes(env: &Environment) -> u64 {
     env.info().map_or(0, |info| (info.last_pgno() as u64 + 1).saturating_mul(page))
 }
 
-/// A file that ends before its last page would be a SIGBUS at the first look behind its end.
-fn check_size(env: &Environment, dir: &Path) -> Result<(), StoreError> {
+/// A file that ends before its last page would be a SIGBUS at the first look behind its end. One that is cut short is
+/// damaged; one that lacks a few pages at its end may be sound, and gets them as zeros, which LMDB takes for damage where it
+/// expected something.
+fn check_size(env: &Environment, dir: &Path, data: BorrowedFd<'_>) -> Result<(), StoreError> {
     let page = env.stat().map_or(0, |stat| u64::from(stat.page_size()));
-    let needed = used_bytes(env).saturating_sub(UNWRITTEN_PAGES * page);
+    let whole = used_bytes(env);
     let there = std::fs::metadata(dir.join("data.mdb")).map_or(0, |data| data.len());
-    if there < needed {
-        let sign = format!("data.mdb has {there} bytes where {needed} are needed");
+    if there < whole.saturating_sub(UNWRITTEN_PAGES * page) {
+        let sign = format!("data.mdb has {there} bytes where {whole} are needed");
         return Err(StoreError::Damaged { path: dir.into(), sign });
+    }
+    if there < whole {
+        sys::allocate(data, whole).map_err(|cause| StoreError::from_io(dir, cause))?;
     }
     Ok(())
 }

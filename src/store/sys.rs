@@ -4,7 +4,7 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -105,6 +105,36 @@ pub fn random() -> io::Result<[u8; 16]> {
 pub fn effective_user() -> u32 {
     // SAFETY: geteuid has no arguments and cannot fail.
     unsafe { libc::geteuid() }
+}
+
+/// Gives `file` blocks for its first `size` bytes, and at least that size. A mapped file with holes would be a SIGBUS on a
+/// full disk.
+///
+/// # Errors
+/// What posix_fallocate(3) says, ENOSPC above all.
+pub fn allocate(file: BorrowedFd<'_>, size: u64) -> io::Result<()> {
+    let size = libc::off_t::try_from(size).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // SAFETY: posix_fallocate takes a descriptor, which `file` keeps open, and two numbers.
+    match unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, size) } {
+        0 => Ok(()),
+        code => Err(io::Error::from_raw_os_error(code)),
+    }
+}
+
+/// Reserves blocks for the first `size` bytes of `file` without a change of its size, where the file system can.
+///
+/// # Errors
+/// What fallocate(2) says, ENOSPC above all, but not that it cannot.
+pub fn reserve(file: &File, size: u64) -> io::Result<()> {
+    let size = libc::off_t::try_from(size).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // SAFETY: fallocate takes a descriptor, which `file` keeps open, and numbers.
+    if unsafe { libc::fallocate(file.as_raw_fd(), libc::FALLOC_FL_KEEP_SIZE, 0, size) } == 0 {
+        return Ok(());
+    }
+    match io::Error::last_os_error() {
+        e if matches!(e.raw_os_error(), Some(libc::EOPNOTSUPP | libc::ENOSYS)) => Ok(()),
+        e => Err(e),
+    }
 }
 
 /// Root must not leave files in a store that Exim's user cannot open: it uses those that are there. (`exim -be` stays

@@ -1,0 +1,73 @@
+# eximgrey: targets for people. `make demo` and `make test` set up what they need by themselves.
+
+PREFIX ?= /usr
+DESTDIR ?=
+EXIM_USER ?= Debian-exim
+CARGO ?= cargo
+
+library = target/release/libeximgrey.so
+command = target/release/eximgrey
+conf = $(DESTDIR)$(PREFIX)/share/eximgrey/exim-conf
+
+.PHONY: help build setup demo test check bench senders bindings install uninstall clean
+
+help:
+	@echo 'make demo      set up, build, and show greylisting in a real Exim on a loopback port'
+	@echo 'make test      set up, build, and run all tests (as root: they start Exim)'
+	@echo 'make build     the library and the command, optimised'
+	@echo 'make install   [DESTDIR=] [PREFIX=/usr] [EXIM_USER=Debian-exim]'
+	@echo 'make uninstall what install put there, but the store'
+	@echo 'make check     formatting, lints, documentation, tests, the library as built'
+	@echo 'make bench     decision times; make senders: scores of the sender normaliser'
+	@echo 'make bindings  write src/ffi/bindings.rs anew from Exim'"'"'s header'
+
+build:
+	$(CARGO) build --release --locked
+
+setup:
+	@scripts/setup
+
+demo: setup build
+	@scripts/demo
+
+test: setup
+	$(CARGO) test --locked
+	$(CARGO) build --release --locked
+	scripts/check-library $(library)
+
+check: setup
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --lib --no-default-features -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps
+	$(MAKE) test
+
+bench:
+	$(CARGO) bench --locked -- --noplot
+
+senders:
+	$(CARGO) run --locked --release --example senders
+
+bindings: setup
+	EXIMGREY_WRITE_BINDINGS=1 $(CARGO) test --locked --test bindings
+
+# The store belongs to Exim's user; it is made here only when we install into the running system.
+install:
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/exim4 $(conf)/debian/conf.d/main
+	install -m 0755 $(command) $(DESTDIR)$(PREFIX)/bin/eximgrey
+	install -m 0644 $(library) $(DESTDIR)$(PREFIX)/lib/exim4/eximgrey.so.new
+	mv -f $(DESTDIR)$(PREFIX)/lib/exim4/eximgrey.so.new $(DESTDIR)$(PREFIX)/lib/exim4/eximgrey.so
+	install -m 0644 exim-conf/*.conf exim-conf/README.md $(conf)
+	install -m 0644 exim-conf/debian/exim4.conf.localmacros $(conf)/debian
+	install -m 0644 exim-conf/debian/conf.d/main/00_eximgrey $(conf)/debian/conf.d/main
+	@if [ -n "$(DESTDIR)" ]; then echo 'The package makes /var/lib/eximgrey, owned by the Exim user, mode 0750.'; \
+	elif id $(EXIM_USER) >/dev/null 2>&1; then \
+	    install -d -o $(EXIM_USER) -g $$(id -gn $(EXIM_USER)) -m 0750 /var/lib/eximgrey; \
+	else echo 'There is no user $(EXIM_USER): make /var/lib/eximgrey, owned by the Exim user, mode 0750.'; fi
+
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/eximgrey $(DESTDIR)$(PREFIX)/lib/exim4/eximgrey.so
+	rm -rf $(DESTDIR)$(PREFIX)/share/eximgrey
+
+clean:
+	$(CARGO) clean

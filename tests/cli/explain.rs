@@ -1,0 +1,198 @@
+//! `eximgrey explain`: every verdict, with its rule in words.
+
+use super::{HOSTILE, HOSTILE_SHOWN, done, eximgrey, filled};
+use crate::common::Place;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::process::Command;
+
+const BOB: &str = "bob@rcpt.example";
+
+/// Every verdict is explained: the answer that Exim would get, and the rule that decided.
+#[test]
+fn every_verdict_is_explained() {
+    let place = filled();
+    let before = place.tree();
+    let cases: [(&[&str], &str, &str); 12] = [
+        (
+            &["192.0.2.1", "new@sender.example", BOB],
+            "action=defer reason=new wait=300",
+            "no attempt is recorded",
+        ),
+        (
+            &["198.51.100.2", "early@sender.example", BOB],
+            "action=defer reason=early wait=2",
+            "less than the delay of 5m",
+        ),
+        (
+            &["198.51.100.2", "ripe@sender.example", BOB],
+            "action=pass reason=retried delay=36",
+            "more than the delay of 5m, and the network matches",
+        ),
+        (
+            &["2001:db8:1::1", "<>", BOB, "host=mx9.pool.example.com", "delay=0s"],
+            "action=pass reason=retried delay=",
+            "and the host matches",
+        ),
+        (
+            &["192.0.2.1", "alice@sender.example", BOB],
+            "action=pass reason=known by=network",
+            "passed before with this network, last within the lifetime of 36d",
+        ),
+        (
+            &["203.0.113.77", "any@where.example", BOB],
+            "action=pass reason=auto by=network",
+            "network has proved itself: at least 5 passes",
+        ),
+        (
+            &["10.0.0.1", "any@where.example", BOB, "spf=proved.example"],
+            "action=pass reason=auto by=spf",
+            "spf has proved itself",
+        ),
+        (&["", "any@where.example", BOB], "action=pass reason=local", "local submission is never greylisted"),
+        (
+            &["192.0.2.1", "any@where.example", BOB, "mode=off"],
+            "action=pass reason=off",
+            "greylisting is off",
+        ),
+        (
+            &["192.0.2.1", "any@where.example", BOB, "mode=observe"],
+            "action=pass reason=new wait=300 would=defer",
+            "observe mode: mail passes",
+        ),
+        // The window and the lifetime of this call have passed.
+        (
+            &["198.51.100.2", "ripe@sender.example", BOB, "window=30m"],
+            "action=defer reason=new wait=300",
+            "within the window of 30m",
+        ),
+        (
+            &["192.0.2.1", "alice@sender.example", BOB, "lifetime=10m"],
+            "action=defer reason=new wait=300",
+            "no attempt is recorded",
+        ),
+    ];
+    for (arguments, answer, because) in cases {
+        let text = eximgrey(&place, &[&["explain"], arguments].concat());
+        assert_eq!((text.code, text.err.as_str()), (Some(0), ""), "{arguments:?}");
+        let line = |name: &str| {
+            let found = text.out.lines().find_map(|line| line.strip_prefix(name));
+            found.unwrap_or_else(|| panic!("no {name}: {}", text.out)).trim_start()
+        };
+        assert!(line("answer ").starts_with(answer), "{arguments:?}: {}", text.out);
+        assert!(line("because ").contains(because), "{arguments:?}: {}", text.out);
+
+        let json = eximgrey(&place, &[&["explain", "--json"], arguments].concat());
+        let [value] = &json.json()[..] else { panic!("{}", json.out) };
+        // A second may have passed between the two.
+        let reason = |text: &str| text.split(' ').take(2).collect::<Vec<_>>().join(" ");
+        assert_eq!(reason(value["answer"].as_str().unwrap()), reason(line("answer ")));
+        assert!(value["because"].as_str().unwrap().contains(because), "{value}");
+    }
+    assert_eq!(place.tree(), before, "explain leaves no trace");
+}
+
+/// The records that the answer rests on are shown, and what of them is too old to count.
+#[test]
+fn the_records_behind_an_answer_are_shown() {
+    let place = filled();
+    let arguments = ["explain", "192.0.2.1", "alice@sender.example", BOB];
+    let text = eximgrey(&place, &arguments).out;
+    for expected in [
+        "client      192.0.2.1\n",
+        "network 192.0.2.0/24",
+        "sender      alice@sender.example\n",
+        "sender key  alice@sender.example\n",
+        "recipient   bob@rcpt.example\n",
+        "delay 5m, window 2d, lifetime 36d, auto after 5 passes",
+        "network 192.0.2.0/24: 1 pass counted, ",
+        "network 192.0.2.0/24: known since ",
+    ] {
+        assert!(text.contains(expected), "no {expected:?} in\n{text}");
+    }
+    let old = eximgrey(&place, &[&arguments[..], &["lifetime=10m"]].concat()).out;
+    assert_eq!(old.matches("(too long ago to count)").count(), 2, "{old}");
+    let new =
+        eximgrey(&place, &["explain", "10.0.0.1", "a@b.example", BOB, "host=10-0-0-1.dsl.example.net"]).out;
+    assert!(new.contains("records     none\n"), "{new}");
+    assert!(new.contains("(host 10-0-0-1.dsl.example.net: no identity: generated from the address"), "{new}");
+    let value = &eximgrey(&place, &[&arguments[..], &["--json"]].concat()).json()[0];
+    assert_eq!(value["client"], "192.0.2.1");
+    assert_eq!(value["identities"][0]["identity"], "192.0.2.0/24");
+    assert_eq!(value["sender_key"], "alice@sender.example");
+    assert_eq!(value["records"].as_array().unwrap().len(), 2);
+    assert_eq!(value["rules"]["delay"], 300);
+}
+
+/// The answer of `explain` is the one that Exim gets: it asks the same code about the same store.
+#[test]
+fn explain_and_the_library_agree() {
+    let place = filled();
+    let triplets = [
+        ["192.0.2.1", "alice@sender.example", BOB],
+        ["203.0.113.9", "x@y.example", BOB],
+        ["198.51.100.7", "ripe@sender.example", BOB],
+        ["192.0.2.1", "nobody@sender.example", BOB],
+    ];
+    for arguments in triplets {
+        let explained = eximgrey(&place, &[&["explain"], &arguments[..]].concat()).out;
+        let bytes = arguments.map(str::as_bytes);
+        let answered = &place.decide(&[(eximgrey::time::Timestamp::now().0, &bytes)])[0];
+        let words: Vec<&str> = answered.split(' ').filter(|word| !word.starts_with("delay=")).collect();
+        for word in words {
+            assert!(explained.contains(word), "{answered} is not in\n{explained}");
+        }
+    }
+}
+
+/// What Exim would be answered an error for is wrong usage here, and says which error.
+#[test]
+fn what_exim_could_not_ask_is_wrong_usage() {
+    let place = filled();
+    for (arguments, sign) in [
+        (&["nowhere", "a@b.example", BOB][..], "error=bad-client"),
+        (&["192.0.2.1", "a@b.example", BOB, "delay=soon"], "error=bad-option"),
+        (&["192.0.2.1", "a@b.example", BOB, "colour=grey"], "error=bad-option"),
+        (&["192.0.2.1", "a@b.example", BOB, "grey"], "error=bad-option"),
+        (&["192.0.2.1", "a@b.example", BOB, "delay=1m", "delay=2m"], "error=bad-option"),
+        (&["192.0.2.1", "a@b.example", BOB, "policy=none"], "error=bad-option"),
+        (&["192.0.2.1", "a@b.example", BOB, "delay=3d"], "error=bad-option"),
+        (&["192.0.2.1", "a@b.example"], "RECIPIENT"),
+    ] {
+        let text = eximgrey(&place, &[&["explain"], arguments].concat());
+        assert_eq!((text.code, text.out.as_str()), (Some(2), ""), "{arguments:?}");
+        assert!(text.err.contains(sign), "{arguments:?}: {}", text.err);
+    }
+}
+
+/// A hostile address cannot forge a line or a column, nor reach the terminal.
+#[test]
+fn a_hostile_sender_stays_in_its_line() {
+    let place: Place = filled();
+    let list = eximgrey(&place, &["list", "pending", "sender=evil"]);
+    let [line] = list.lines()[..] else { panic!("{}", list.out) };
+    assert!(
+        line.ends_with(&format!(" network 198.51.100.0/24 {HOSTILE_SHOWN} evil\\x0a@rcpt.example")),
+        "{line}"
+    );
+    assert_eq!(line.split_whitespace().count(), 6);
+
+    let mut command = Command::new(env!("CARGO_BIN_EXE_eximgrey"));
+    command.arg("explain").arg("198.51.100.1").arg(OsStr::from_bytes(HOSTILE)).arg("evil\n@rcpt.example");
+    let explained = done(command.arg("--config").arg(place.config()));
+    assert_eq!(explained.code, Some(0), "{}", explained.err);
+    assert!(explained.out.contains(&format!("\nsender      {HOSTILE_SHOWN}\n")), "{}", explained.out);
+    assert!(
+        explained.out.contains(&format!("\nsender key  {}\n", HOSTILE_SHOWN.to_ascii_lowercase())),
+        "{}",
+        explained.out
+    );
+    assert!(explained.out.contains("\nrecipient   evil\\x0a@rcpt.example\n"), "{}", explained.out);
+    assert!(explained.out.contains("reason=early"), "{}", explained.out);
+    let harmless = |byte: u8| byte == b'\n' || (b' '..=b'~').contains(&byte);
+    for arguments in [&["list"][..], &["list", "--json"], &["status"], &["status", "--json"]] {
+        let shown = eximgrey(&place, arguments).out;
+        assert!(shown.bytes().all(|byte| harmless(byte) || byte > 127), "{shown:?}");
+    }
+    assert!(explained.out.bytes().all(harmless), "{:?}", explained.out);
+}

@@ -1,0 +1,346 @@
+//! Whatever is broken about greylisting, mail flows, and the log says what is broken.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use eximgrey::store::lmdb::{Durability, Env, Patience, Writer};
+use eximgrey::time::Seconds;
+
+use crate::smtp::{Client, attempt};
+use crate::world::{World, in_own_world, mount_tmpfs, remount_read_only, wait_until};
+
+const CLIENT: &str = "198.51.100.7";
+const SENDER: &str = "alice@sender.test";
+const USER: &str = "user@example.org";
+
+/// Mail and bounces are accepted at the first attempt; the log has a line with the error's word for each, and
+/// one of the library that names the file or directory in trouble.
+#[track_caller]
+fn expect_fails_open(world: &World, error: &str, trouble: &Path) {
+    let _exim = world.start_exim("");
+    expect_mail_flows(world, error);
+    let named = |line: &String| line.contains(trouble.to_str().unwrap());
+    let details = world.log_lines("eximgrey: ").into_iter().filter(named);
+    assert_eq!(details.count(), 2, "one line a process:\n{}", world.main_log());
+}
+
+#[track_caller]
+fn expect_mail_flows(world: &World, error: &str) {
+    attempt(CLIENT, SENDER, USER).expect_accepted();
+    attempt(CLIENT, "", USER).expect_accepted();
+    let line = format!("eximgrey: action=pass reason=error error={error} H=[{CLIENT}]");
+    world.wait_for_log(&line, 2);
+    let lines = world.log_lines("reason=error");
+    assert_eq!(lines.len(), 2, "one line a decision:\n{}", world.main_log());
+}
+
+/// The library is not there: an upgrade gone wrong, or a package half removed.
+#[test]
+fn missing_library_passes() {
+    in_own_world(|world| {
+        fs::remove_file(world.library()).unwrap();
+        let _exim = world.start_exim("");
+        expect_mail_flows(world, "no-library");
+    });
+}
+
+/// The library is not there and is to be preloaded by the daemon.
+#[test]
+fn missing_library_passes_with_preload() {
+    in_own_world(|world| {
+        fs::remove_file(world.library()).unwrap();
+        let _exim = world.start_exim("EXIMGREY_PRELOAD = 5");
+        expect_mail_flows(world, "no-library");
+    });
+}
+
+/// The library is there but does not load: a disk that was full when it was installed, another architecture.
+#[test]
+fn broken_library_passes() {
+    in_own_world(|world| {
+        fs::write(world.library(), "\x7fELF").unwrap();
+        for preload in ["", "EXIMGREY_PRELOAD = 5"] {
+            let exim = world.start_exim(preload);
+            attempt(CLIENT, SENDER, USER).expect_accepted();
+            attempt(CLIENT, "", USER).expect_accepted();
+            drop(exim);
+        }
+        world.wait_for_log("eximgrey: action=pass reason=error error=no-library", 4);
+        let panic_log = world.panic_log();
+        assert!(panic_log.contains("file too short"), "{panic_log}");
+        world.forget_panic_log();
+    });
+}
+
+/// The library may not be read by Exim's user.
+#[test]
+fn unreadable_library_passes() {
+    in_own_world(|world| {
+        fs::set_permissions(world.library(), fs::Permissions::from_mode(0o600)).unwrap();
+        let _exim = world.start_exim("");
+        expect_mail_flows(world, "no-library");
+        world.forget_panic_log();
+    });
+}
+
+/// The store's directory is missing, and Exim's user may not create it.
+#[test]
+fn missing_store_directory_passes() {
+    in_own_world(|world| {
+        fs::remove_dir_all(world.store()).unwrap();
+        expect_fails_open(world, "store-open", &world.store());
+    });
+}
+
+/// The store's directory may not be entered.
+#[test]
+fn unreadable_store_directory_passes() {
+    in_own_world(|world| {
+        fs::set_permissions(world.store(), fs::Permissions::from_mode(0o000)).unwrap();
+        expect_fails_open(world, "store-open", &world.store());
+    });
+}
+
+/// The store's directory belongs to root: somebody has copied or restored it as root.
+#[test]
+fn store_directory_of_root_passes() {
+    in_own_world(|world| {
+        chown(world.store(), Some(0), Some(0)).unwrap();
+        expect_fails_open(world, "store-open", &world.store());
+    });
+}
+
+/// The store's files belong to root.
+#[test]
+fn store_files_of_root_pass() {
+    in_own_world(|world| {
+        let exim = world.start_exim("");
+        attempt(CLIENT, "first@sender.test", USER).expect_greylisted();
+        drop(exim);
+        own_by_root(&world.store());
+        expect_fails_open(world, "store-open", &world.store());
+    });
+}
+
+fn own_by_root(path: &Path) {
+    chown(path, Some(0), Some(0)).unwrap();
+    if path.is_dir() {
+        for entry in fs::read_dir(path).unwrap() {
+            own_by_root(&entry.unwrap().path());
+        }
+    }
+}
+
+/// The disk has become read-only, as Linux makes it after an error.
+#[test]
+fn read_only_file_system_passes() {
+    in_own_world(|world| {
+        let (uid, gid) = world.exim_user;
+        mount_tmpfs(&world.store(), &format!("uid={uid},gid={gid},mode=0750"));
+        let exim = world.start_exim("");
+        attempt(CLIENT, "first@sender.test", USER).expect_greylisted();
+        drop(exim);
+        remount_read_only(&world.store());
+        expect_fails_open(world, "store-open", &world.store());
+    });
+}
+
+/// The disk has become read-only and there is no store on it yet.
+#[test]
+fn read_only_file_system_without_a_store_passes() {
+    in_own_world(|world| {
+        let (uid, gid) = world.exim_user;
+        mount_tmpfs(&world.store(), &format!("uid={uid},gid={gid},mode=0750,ro"));
+        remount_read_only(&world.store());
+        expect_fails_open(world, "store-open", &world.store());
+    });
+}
+
+/// The configuration file has a mistake.
+#[test]
+fn broken_configuration_passes() {
+    in_own_world(|world| {
+        world.configure("delay = = 5m");
+        expect_fails_open(world, "bad-config", &world.path("eximgrey.toml"));
+    });
+}
+
+/// A list of hosts that the configuration does not have is logged by Exim, and defers nobody.
+#[test]
+fn missing_host_list_passes() {
+    in_own_world(|world| {
+        let _exim = world.start_exim("EXIMGREY_EXEMPT_HOSTS = +no_such_list");
+        attempt(CLIENT, SENDER, USER).expect_accepted();
+        attempt(CLIENT, "", USER).expect_accepted();
+        world.wait_for_log("unknown named host list \"+no_such_list\"", 2);
+        world.forget_panic_log();
+    });
+}
+
+/// A mended configuration file is read at once: no reload of Exim is needed.
+#[test]
+fn mended_configuration_works_at_once() {
+    in_own_world(|world| {
+        world.configure("delay = = 5m");
+        let _exim = world.start_exim("");
+        attempt(CLIENT, SENDER, USER).expect_accepted();
+        world.configure("delay = \"5m\"");
+        attempt(CLIENT, SENDER, USER).expect_greylisted();
+    });
+}
+
+/// The disk is full before the store exists.
+#[test]
+fn full_disk_without_a_store_passes() {
+    in_own_world(|world| {
+        small_disk(world);
+        fill_disk(world);
+        let _exim = world.start_exim("");
+        attempt(CLIENT, SENDER, USER).expect_accepted();
+        world.wait_for_log("eximgrey: action=pass reason=error error=store-", 1);
+    });
+}
+
+/// The disk is full when the machine starts: what is known is there, the first attempts begin anew.
+#[test]
+fn full_disk_after_a_reboot_passes() {
+    in_own_world(|world| {
+        small_disk(world);
+        let _exim = world.start_exim("");
+        attempt(CLIENT, SENDER, USER).expect_greylisted();
+        attempt(CLIENT, SENDER, USER).expect_accepted();
+        for entry in fs::read_dir(world.store()).unwrap() {
+            let path = entry.unwrap().path();
+            if path.file_name().unwrap().to_str().unwrap().starts_with("pending-") {
+                fs::remove_dir_all(path).unwrap();
+            }
+        }
+        fill_disk(world);
+        attempt(CLIENT, SENDER, USER).expect_accepted();
+        attempt(CLIENT, "bob@sender.test", USER).expect_accepted();
+        world.wait_for_log("eximgrey: action=pass reason=error error=store-", 1);
+    });
+}
+
+/// The disk fills up while mail comes in; and greylisting works again once there is room.
+#[test]
+fn full_disk_passes_and_recovers() {
+    in_own_world(|world| {
+        small_disk(world);
+        let _exim = world.start_exim("smtp_accept_max_nonmail = 100000");
+        attempt(CLIENT, SENDER, USER).expect_greylisted();
+        fill_disk(world);
+        // The first ones may find room in pages that the store has already.
+        let mut client = Client::connect(CLIENT);
+        let passed = (0..20_000).any(|number| {
+            client.mail(&format!("sender-{number}@sender.test"));
+            let reply = client.rcpt(USER);
+            client.command("RSET").expect(250);
+            reply.code == 250
+        });
+        assert!(passed, "the disk never got full");
+        client.quit();
+        world.wait_for_log("eximgrey: action=pass reason=error error=store-full", 1);
+
+        fs::remove_file(world.store().join("ballast")).unwrap();
+        attempt(CLIENT, "later@sender.test", USER).expect_greylisted();
+        attempt(CLIENT, "later@sender.test", USER).expect_accepted();
+    });
+}
+
+fn small_disk(world: &World) {
+    let (uid, gid) = world.exim_user;
+    mount_tmpfs(&world.store(), &format!("uid={uid},gid={gid},mode=0750,size=2m"));
+}
+
+fn fill_disk(world: &World) {
+    use std::io::Write as _;
+    let mut file = fs::File::create(world.store().join("ballast")).unwrap();
+    while file.write_all(&[0; 4096]).is_ok() {}
+}
+
+/// A process that was stopped in the middle of a write holds the locks: mail does not wait for it.
+#[test]
+fn lock_held_by_a_stopped_writer_passes() {
+    in_own_world(|world| {
+        let _exim = world.start_exim("");
+        attempt(CLIENT, SENDER, USER).expect_greylisted();
+        let _writer = StoppedWriter::start(world);
+        // A retry and a first attempt: what writes to the one part of the store, and to the other.
+        for sender in [SENDER, "bob@sender.test"] {
+            attempt(CLIENT, sender, USER).expect_accepted();
+        }
+        world.wait_for_log("eximgrey: action=pass reason=error error=store-lock", 2);
+    });
+}
+
+/// Mail that is known already asks for no lock, so a stopped writer does not even show.
+#[test]
+fn known_mail_does_not_meet_a_stopped_writer() {
+    in_own_world(|world| {
+        let _exim = world.start_exim("");
+        attempt(CLIENT, SENDER, USER).expect_greylisted();
+        attempt(CLIENT, SENDER, USER).expect_accepted();
+        let _writer = StoppedWriter::start(world);
+        attempt(CLIENT, SENDER, USER).expect_accepted();
+        world.wait_for_log("<= alice@sender.test", 2);
+        assert_eq!(world.log_lines("reason=error").len(), 0);
+    });
+}
+
+/// Names the store whose locks this process is to take before it stops; see `StoppedWriter`.
+const STOP_IN: &str = "EXIMGREY_TEST_STOP_IN";
+
+/// A process that has begun to write to every part of the store, and then was stopped.
+struct StoppedWriter(std::process::Child);
+
+impl StoppedWriter {
+    /// Runs this test program once more, with `stopped_writer` as its only test.
+    fn start(world: &World) -> Self {
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "faults::stopped_writer"])
+            .env(STOP_IN, world.store())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("run the test program again");
+        let status = format!("/proc/{}/status", child.id());
+        let writer = Self(child);
+        let stopped = || fs::read_to_string(&status).is_ok_and(|text| text.contains("\nState:\tT"));
+        wait_until(stopped, || "the writer to stop".to_owned());
+        writer
+    }
+}
+
+impl Drop for StoppedWriter {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// No test by itself: the process of `StoppedWriter`.
+#[test]
+fn stopped_writer() {
+    let Some(store) = std::env::var_os(STOP_IN) else {
+        return;
+    };
+    let environments = fs::read_dir(store).unwrap().map(|entry| entry.unwrap().path());
+    stop_in(&environments.filter(|path| path.is_dir()).collect::<Vec<_>>());
+}
+
+fn stop_in(environments: &[PathBuf]) {
+    let Some((first, rest)) = environments.split_first() else {
+        // SAFETY: raise() takes no pointer.
+        unsafe { libc::raise(libc::SIGSTOP) };
+        return;
+    };
+    let environment = Env::open(first, Durability::LastCommit).unwrap();
+    let patience = Patience::UpTo(Seconds(10));
+    let hold = |_: &mut Writer<'_>| {
+        stop_in(rest);
+        Ok(())
+    };
+    environment.write(patience, hold).unwrap();
+}

@@ -1,0 +1,16 @@
+//! The real-Exim ring: Debian's own Exim as a daemon, the shipped fragments, real SMTP.
+//!
+//! Each test runs in network and mount namespaces of its own (`world`), so that ports, addresses, DNS
+//! and `/var/spool/exim4` are the test's alone and vanish with it. That needs root and Exim's heavy
+//! daemon; `scripts/setup` installs what is missing. A missing requirement is a failure, never a skip.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+mod dns;
+mod smtp;
+mod world;
+
+mod boundary;
+mod debian;
+mod decisions;
+mod faults;
+mod identities;

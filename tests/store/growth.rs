@@ -1,0 +1,104 @@
+//! The map grows by itself, and what one process grew the others pick up.
+
+use crate::common::{Place, as_store_user};
+use crate::role::{Role, key};
+use eximgrey::store::Access;
+use eximgrey::time::Timestamp;
+
+/// The map of a new environment (`FIRST_MAP` in `src/store/lmdb.rs`).
+const FIRST_MAP: u64 = 64 << 20;
+
+fn numbers(answer: &str) -> (u64, u64) {
+    let (used, map) = answer.split_once(' ').unwrap();
+    (used.parse().unwrap(), map.parse().unwrap())
+}
+
+/// A store that outgrows its map goes on: two processes fill it in turn and each meets what the other grew; sessions that
+/// have it open decide on, and nothing is lost.
+#[test]
+fn a_store_grows_while_others_use_it() {
+    let place = Place::new("delay = \"0s\"\nprivacy = false");
+    let mut sessions = [Role::start(&place, "session"), Role::start(&place, "session")];
+    let mut fillers = [Role::start(&place, "session"), Role::start(&place, "session")];
+    let now = Timestamp::now().0;
+    let new = "action=defer reason=new wait=0";
+    let triplet = |n: usize| [format!("10.1.{n}.1"), "a@sender.example".into(), format!("{n}@rcpt.example")];
+    let ask = |session: &mut Role, time: u32, n: usize| {
+        let triplet = triplet(n);
+        session.decide(time, &[&triplet[0], &triplet[1], &triplet[2]])
+    };
+    // All have it open at its first size.
+    assert_eq!(ask(&mut sessions[0], now, 0), new);
+    assert_eq!(ask(&mut sessions[1], now, 1), new);
+
+    // In turn, past the first map: by the turn, one meets the full map and the other one that was resized.
+    let (mut turns, mut used, mut maps) = (0_u64, 0, [0, 0]);
+    while used < FIRST_MAP + (8 << 20) {
+        let turn = turns as usize % 2;
+        (used, maps[turn]) = numbers(&fillers[turn].ask(&format!("fill {turns} 1500")));
+        turns += 1;
+        assert!(turns < 200, "{used} bytes used");
+    }
+    assert!(maps.iter().all(|&map| map == 2 * FIRST_MAP), "{maps:?}");
+
+    // One session meets the new size when it reads, the other when it writes.
+    let retried = "action=pass reason=retried delay=60 by=network";
+    assert_eq!(ask(&mut sessions[0], now + 60, 1), retried);
+    assert_eq!(ask(&mut sessions[1], now, 2), new);
+    assert_eq!(ask(&mut sessions[0], now + 60, 2), retried);
+    assert_eq!(ask(&mut sessions[1], now + 60, 0), retried);
+
+    for filler in &mut fillers {
+        assert_eq!(filler.ask("close"), "closed");
+    }
+    let lost = as_store_user(|| {
+        let store = place.open();
+        let pending = store.pending(Access::Look).unwrap().unwrap();
+        let lost = pending.read(|snapshot| {
+            let mut lost = 0;
+            for (seed, number) in (0..turns).flat_map(|seed| (0..1500).map(move |n| (seed, n))) {
+                lost += u64::from(snapshot.get(&key(seed, number))?.is_none());
+            }
+            Ok(lost)
+        });
+        lost.unwrap()
+    });
+    assert_eq!(lost, 0, "of {} records", turns * 1500);
+}
+
+/// A decision that meets the full map itself is recorded like any other.
+#[test]
+fn a_decision_that_fills_the_map_is_recorded() {
+    let place = Place::new("delay = \"0s\"\nprivacy = false");
+    let mut filler = Role::start(&place, "session");
+    let (mut turns, mut used, mut map) = (0_u64, 0, 0);
+    // To a few pages from the end.
+    while used + (1 << 20) < FIRST_MAP {
+        (used, map) = numbers(&filler.ask(&format!("fill {turns} 1500")));
+        turns += 1;
+    }
+    while used + (24 << 12) < FIRST_MAP {
+        (used, map) = numbers(&filler.ask(&format!("fill {turns} 20")));
+        turns += 1;
+    }
+    assert_eq!(map, FIRST_MAP, "{used} used");
+    let mut sessions = [Role::start(&place, "session"), Role::start(&place, "session")];
+    let now = Timestamp::now().0;
+    let long = "x".repeat(240);
+    let mut decided = 0;
+    // Alternating, until the map has grown and some more.
+    while decided < 600 {
+        let sender = format!("{long}@sender.example");
+        let recipient = format!("{decided}{long}@rcpt.example");
+        let arguments = [format!("10.{}.{}.1", decided / 250, decided % 250), sender, recipient];
+        let arguments = [&arguments[0][..], &arguments[1], &arguments[2]];
+        let (one, other) = (decided % 2, (decided + 1) % 2);
+        let first = sessions[one].decide(now, &arguments);
+        assert_eq!(first, "action=defer reason=new wait=0", "decision {decided}");
+        let second = sessions[other].decide(now + 1, &arguments);
+        assert_eq!(second, "action=pass reason=retried delay=1 by=network", "decision {decided}");
+        decided += 1;
+    }
+    let (used, map) = numbers(&filler.ask(&format!("fill {turns} 200")));
+    assert!(map > FIRST_MAP, "the map did not grow: {used} used");
+}
