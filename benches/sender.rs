@@ -105,7 +105,7 @@ fn hostile() -> Vec<(String, Vec<u8>)> {
     all.extend(["-", "a."].map(|piece| {
         (
             format!("a-1@({piece})*"),
-            [b"a-12345678-12345678@", piece.repeat(512).as_bytes()].concat()[..512].to_vec(),
+            [b"a-12345678-12345678@", piece.repeat(512).as_bytes()].concat().into_iter().take(512).collect(),
         )
     }));
     all

@@ -49,10 +49,7 @@ fn parse_level(word: &str) -> Result<Level, String> {
 /// If standard input cannot be read or `out` cannot be written.
 pub fn run(args: &Normalize, level: Level, out: &mut impl Write) -> io::Result<()> {
     let level = args.level.unwrap_or(level);
-    let recipient = args
-        .recipient
-        .as_ref()
-        .map(|recipient| recipient.as_bytes());
+    let recipient = args.recipient.as_ref().map(|recipient| recipient.as_bytes());
     let mut out = BufWriter::new(out);
     if args.stdin {
         print_lines(args, level, recipient, &mut io::stdin().lock(), &mut out)?;
@@ -97,20 +94,14 @@ fn print_one(
             .iter()
             .map(|step| json!({"rule": step.rule.as_str(), "taken": Printable(&step.taken).to_string()}))
             .collect();
-        let object =
-            json!({"address": address.to_string(), "key": key.to_string(), "steps": steps});
+        let object = json!({"address": address.to_string(), "key": key.to_string(), "steps": steps});
         writeln!(out, "{object}")
     } else if args.why {
         let Explanation { key, steps } = explain(sender, recipient, level);
         writeln!(out, "{address}\t{key}")?;
-        steps.iter().try_for_each(|step| {
-            writeln!(
-                out,
-                "    {:<10} {}",
-                step.rule.as_str(),
-                Printable(&step.taken)
-            )
-        })
+        steps
+            .iter()
+            .try_for_each(|step| writeln!(out, "    {:<10} {}", step.rule.as_str(), Printable(&step.taken)))
     } else {
         writeln!(out, "{address}\t{}", normalise(sender, recipient, level))
     }
@@ -129,9 +120,7 @@ mod tests {
     }
 
     fn output(args: &[&str]) -> String {
-        let args = Command::try_parse_from(["normalize"].iter().chain(args))
-            .unwrap()
-            .normalize;
+        let args = Command::try_parse_from(["normalize"].iter().chain(args)).unwrap().normalize;
         let mut out = Vec::new();
         run(&args, Level::Full, &mut out).unwrap();
         String::from_utf8(out).unwrap()
@@ -154,22 +143,14 @@ mod tests {
     #[test]
     fn level_option_wins() {
         let sender = "bounces-1234@d.example";
-        assert_eq!(
-            output(&["--level", "exact", sender]),
-            format!("{sender}\t{sender}\n")
-        );
+        assert_eq!(output(&["--level", "exact", sender]), format!("{sender}\t{sender}\n"));
         assert!(Command::try_parse_from(["normalize", "--level", "some", sender]).is_err());
     }
 
     /// `--why` names each rule and what it took.
     #[test]
     fn why_names_the_rules() {
-        let told = output(&[
-            "--why",
-            "--recipient",
-            "a@b.example",
-            "x-return-12-a=b.example@d.example",
-        ]);
+        let told = output(&["--why", "--recipient", "a@b.example", "x-return-12-a=b.example@d.example"]);
         let expected = "x-return-12-a=b.example@d.example\tx-return-\\*@d.example\n    recipient  a=b.example\n    bounce     12-a=b.example\n";
         assert_eq!(told, expected);
     }
@@ -190,13 +171,12 @@ mod tests {
     /// Standard input may hold any bytes, and a recipient behind a tab.
     #[test]
     fn lines_are_bytes() {
-        let args = Command::try_parse_from(["normalize", "--stdin"])
-            .unwrap()
-            .normalize;
+        let args = Command::try_parse_from(["normalize", "--stdin"]).unwrap().normalize;
         let mut out = Vec::new();
         let mut input: &[u8] = b"\xff-1@d.example\r\nnews-bob=b.example@d.example\tbob@b.example";
         print_lines(&args, Level::Full, None, &mut input, &mut out).unwrap();
-        let expected = "\\xff-1@d.example\t\\xff-1@d.example\nnews-bob=b.example@d.example\tnews-\\*@d.example\n";
+        let expected =
+            "\\xff-1@d.example\t\\xff-1@d.example\nnews-bob=b.example@d.example\tnews-\\*@d.example\n";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
         assert!(Command::try_parse_from(["normalize"]).is_err());
     }

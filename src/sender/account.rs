@@ -10,13 +10,7 @@ use super::{Observer, Rule, slice};
 
 /// The mask, if the local part has one of the shapes.
 pub(super) fn mask(local: &[u8], observer: &mut impl Observer) -> Option<Mask> {
-    let shapes = [
-        user_number,
-        list_number,
-        subscription,
-        between_tokens,
-        telephone,
-    ];
+    let shapes = [user_number, list_number, subscription, between_tokens, telephone];
     let mask = shapes.into_iter().find_map(|shape| shape(local))?;
     observer.step(Rule::Account, slice(local, mask.local.clone()));
     Some(mask)
@@ -28,18 +22,10 @@ fn after(local: &[u8], kept: usize) -> Option<Mask> {
 
 /// `bounces+ACCOUNT-hhhh-user=domain`, hhhh four hex digits.
 fn user_number(local: &[u8]) -> Option<Mask> {
-    let account = run(
-        local,
-        local.strip_prefix(b"bounces+")?,
-        u8::is_ascii_digit,
-        4..=12,
-    )?;
+    let account = run(local, local.strip_prefix(b"bounces+")?, u8::is_ascii_digit, 4..=12)?;
     let rest = local.get(account.end..)?.strip_prefix(b"-")?;
     let hash = run(rest, rest, u8::is_ascii_hexdigit, 4..=4)?;
-    rest.get(hash.end..)?
-        .strip_prefix(b"-")?
-        .contains(&b'=')
-        .then_some(())?;
+    rest.get(hash.end..)?.strip_prefix(b"-")?.contains(&b'=').then_some(())?;
     after(local, account.end + 1)
 }
 
@@ -47,30 +33,19 @@ fn user_number(local: &[u8]) -> Option<Mask> {
 fn list_number(local: &[u8]) -> Option<Mask> {
     let rest = local.strip_prefix(b"bounce-")?;
     let at = rest.iter().position(|&byte| byte == b'_')?;
-    slice(rest, 0..at)
-        .iter()
-        .any(u8::is_ascii_lowercase)
-        .then_some(())?;
-    let account = run(
-        local,
-        slice(rest, at + 1..rest.len()),
-        u8::is_ascii_digit,
-        4..=12,
-    )?;
+    slice(rest, 0..at).iter().any(u8::is_ascii_lowercase).then_some(())?;
+    let account = run(local, slice(rest, at + 1..rest.len()), u8::is_ascii_digit, 4..=12)?;
     local.get(account.end..)?.starts_with(b".").then_some(())?;
     after(local, account.end + 1)
 }
 
 /// `DDD-LLL-DDD.numbers`.
 fn subscription(local: &[u8]) -> Option<Mask> {
-    let fits = local
-        .iter()
-        .zip(b"999-aaa-999.9")
-        .filter(|&(&byte, &class)| match class {
-            b'9' => byte.is_ascii_digit(),
-            b'a' => byte.is_ascii_lowercase(),
-            other => byte == other,
-        });
+    let fits = local.iter().zip(b"999-aaa-999.9").filter(|&(&byte, &class)| match class {
+        b'9' => byte.is_ascii_digit(),
+        b'a' => byte.is_ascii_lowercase(),
+        other => byte == other,
+    });
     (fits.count() == 13).then_some(())?;
     after(local, 12)
 }
@@ -78,29 +53,15 @@ fn subscription(local: &[u8]) -> Option<Mask> {
 /// `token==_ACCOUNT_token`.
 fn between_tokens(local: &[u8]) -> Option<Mask> {
     let at = local.windows(3).position(|window| window == b"==_")? + 3;
-    let account = run(
-        local,
-        slice(local, at..local.len()),
-        u8::is_ascii_digit,
-        6..=15,
-    )?;
+    let account = run(local, slice(local, at..local.len()), u8::is_ascii_digit, 6..=15)?;
     (at >= 20 && local.get(account.end) == Some(&b'_')).then_some(())?;
-    Some(Mask {
-        local: 0..local.len(),
-        kept: at - 1..account.end + 1,
-        domain: 0,
-    })
+    Some(Mask { local: 0..local.len(), kept: at - 1..account.end + 1, domain: 0 })
 }
 
 /// `NUMBER.NUMBER.token`, both telephone numbers with their country: a text message and whose it is.
 fn telephone(local: &[u8]) -> Option<Mask> {
     let to = run(local, local, u8::is_ascii_digit, 10..=15)?;
-    let from = run(
-        local,
-        local.get(to.end..)?.strip_prefix(b".")?,
-        u8::is_ascii_digit,
-        10..=15,
-    )?;
+    let from = run(local, local.get(to.end..)?.strip_prefix(b".")?, u8::is_ascii_digit, 10..=15)?;
     local.get(from.end..)?.starts_with(b".").then_some(())?;
     after(local, from.end + 1)
 }
@@ -128,10 +89,7 @@ mod tests {
         assert_table(
             Rule::Account,
             &[
-                (
-                    "bounces+11111111-ab12-alice=a.example@esp.example",
-                    "bounces+11111111-\\*@esp.example",
-                ),
+                ("bounces+11111111-ab12-alice=a.example@esp.example", "bounces+11111111-\\*@esp.example"),
                 (
                     "bounce-mc.us1_111111.1234567-0123456789@esp.example",
                     "bounce-mc.us1_111111.\\*@esp.example",
@@ -140,18 +98,12 @@ mod tests {
                     "bounce-md_30000001.66a0b1c2.v1-d4fbe337c3ff@esp.example",
                     "bounce-md_30000001.\\*@esp.example",
                 ),
-                (
-                    "111-AAA-111.0.100001.0.0.10001.9.1000001@esp.example",
-                    "111-aaa-111.\\*@esp.example",
-                ),
+                ("111-AAA-111.0.100001.0.0.10001.9.1000001@esp.example", "111-aaa-111.\\*@esp.example"),
                 (
                     "Abyhudqi5qLl+XOsxAOLrWN==_1100000000001_S+D1G8vkQfeg==@esp.example",
                     "\\*_1100000000001_\\*@esp.example",
                 ),
-                (
-                    "15550001111.15551230001.AbCdEf1234@sms.example",
-                    "15550001111.15551230001.\\*@sms.example",
-                ),
+                ("15550001111.15551230001.AbCdEf1234@sms.example", "15550001111.15551230001.\\*@sms.example"),
             ],
         );
     }
@@ -172,11 +124,7 @@ mod tests {
             "short==_1100000000001_token==@esp.example",
         ] {
             let told = super::super::explain(sender.as_bytes(), None, Default::default());
-            assert!(
-                told.steps.iter().all(|step| step.rule != Rule::Account),
-                "{sender} {}",
-                key(sender)
-            );
+            assert!(told.steps.iter().all(|step| step.rule != Rule::Account), "{sender} {}", key(sender));
         }
     }
 }

@@ -80,16 +80,10 @@ mod tests {
                 ("prvs=alice/0197a2d3df@d.example", "alice@d.example"),
                 ("prvs=0197a2d3df=a=b@d.example", "a=b@d.example"),
                 ("btv1==9562b54e32b==ivan@d.example", "ivan@d.example"),
-                (
-                    "msprvs1=17149tojLnHYq=bounces@d.example",
-                    "bounces@d.example",
-                ),
+                ("msprvs1=17149tojLnHYq=bounces@d.example", "bounces@d.example"),
             ],
         );
-        assert_eq!(
-            key("prvs=0197a2d3df=x-bounces+a=b.example@d.example"),
-            "x-bounces+\\*@d.example"
-        );
+        assert_eq!(key("prvs=0197a2d3df=x-bounces+a=b.example@d.example"), "x-bounces+\\*@d.example");
     }
 
     /// Without something that looks like a signature nothing is removed.
@@ -113,18 +107,9 @@ mod tests {
     /// What was taken is told, on whichever side it was.
     #[test]
     fn explanation_names_the_signature() {
-        let taken = |sender: &[u8]| {
-            super::super::explain(sender, None, Default::default()).steps[0]
-                .taken
-                .clone()
-        };
-        assert_eq!(
-            taken(b"prvs=0197a2d3df=alice@d.example"),
-            b"prvs=0197a2d3df="
-        );
-        assert_eq!(
-            taken(b"prvs=alice=0197a2d3df@d.example"),
-            b"prvs=alice=0197a2d3df"
-        );
+        let taken =
+            |sender: &[u8]| super::super::explain(sender, None, Default::default()).steps[0].taken.clone();
+        assert_eq!(taken(b"prvs=0197a2d3df=alice@d.example"), b"prvs=0197a2d3df=");
+        assert_eq!(taken(b"prvs=alice=0197a2d3df@d.example"), b"prvs=alice=0197a2d3df");
     }
 }

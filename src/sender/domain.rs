@@ -34,10 +34,7 @@ fn front(domain: &[u8]) -> &[u8] {
         return b"";
     }
     let mut labels = domain.rsplit(|&byte| byte == b'.');
-    let (top, second) = (
-        labels.next().unwrap_or_default(),
-        labels.next().unwrap_or_default(),
-    );
+    let (top, second) = (labels.next().unwrap_or_default(), labels.next().unwrap_or_default());
     let mut registered = top.len() + second.len() + 1;
     // A country and a short name under it: `co.uk`, `com.br`, `ac.jp`.
     if top.len() == 2 && second.len() <= 3 {
@@ -52,15 +49,12 @@ fn is_machine(label: &[u8]) -> bool {
     let Some(segment) = whole(label) else {
         return false;
     };
-    let leading = label
-        .iter()
-        .take_while(|byte| byte.is_ascii_alphabetic())
-        .count();
+    let leading = label.iter().take_while(|byte| byte.is_ascii_alphabetic()).count();
     let numbered = (1..=4).contains(&leading)
         && (1..=3).contains(&segment.digits)
-        && label.last().is_some_and(|last| {
-            last.is_ascii_digit() || usize::from(segment.letters) == leading + 1
-        });
+        && label
+            .last()
+            .is_some_and(|last| last.is_ascii_digit() || usize::from(segment.letters) == leading + 1);
     let random = segment.evidence() >= CERTAIN
         || (segment.evidence() >= SLIGHT && segment.digits < 4 && segment.letters > 3);
     (numbered || random) && !bounce::has_keyword(label)
@@ -81,10 +75,7 @@ mod tests {
         assert_eq!(domain_of("mail176.atl81.d.example"), "\\*.d.example");
         assert_eq!(domain_of("bf01x.d.example"), "\\*.d.example");
         assert_eq!(domain_of("smtp3.d.co.uk"), "\\*.d.co.uk");
-        assert_eq!(
-            domain_of("9zl9rqqynj26muz9.eu.d.example"),
-            "\\*.eu.d.example"
-        );
+        assert_eq!(domain_of("9zl9rqqynj26muz9.eu.d.example"), "\\*.eu.d.example");
         assert_eq!(domain_of("ft65pmx.d.example"), "\\*.d.example");
         let told = explain(b"bounces-123456@mail1.d.example", None, Default::default());
         assert_eq!(told.steps.last().map(|step| step.rule), Some(Rule::Machine));
@@ -112,9 +103,6 @@ mod tests {
     #[test]
     fn plain_sender_keeps_its_machine() {
         assert_eq!(key("root@web01.d.example"), "root@web01.d.example");
-        assert_eq!(
-            key("prvs=0123456789=root@web01.d.example"),
-            "root@web01.d.example"
-        );
+        assert_eq!(key("prvs=0123456789=root@web01.d.example"), "root@web01.d.example");
     }
 }

@@ -75,9 +75,6 @@ impl Observer for () {
 
 impl Observer for Vec<Step> {
     fn step(&mut self, rule: Rule, taken: &[u8]) {
-        self.push(Step {
-            rule,
-            taken: taken.to_vec(),
-        });
+        self.push(Step { rule, taken: taken.to_vec() });
     }
 }

@@ -38,21 +38,13 @@ pub(super) struct Mask {
 
 impl Mask {
     pub(super) fn local(local: Range<usize>) -> Self {
-        Self {
-            local,
-            kept: 0..0,
-            domain: 0,
-        }
+        Self { local, kept: 0..0, domain: 0 }
     }
 
     /// Of several signs before the mask one stays, and none at the start: base64 begins with a sign at times.
     pub(super) fn take_signs(&mut self, local: &[u8]) {
         let before = slice(local, 0..self.local.start);
-        let signs = before
-            .iter()
-            .rev()
-            .take_while(|&&byte| byte.is_ascii_punctuation())
-            .count();
+        let signs = before.iter().rev().take_while(|&&byte| byte.is_ascii_punctuation()).count();
         let stays = usize::from(signs > 0 && signs < before.len());
         self.local.start -= signs - stays;
     }
@@ -71,16 +63,12 @@ impl SenderKey {
     }
 
     pub(super) fn verbatim(address: &[u8]) -> Self {
-        Self {
-            bytes: address.to_vec(),
-        }
+        Self { bytes: address.to_vec() }
     }
 
     /// A reserved address, behind two masks in a row: `assemble` never writes that.
     pub(super) fn set_apart(address: &[u8]) -> Self {
-        Self {
-            bytes: [&[MASK, MASK], address].concat(),
-        }
+        Self { bytes: [&[MASK, MASK], address].concat() }
     }
 
     pub(super) fn assemble(mailbox: Mailbox, mask: Option<Mask>, forwarders: &[Forwarder]) -> Self {

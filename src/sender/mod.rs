@@ -4,11 +4,11 @@
 //! look new. [`normalise`] undoes what it understands, masks what varies, and keeps the rest.
 //!
 //! What it does, in order; each step is one file:
-//! - [`srs`], [`batv`]: undo rewriting, at most [`MAX_UNWRAPPINGS`] layers deep;
-//! - [`account`]: a few shapes whose account number is worth keeping;
-//! - [`recipient`], [`verp`]: find the recipient inside the sender;
-//! - [`bounce`], [`token`]: mask counters, cookies and identifiers;
-//! - [`domain`]: mask machine names, when the local part was masked.
+//! - `srs`, `batv`: undo rewriting, at most three layers deep;
+//! - `account`: a few shapes whose account number is worth keeping;
+//! - `recipient`, `verp`: find the recipient inside the sender;
+//! - `bounce`, `token`: mask counters, cookies and identifiers;
+//! - `domain`: mask machine names, when the local part was masked.
 //!
 //! What it does not: know a provider by name, ask the network, fold anything but ASCII case.
 //!
@@ -101,17 +101,10 @@ impl<'a> Mailbox<'a> {
 
     /// `"john.smith"` is `john.smith` (RFC 5321 section 4.1.2); where quotes are needed they stay.
     fn unquote(&mut self, observer: &mut impl Observer) {
-        let content = self
-            .local
-            .strip_prefix(b"\"")
-            .and_then(|rest| rest.strip_suffix(b"\""));
+        let content = self.local.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
         let Some(content) = content else { return };
-        let plain =
-            |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(byte);
-        if content
-            .split(|&byte| byte == b'.')
-            .all(|atom| !atom.is_empty() && atom.iter().all(plain))
-        {
+        let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(byte);
+        if content.split(|&byte| byte == b'.').all(|atom| !atom.is_empty() && atom.iter().all(plain)) {
             observer.step(Rule::Unquote, b"\"\"");
             self.local = content;
         }
@@ -125,17 +118,9 @@ struct Forwarder<'a> {
     domain: &'a [u8],
 }
 
-fn derive(
-    sender: &[u8],
-    recipient: Option<&[u8]>,
-    level: Level,
-    observer: &mut impl Observer,
-) -> SenderKey {
+fn derive(sender: &[u8], recipient: Option<&[u8]>, level: Level, observer: &mut impl Observer) -> SenderKey {
     let lower = sender.to_ascii_lowercase();
-    let address = lower
-        .strip_prefix(b"<")
-        .and_then(|rest| rest.strip_suffix(b">"))
-        .unwrap_or(&lower);
+    let address = lower.strip_prefix(b"<").and_then(|rest| rest.strip_suffix(b">")).unwrap_or(&lower);
     if key::is_reserved(address) {
         return SenderKey::set_apart(address);
     }
@@ -147,17 +132,11 @@ fn derive(
     let mut forwarders = Vec::new();
     mailbox.unquote(observer);
     for _ in 0..MAX_UNWRAPPINGS {
-        if !(srs::unwrap(&mut mailbox, &mut forwarders, observer)
-            || batv::unwrap(&mut mailbox, observer))
-        {
+        if !(srs::unwrap(&mut mailbox, &mut forwarders, observer) || batv::unwrap(&mut mailbox, observer)) {
             break;
         }
     }
-    let mask = if level == Level::Full {
-        mask(mailbox, recipient, observer)
-    } else {
-        None
-    };
+    let mask = if level == Level::Full { mask(mailbox, recipient, observer) } else { None };
     SenderKey::assemble(mailbox, mask, &forwarders)
 }
 
@@ -178,12 +157,8 @@ fn mask(mailbox: Mailbox, recipient: Option<&[u8]>, observer: &mut impl Observer
         }
         let before = embedded.as_ref().map_or(local.len(), |span| span.start);
         mask = match (bounce::keyword(&segments, local, before), embedded) {
-            (Some(keyword), embedded) => {
-                bounce::mask(local, &segments, keyword, embedded, observer)
-            }
-            (None, Some(span)) => {
-                Some(token::mask_with_recipient(local, &segments, span, observer))
-            }
+            (Some(keyword), embedded) => bounce::mask(local, &segments, keyword, embedded, observer),
+            (None, Some(span)) => Some(token::mask_with_recipient(local, &segments, span, observer)),
             (None, None) => token::mask(local, &segments, domain::is_for_bounces(domain), observer),
         };
     }

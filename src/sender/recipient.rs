@@ -36,19 +36,15 @@ pub(super) fn find(local: &[u8], recipient: &[u8]) -> Option<Range<usize>> {
     });
     // `str` finds in linear time, whatever a stranger writes.
     let (text, needles) = (str::from_utf8(&text).ok()?, str::from_utf8(&needles).ok()?);
-    let (at, length) = [user.start..domain.end, domain.start..swapped.end]
-        .into_iter()
-        .find_map(|needle| {
+    let (at, length) =
+        [user.start..domain.end, domain.start..swapped.end].into_iter().find_map(|needle| {
             let length = needle.len();
             Some((text.find(needles.get(needle)?)?, length))
         })?;
     let start = counter_before(local, *offsets.get(at)?);
     let end = *offsets.get(at + length - 1)? + 1;
     // Cut in a word it would be chance, or somebody else's longer domain.
-    local
-        .get(end)
-        .is_none_or(|byte| !byte.is_ascii_alphanumeric())
-        .then_some(start..end)
+    local.get(end).is_none_or(|byte| !byte.is_ascii_alphanumeric()).then_some(start..end)
 }
 
 /// Which ASCII letters and digits occur, one bit each.
@@ -59,13 +55,9 @@ fn alphabet(bytes: &[u8]) -> u128 {
 
 /// Where a token that is glued to the recipient begins (`005alice=example.org`); letters alone are no token.
 fn counter_before(local: &[u8], start: usize) -> usize {
-    let glued = super::slice(local, 0..start)
-        .iter()
-        .rev()
-        .take_while(|byte| byte.is_ascii_alphanumeric());
-    let (length, digits) = glued.fold((0, 0), |(n, digits), byte| {
-        (n + 1, digits + usize::from(byte.is_ascii_digit()))
-    });
+    let glued = super::slice(local, 0..start).iter().rev().take_while(|byte| byte.is_ascii_alphanumeric());
+    let (length, digits) =
+        glued.fold((0, 0), |(n, digits), byte| (n + 1, digits + usize::from(byte.is_ascii_digit())));
     if digits > 0 { start - length } else { start }
 }
 
@@ -87,18 +79,11 @@ fn skeleton(bytes: &[u8], mut push: impl FnMut(u8, usize)) {
 
 /// The length of what stands at `at` for `@`, a dot or another sign: `=40`, `%2e`, `==a==`, `_at_`, `-at-`.
 fn stand_in(bytes: &[u8], at: usize) -> usize {
-    let Some(rest) = bytes
-        .get(at..)
-        .filter(|rest| rest.first().is_some_and(u8::is_ascii_punctuation))
-    else {
+    let Some(rest) = bytes.get(at..).filter(|rest| rest.first().is_some_and(u8::is_ascii_punctuation)) else {
         return 0;
     };
     match rest {
-        [b'=' | b'%', b'2'..=b'7', low, ..]
-            if is_sign(rest.get(1..3)) && low.is_ascii_hexdigit() =>
-        {
-            3
-        }
+        [b'=' | b'%', b'2'..=b'7', low, ..] if is_sign(rest.get(1..3)) && low.is_ascii_hexdigit() => 3,
         [b'=', b'=', b'a' | b'A', b'=', b'=', ..] => 5,
         [b'_' | b'-' | b'.', a, t, b'_' | b'-' | b'.', ..]
             if a.eq_ignore_ascii_case(&b'a') && t.eq_ignore_ascii_case(&b't') =>
@@ -111,9 +96,8 @@ fn stand_in(bytes: &[u8], at: usize) -> usize {
 
 /// Whether two hex digits are the code of an ASCII sign.
 fn is_sign(hex: Option<&[u8]>) -> bool {
-    let code = hex
-        .and_then(|hex| std::str::from_utf8(hex).ok())
-        .and_then(|hex| u8::from_str_radix(hex, 16).ok());
+    let code =
+        hex.and_then(|hex| std::str::from_utf8(hex).ok()).and_then(|hex| u8::from_str_radix(hex, 16).ok());
     code.is_some_and(|code| code.is_ascii_punctuation())
 }
 
@@ -137,10 +121,7 @@ mod tests {
             "news-letter-mail.example.net=erin-smith",
             "news-letter-erin-smithmail.example.net",
         ] {
-            let key = key_to(
-                &format!("{written}@d.example"),
-                "erin-smith@Mail.Example.NET",
-            );
+            let key = key_to(&format!("{written}@d.example"), "erin-smith@Mail.Example.NET");
             assert_eq!(key, "news-letter-\\*@d.example", "{written}");
         }
         assert_eq!(
@@ -153,38 +134,14 @@ mod tests {
     #[test]
     fn counter_goes_and_list_stays() {
         let to_bob = |sender| key_to(sender, "bob@b.example");
-        assert_eq!(
-            to_bob("v8-users-return-6834-bob=b.example@d.example"),
-            "v8-users-return-\\*@d.example"
-        );
-        assert_eq!(
-            to_bob("bounce+bob==a==b.example==garden@d.example"),
-            "bounce+\\*==garden@d.example"
-        );
-        assert_eq!(
-            to_bob("bounce+bob=b.example-1234@d.example"),
-            "bounce+\\*@d.example"
-        );
-        assert_eq!(
-            to_bob("x-9o3pyg-0-6jv-005bob=b.example@d.example"),
-            "x-\\*@d.example"
-        );
-        assert_eq!(
-            to_bob("x-qfezbz-0-6jv-bob=b.example@d.example"),
-            "x-\\*@d.example"
-        );
-        assert_eq!(
-            to_bob("x-123456-list-bob=b.example-99@d.example"),
-            "x-\\*-99@d.example"
-        );
-        assert_eq!(
-            to_bob("x-bob=b.example-123456@d.example"),
-            "x-\\*@d.example"
-        );
-        assert_eq!(
-            to_bob("area51-bob=b.example@d.example"),
-            "area51-\\*@d.example"
-        );
+        assert_eq!(to_bob("v8-users-return-6834-bob=b.example@d.example"), "v8-users-return-\\*@d.example");
+        assert_eq!(to_bob("bounce+bob==a==b.example==garden@d.example"), "bounce+\\*==garden@d.example");
+        assert_eq!(to_bob("bounce+bob=b.example-1234@d.example"), "bounce+\\*@d.example");
+        assert_eq!(to_bob("x-9o3pyg-0-6jv-005bob=b.example@d.example"), "x-\\*@d.example");
+        assert_eq!(to_bob("x-qfezbz-0-6jv-bob=b.example@d.example"), "x-\\*@d.example");
+        assert_eq!(to_bob("x-123456-list-bob=b.example-99@d.example"), "x-\\*-99@d.example");
+        assert_eq!(to_bob("x-bob=b.example-123456@d.example"), "x-\\*@d.example");
+        assert_eq!(to_bob("area51-bob=b.example@d.example"), "area51-\\*@d.example");
     }
 
     /// Somebody else's address inside is not the recipient's.
@@ -199,11 +156,7 @@ mod tests {
             ("news-bob=x=b.example@d.example", "bob@b.example"),
             ("bob@d.example", "bob@d.example"),
         ] {
-            assert_eq!(
-                key_to(sender, recipient),
-                key(sender),
-                "{sender} {recipient}"
-            );
+            assert_eq!(key_to(sender, recipient), key(sender), "{sender} {recipient}");
         }
     }
 }

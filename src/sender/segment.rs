@@ -82,15 +82,7 @@ impl Segment {
 
     /// Nothing without a digit is ever evidence: two addresses of letters alone never merge here.
     pub(super) fn evidence(&self) -> Evidence {
-        let &Self {
-            digits,
-            letters,
-            changes,
-            hex,
-            composite,
-            dated,
-            ..
-        } = self;
+        let &Self { digits, letters, changes, hex, composite, dated, .. } = self;
         let length = self.len();
         if composite {
             return CERTAIN;
@@ -134,8 +126,7 @@ impl Segment {
 /// Whether the segments together hold at least so many letters, of which more than `share` percent of the pairs
 /// are rare.
 pub(super) fn are_gibberish(segments: &[Segment], letters: u32, share: u32) -> bool {
-    let sum =
-        |field: fn(&Segment) -> u16| segments.iter().map(|s| u32::from(field(s))).sum::<u32>();
+    let sum = |field: fn(&Segment) -> u16| segments.iter().map(|s| u32::from(field(s))).sum::<u32>();
     sum(|s| s.letters) >= letters && are_rare(sum(|s| s.rare_pairs), sum(|s| s.pairs), share)
 }
 
@@ -145,10 +136,7 @@ fn are_rare(rare: u32, pairs: u32, share: u32) -> bool {
 
 /// The one segment that the bytes are; none if a sign is among them.
 pub(super) fn whole(bytes: &[u8]) -> Option<Segment> {
-    bytes.iter().all(|&byte| is_inside(byte)).then(|| Segment {
-        end: bytes.len(),
-        ..measure(bytes)
-    })
+    bytes.iter().all(|&byte| is_inside(byte)).then(|| Segment { end: bytes.len(), ..measure(bytes) })
 }
 
 /// All segments of a local part in lower case, in order.
@@ -168,11 +156,8 @@ pub(super) fn split(local: &[u8]) -> Vec<Segment> {
             base64_until = start + run;
             composite = padded;
         }
-        let length = composite.unwrap_or_else(|| {
-            rest.iter()
-                .position(|&b| !is_inside(b))
-                .unwrap_or(rest.len())
-        });
+        let length =
+            composite.unwrap_or_else(|| rest.iter().position(|&b| !is_inside(b)).unwrap_or(rest.len()));
         let mut segment = measure(rest.get(..length).unwrap_or_default());
         segment.composite = composite.is_some();
         segment.start = start;
@@ -190,10 +175,7 @@ fn is_inside(byte: u8) -> bool {
 
 /// Counts; at most [`MAX_RULED`](super::MAX_RULED) bytes come here, so 16 bits hold each count.
 fn measure(bytes: &[u8]) -> Segment {
-    let mut segment = Segment {
-        hex: true,
-        ..Segment::default()
-    };
+    let mut segment = Segment { hex: true, ..Segment::default() };
     let mut previous = 0_u8;
     for &byte in bytes {
         let digit = byte.is_ascii_digit();
@@ -227,22 +209,12 @@ fn uuid(rest: &[u8]) -> Option<usize> {
 /// The run of base64 at the start, and the whole length if it is long and ends in padding.
 fn base64(rest: &[u8]) -> (usize, Option<usize>) {
     let in_alphabet = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/".contains(byte);
-    let run = rest
-        .iter()
-        .position(|byte| !in_alphabet(byte))
-        .unwrap_or(rest.len());
-    let padding = rest
-        .iter()
-        .skip(run)
-        .take_while(|&&byte| byte == b'=')
-        .count();
+    let run = rest.iter().position(|byte| !in_alphabet(byte)).unwrap_or(rest.len());
+    let padding = rest.iter().skip(run).take_while(|&&byte| byte == b'=').count();
     // Without what follows the padding, the `=` of `user=domain` would be one.
     let ends = rest.get(run + padding).is_none_or(|&byte| !is_inside(byte));
     let digit = || rest.iter().take(run).any(u8::is_ascii_digit);
-    (
-        run,
-        (run >= 20 && (1..=2).contains(&padding) && ends && digit()).then_some(run + padding),
-    )
+    (run, (run >= 20 && (1..=2).contains(&padding) && ends && digit()).then_some(run + padding))
 }
 
 /// `2026-11-21`, in any separators, is one date, though each part is short.
@@ -292,10 +264,7 @@ const COMMON: [&[u8]; 26] = [
 const COMMON_BITS: [u32; 26] = {
     let mut bits = [0; 26];
     let (mut row, mut at) = (0, 0);
-    #[expect(
-        clippy::indexing_slicing,
-        reason = "evaluated by the compiler, which would refuse it"
-    )]
+    #[expect(clippy::indexing_slicing, reason = "evaluated by the compiler, which would refuse it")]
     while row < bits.len() {
         if at < COMMON[row].len() {
             bits[row] |= 1 << (COMMON[row][at] - b'a');
@@ -309,9 +278,6 @@ const COMMON_BITS: [u32; 26] = {
 
 /// Whether words have the pair; both are lower case.
 fn is_common(first: u8, second: u8) -> bool {
-    let row = COMMON_BITS
-        .get(usize::from(first - b'a'))
-        .copied()
-        .unwrap_or_default();
+    let row = COMMON_BITS.get(usize::from(first - b'a')).copied().unwrap_or_default();
     row >> (second - b'a') & 1 == 1
 }

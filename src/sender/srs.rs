@@ -29,15 +29,9 @@ pub(super) fn unwrap<'a>(
         // Nothing inside names a sender: the tenant's own address is all there is.
         None => mailbox.local = layer.user,
         Some(inner) => {
-            forwarders.push(Forwarder {
-                local: layer.user,
-                domain: outer,
-            });
+            forwarders.push(Forwarder { local: layer.user, domain: outer });
             if let Some(hop) = layer.hop {
-                forwarders.push(Forwarder {
-                    local: b"",
-                    domain: hop,
-                });
+                forwarders.push(Forwarder { local: b"", domain: hop });
             }
             *mailbox = inner;
         }
@@ -62,37 +56,21 @@ impl Layer<'_> {
 
 fn parse(local: &[u8]) -> Option<Layer<'_>> {
     if let Some(rest) = local.strip_prefix(b"srs0") {
-        return Some(Layer {
-            user: b"",
-            hop: None,
-            inner: Some(body(rest)?),
-        });
+        return Some(Layer { user: b"", hop: None, inner: Some(body(rest)?) });
     }
     if let Some(rest) = local.strip_prefix(b"srs1") {
         let (_hash, rest) = split_first(tagged(rest)?, b'=')?;
         let (hop, rest) = split_first(rest, b'=')?;
-        return Some(Layer {
-            user: b"",
-            hop: Some(hop),
-            inner: Some(body(rest)?),
-        });
+        return Some(Layer { user: b"", hop: Some(hop), inner: Some(body(rest)?) });
     }
     let at = local.windows(5).position(|window| window == b"+srs=")?;
     let user = slice(local, 0..at);
     let rest = slice(local, at + 4..local.len());
     match body(rest) {
-        Some(inner) => Some(Layer {
-            user,
-            hop: None,
-            inner: Some(inner),
-        }),
+        Some(inner) => Some(Layer { user, hop: None, inner: Some(inner) }),
         None => {
             let (hash, day) = split_first(tagged(rest)?, b'=')?;
-            (is_stamp(hash, day) && !user.is_empty()).then_some(Layer {
-                user,
-                hop: None,
-                inner: None,
-            })
+            (is_stamp(hash, day) && !user.is_empty()).then_some(Layer { user, hop: None, inner: None })
         }
     }
 }
@@ -135,26 +113,11 @@ mod tests {
         assert_table(
             Rule::Srs,
             &[
-                (
-                    "SRS0=Nj3f=GN=acme.example=Alice@fwd.example",
-                    "alice@acme.example\\*@fwd.example",
-                ),
-                (
-                    "SRS0+S+94=GN=acme.example=alice@fwd.example",
-                    "alice@acme.example\\*@fwd.example",
-                ),
-                (
-                    "SRS0-rZ-4=GN=acme.example=alice@fwd.example",
-                    "alice@acme.example\\*@fwd.example",
-                ),
-                (
-                    "SRS0+038cb9ba4c4b+1600+acme.example+ada@fwd.example",
-                    "ada@acme.example\\*@fwd.example",
-                ),
-                (
-                    "SRS0=Nj3f=GN=acme.example=a=b@fwd.example",
-                    "a=b@acme.example\\*@fwd.example",
-                ),
+                ("SRS0=Nj3f=GN=acme.example=Alice@fwd.example", "alice@acme.example\\*@fwd.example"),
+                ("SRS0+S+94=GN=acme.example=alice@fwd.example", "alice@acme.example\\*@fwd.example"),
+                ("SRS0-rZ-4=GN=acme.example=alice@fwd.example", "alice@acme.example\\*@fwd.example"),
+                ("SRS0+038cb9ba4c4b+1600+acme.example+ada@fwd.example", "ada@acme.example\\*@fwd.example"),
+                ("SRS0=Nj3f=GN=acme.example=a=b@fwd.example", "a=b@acme.example\\*@fwd.example"),
                 (
                     "SRS1=Djmi=one.example==rzl5=KB=acme.example=alice@two.example",
                     "alice@acme.example\\*@two.example\\*@one.example",
@@ -171,10 +134,7 @@ mod tests {
                     "dave+SRS=aagv0=FX=acme.example=bob@tenant.example",
                     "bob@acme.example\\*dave@tenant.example",
                 ),
-                (
-                    "bounces+SRS=2Z+EQ=BG@tenant.example",
-                    "bounces@tenant.example",
-                ),
+                ("bounces+SRS=2Z+EQ=BG@tenant.example", "bounces@tenant.example"),
             ],
         );
     }

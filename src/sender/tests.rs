@@ -17,22 +17,14 @@ pub(super) fn assert_table(rule: Rule, table: &[(&str, &str)]) {
     for (sender, expected) in table {
         let explanation = explain(sender.as_bytes(), None, Level::Full);
         assert_eq!(explanation.key.to_string(), *expected, "{sender}");
-        assert!(
-            explanation.steps.iter().any(|step| step.rule == rule),
-            "{sender}: {:?}",
-            explanation.steps
-        );
+        assert!(explanation.steps.iter().any(|step| step.rule == rule), "{sender}: {:?}", explanation.steps);
     }
 }
 
 /// Checks that nothing but the case of each sender changes.
 pub(super) fn assert_left_alone(senders: &[&str]) {
     for sender in senders {
-        assert_eq!(
-            key(sender),
-            Printable(sender.to_ascii_lowercase().as_bytes()).to_string(),
-            "{sender}"
-        );
+        assert_eq!(key(sender), Printable(sender.to_ascii_lowercase().as_bytes()).to_string(), "{sender}");
     }
 }
 
@@ -65,20 +57,11 @@ fn null_sender_has_a_key() {
 /// The level decides how much is done.
 #[test]
 fn levels_differ() {
-    let at = |level| {
-        normalise(
-            b"prvs=0123456789=List-bounces+A=b.example@C.example",
-            None,
-            level,
-        )
-        .to_string()
-    };
+    let at =
+        |level| normalise(b"prvs=0123456789=List-bounces+A=b.example@C.example", None, level).to_string();
     assert_eq!(at(Level::Full), "list-bounces+\\*@c.example");
     assert_eq!(at(Level::Unwrap), "list-bounces+a=b.example@c.example");
-    assert_eq!(
-        at(Level::Exact),
-        "prvs=0123456789=list-bounces+a=b.example@c.example"
-    );
+    assert_eq!(at(Level::Exact), "prvs=0123456789=list-bounces+a=b.example@c.example");
     assert_eq!(Level::from_word(b"full"), Some(Level::Full));
     assert_eq!(Level::from_word(b"unwrap"), Some(Level::Unwrap));
     assert_eq!(Level::from_word(b"exact"), Some(Level::Exact));
@@ -92,8 +75,7 @@ fn work_is_bounded() {
     assert_eq!(key(&layers(3)), "alice@d.example");
     assert_ne!(key(&layers(4)), "alice@d.example");
 
-    let of_length =
-        |n: usize| format!("{}@d.example", "bounces-7".repeat(n).get(..n - 10).unwrap());
+    let of_length = |n: usize| format!("{}@d.example", "bounces-7".repeat(n).get(..n - 10).unwrap());
     assert!(key(&of_length(512)).contains("\\*"));
     assert_eq!(key(&of_length(513)), of_length(513));
     let megabyte = "A1-".repeat(350_000);
@@ -115,10 +97,7 @@ fn mask_cannot_be_forged() {
 /// A key prints as ASCII without blanks, and different bytes differently.
 #[test]
 fn printed_key_is_safe() {
-    assert_eq!(
-        key("a b\n\u{1b}\\é@d.example"),
-        "a\\x20b\\x0a\\x1b\\\\\\xc3\\xa9@d.example"
-    );
+    assert_eq!(key("a b\n\u{1b}\\é@d.example"), "a\\x20b\\x0a\\x1b\\\\\\xc3\\xa9@d.example");
     assert_eq!(Printable(b"\0\x7f~").to_string(), "\\x00\\x7f~");
 }
 
@@ -127,30 +106,18 @@ fn printed_key_is_safe() {
 fn explanation_tells_each_step() {
     let sender = b"SRS0=ab=QX=lists.example=\"x-return-12-a=b.example\"@Fwd.example";
     let told = explain(sender, Some(b"a@b.example"), Level::Full);
-    assert_eq!(
-        told.key,
-        normalise(sender, Some(b"a@b.example"), Level::Full)
-    );
-    let steps: Vec<_> = told
-        .steps
-        .iter()
-        .map(|s| (s.rule.as_str(), Printable(&s.taken).to_string()))
-        .collect();
-    assert_eq!(
-        steps,
-        [("srs", "srs0=ab=QX=lists.example=".to_ascii_lowercase())]
-    );
+    assert_eq!(told.key, normalise(sender, Some(b"a@b.example"), Level::Full));
+    let steps: Vec<_> =
+        told.steps.iter().map(|s| (s.rule.as_str(), Printable(&s.taken).to_string())).collect();
+    assert_eq!(steps, [("srs", "srs0=ab=QX=lists.example=".to_ascii_lowercase())]);
 
     let told = explain(
         b"\"prvs=0123456789=l-return-12-a=b.example\"@mail77.c.example",
         Some(b"a@b.example"),
         Level::Full,
     );
-    let steps: Vec<_> = told
-        .steps
-        .iter()
-        .map(|s| (s.rule.as_str(), Printable(&s.taken).to_string()))
-        .collect();
+    let steps: Vec<_> =
+        told.steps.iter().map(|s| (s.rule.as_str(), Printable(&s.taken).to_string())).collect();
     let expected = [
         ("unquote", "\"\""),
         ("batv", "prvs=0123456789="),
@@ -158,9 +125,6 @@ fn explanation_tells_each_step() {
         ("bounce", "12-a=b.example"),
         ("machine", "mail77"),
     ];
-    assert_eq!(
-        steps,
-        expected.map(|(rule, taken)| (rule, taken.to_owned()))
-    );
+    assert_eq!(steps, expected.map(|(rule, taken)| (rule, taken.to_owned())));
     assert_eq!(told.key.to_string(), "l-return-\\*@\\*.c.example");
 }

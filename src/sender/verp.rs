@@ -33,62 +33,36 @@ pub(super) struct Guess {
 /// A mailbox, its user beginning at `from` or behind an `=` later than that.
 pub(super) fn find(local: &[u8], from: usize, signs: Signs) -> Option<Guess> {
     if signs == Signs::Any
-        && let Some(at) = local
-            .windows(2)
-            .skip(from)
-            .position(|window| window == b"**")
+        && let Some(at) = local.windows(2).skip(from).position(|window| window == b"**")
     {
         // LISTSERV writes a sign in the user as `*-`: the first `*` is behind the name of the list.
-        let first = local
-            .iter()
-            .skip(from)
-            .position(|&byte| byte == b'*')
-            .unwrap_or(at);
-        return Some(Guess {
-            span: from + first + 1..local.len(),
-            sign: from + at,
-        });
+        let first = local.iter().skip(from).position(|&byte| byte == b'*').unwrap_or(at);
+        return Some(Guess { span: from + first + 1..local.len(), sign: from + at });
     }
     // From the right: an `=` on the left may be the list's own.
     let mut end = local.len();
-    while let Some(at) = local
-        .get(from..end)?
-        .iter()
-        .rposition(|&byte| is_candidate(byte, signs))
-    {
+    while let Some(at) = local.get(from..end)?.iter().rposition(|&byte| is_candidate(byte, signs)) {
         let at = from + at;
         let length = sign(slice(local, at..local.len()), signs);
         if length > 0
             && at > from
             && let Some(mut domain_end) = domain(local, at + length)
         {
-            let user = slice(local, from..at)
-                .strip_suffix(b"==a=")
-                .unwrap_or(slice(local, from..at));
-            let start = user
-                .iter()
-                .rposition(|&byte| byte == b'=')
-                .map_or(from, |at| from + at + 1);
+            let user = slice(local, from..at).strip_suffix(b"==a=").unwrap_or(slice(local, from..at));
+            let start = user.iter().rposition(|&byte| byte == b'=').map_or(from, |at| from + at + 1);
             // `example.org=alice`: the halves swapped. `==list` behind it is no user.
             if let Some([b'=', next, ..]) = local.get(domain_end..)
                 && *next != b'='
             {
                 domain_end = local.len();
             }
-            return Some(Guess {
-                span: start..domain_end,
-                sign: at,
-            });
+            return Some(Guess { span: start..domain_end, sign: at });
         }
         end = at;
     }
     // `example.org=alice`, where nothing else can be meant.
-    let swapped =
-        domain(local, from).filter(|&end| signs == Signs::Any && local.get(end) == Some(&b'='))?;
-    (swapped + 1 < local.len()).then_some(Guess {
-        span: from..local.len(),
-        sign: swapped,
-    })
+    let swapped = domain(local, from).filter(|&end| signs == Signs::Any && local.get(end) == Some(&b'='))?;
+    (swapped + 1 < local.len()).then_some(Guess { span: from..local.len(), sign: swapped })
 }
 
 fn is_candidate(byte: u8, signs: Signs) -> bool {
@@ -110,12 +84,8 @@ fn sign(rest: &[u8], signs: Signs) -> usize {
 /// follows a `-` in the top level is a suffix, and so are labels with digits behind it.
 fn domain(local: &[u8], at: usize) -> Option<usize> {
     let rest = local.get(at..)?;
-    let in_domain =
-        |byte: &u8| byte.is_ascii_alphanumeric() || b".-".contains(byte) || !byte.is_ascii();
-    let length = rest
-        .iter()
-        .position(|byte| !in_domain(byte))
-        .unwrap_or(rest.len());
+    let in_domain = |byte: &u8| byte.is_ascii_alphanumeric() || b".-".contains(byte) || !byte.is_ascii();
+    let length = rest.iter().position(|byte| !in_domain(byte)).unwrap_or(rest.len());
     let labels = slice(rest, 0..length).rsplit(|&byte| byte == b'.');
     let mut end = length;
     for label in labels {
@@ -143,59 +113,23 @@ mod tests {
         assert_table(
             Rule::Verp,
             &[
-                (
-                    "dev-bounces+erin-smith=a.example.org@d.example",
-                    "dev-bounces+\\*@d.example",
-                ),
-                (
-                    "dev-return-77-bob=example.org@d.example",
-                    "dev-return-\\*@d.example",
-                ),
-                (
-                    "dev-owner+bob=40example.org-S76Abz@d.example",
-                    "dev-owner+\\*@d.example",
-                ),
-                (
-                    "bounce+bob==a==example.org==garden@d.example",
-                    "bounce+\\*==garden@d.example",
-                ),
-                (
-                    "bounce-debian-devel=bob.x=example.org@d.example",
-                    "bounce-debian-devel=\\*@d.example",
-                ),
+                ("dev-bounces+erin-smith=a.example.org@d.example", "dev-bounces+\\*@d.example"),
+                ("dev-return-77-bob=example.org@d.example", "dev-return-\\*@d.example"),
+                ("dev-owner+bob=40example.org-S76Abz@d.example", "dev-owner+\\*@d.example"),
+                ("bounce+bob==a==example.org==garden@d.example", "bounce+\\*==garden@d.example"),
+                ("bounce-debian-devel=bob.x=example.org@d.example", "bounce-debian-devel=\\*@d.example"),
                 ("x-owner+example.org=bob@d.example", "x-owner+\\*@d.example"),
-                (
-                    "x-owner+M22=example.org=bob@d.example",
-                    "x-owner+\\*@d.example",
-                ),
-                (
-                    "owner-cisco-l*bob*-x**example*-org@d.example",
-                    "owner-cisco-l*\\*@d.example",
-                ),
+                ("x-owner+M22=example.org=bob@d.example", "x-owner+\\*@d.example"),
+                ("owner-cisco-l*bob*-x**example*-org@d.example", "owner-cisco-l*\\*@d.example"),
                 ("bounce-bob%example.org@d.example", "bounce-\\*@d.example"),
                 ("bounce-bob#example.org@d.example", "bounce-\\*@d.example"),
-                (
-                    "bounce-bob_at_example.org@d.example",
-                    "bounce-\\*@d.example",
-                ),
-                (
-                    "bounce-bob=example.org.4711@d.example",
-                    "bounce-\\*@d.example",
-                ),
-                (
-                    "bounce-bob=example.org-4711@d.example",
-                    "bounce-\\*@d.example",
-                ),
-                (
-                    "me.myself+caf_=bob=example.org@d.example",
-                    "me.myself+caf_\\*@d.example",
-                ),
+                ("bounce-bob_at_example.org@d.example", "bounce-\\*@d.example"),
+                ("bounce-bob=example.org.4711@d.example", "bounce-\\*@d.example"),
+                ("bounce-bob=example.org-4711@d.example", "bounce-\\*@d.example"),
+                ("me.myself+caf_=bob=example.org@d.example", "me.myself+caf_\\*@d.example"),
                 ("news+bob%40example.org@d.example", "news+\\*@d.example"),
                 ("bob=example.org@bounces.d.example", "\\*@bounces.d.example"),
-                (
-                    "b77bob=example.org@bounce.d.example",
-                    "\\*@bounce.d.example",
-                ),
+                ("b77bob=example.org@bounce.d.example", "\\*@bounce.d.example"),
             ],
         );
     }

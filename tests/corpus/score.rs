@@ -43,10 +43,8 @@ pub struct Score {
 }
 
 pub fn public() -> Vec<Row> {
-    let recipients: HashMap<_, _> = include_str!("public-recipients.tsv")
-        .lines()
-        .filter_map(|line| line.split_once('\t'))
-        .collect();
+    let recipients: HashMap<_, _> =
+        include_str!("public-recipients.tsv").lines().filter_map(|line| line.split_once('\t')).collect();
     let mut rows = rows(include_str!("public.tsv"));
     for row in &mut rows {
         row.recipient = recipients.get(row.address).copied();
@@ -63,9 +61,7 @@ pub fn heldout() -> Vec<Row> {
 }
 
 fn rows(text: &'static str) -> Vec<Row> {
-    let fields = text
-        .lines()
-        .map(|line| line.split('\t').collect::<Vec<_>>());
+    let fields = text.lines().map(|line| line.split('\t').collect::<Vec<_>>());
     fields
         .map(|fields| Row {
             stream: fields[0],
@@ -88,19 +84,11 @@ pub fn score(rows: &[Row], with_recipient: bool) -> BTreeMap<&'static str, Score
     let mut streams: BTreeMap<&str, (&Row, BTreeSet<Vec<u8>>)> = BTreeMap::new();
     for row in rows {
         let key = key(row, with_recipient);
-        streams
-            .entry(row.stream)
-            .or_insert_with(|| (row, BTreeSet::new()))
-            .1
-            .insert(key.as_bytes().to_vec());
+        streams.entry(row.stream).or_insert_with(|| (row, BTreeSet::new())).1.insert(key.as_bytes().to_vec());
         streams_of_key.entry(key).or_default().insert(row.stream);
     }
-    let shared: HashSet<&str> = streams_of_key
-        .values()
-        .filter(|streams| streams.len() > 1)
-        .flatten()
-        .copied()
-        .collect();
+    let shared: HashSet<&str> =
+        streams_of_key.values().filter(|streams| streams.len() > 1).flatten().copied().collect();
     let mut scores: BTreeMap<&str, Score> = BTreeMap::new();
     for (stream, (row, keys)) in streams {
         for kind in [row.kind, ""] {
@@ -123,9 +111,6 @@ pub fn accounts_apart() -> Share {
     let scores = score(&rows, false);
     accounts.iter().fold(Share::default(), |sum, kind| {
         let Share { good, all } = scores[kind].separate;
-        Share {
-            good: sum.good + good,
-            all: sum.all + all,
-        }
+        Share { good: sum.good + good, all: sum.all + all }
     })
 }
