@@ -23,3 +23,4 @@ pub mod settings;
 pub mod store;
 pub mod time;
 pub mod triplet;
+pub mod whitelist;

@@ -8,6 +8,7 @@ use crate::identity::MAX_IDENTITIES;
 use crate::reply::{Action, By, Reason, Reply};
 use crate::sender::Level;
 use crate::time::{Seconds, Timestamp};
+use crate::whitelist::ListKind;
 
 /// What greylisting does here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +49,12 @@ pub struct Rules {
     pub auto_after: u32,
     /// How much of a sender is normalised.
     pub sender_key: Level,
+    /// A domain with SPF or DKIM that has passed for anybody here need not wait for others.
+    pub trust_known_domains: bool,
+    /// A message of ours to one address of a domain lets replies of the whole domain pass.
+    pub replied_domain: bool,
+    /// How long a trapped network waits.
+    pub trap_time: Seconds,
 }
 
 impl Default for Rules {
@@ -64,6 +71,12 @@ impl Default for Rules {
             // Five passes at an hour's distance each: a spammer who queues shows itself before; a mail server has them in a day.
             auto_after: 5,
             sender_key: Level::Full,
+            // A spammer with a domain of its own has waited once by then, and waits no second time for each recipient.
+            trust_known_domains: true,
+            // The address that we wrote to is enough, and is harder to guess.
+            replied_domain: false,
+            // A spam run is over in a day; a mail server that was trapped by mistake still delivers.
+            trap_time: Seconds::DAY,
         }
     }
 }
@@ -95,7 +108,8 @@ pub enum Found<T> {
 }
 
 impl<T> Found<T> {
-    fn here(&self) -> Option<&T> {
+    /// The record, if there is one that can be read.
+    pub fn here(&self) -> Option<&T> {
         match self {
             Self::Here(record) => Some(record),
             Self::Absent | Self::Unreadable => None,
@@ -125,6 +139,8 @@ pub struct Known {
     pub passed: Timestamp,
     /// When it last passed, give or take a sixteenth of the lifetime.
     pub last_seen: Timestamp,
+    /// Whether its identities were counted for it.
+    pub counted: bool,
 }
 
 /// A first attempt.
@@ -145,11 +161,42 @@ pub struct KnownEvidence {
     pub known: Found<Known>,
 }
 
-/// All that has been read for a decision, one entry an identity, in the order of the triplet's identities.
+/// A trapped network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trap {
+    /// When it was trapped.
+    pub set: Timestamp,
+    /// Until when.
+    pub until: Timestamp,
+}
+
+/// What lasts until a moment and lets mail of a sender to a recipient pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Leave {
+    /// The last moment.
+    pub until: Timestamp,
+}
+
+/// The records of `known`; identities in the order of the triplet's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KnownSide {
+    /// The kind of the administrator's whitelist entry that matches.
+    pub whitelisted: Option<ListKind>,
+    /// Of the client's network.
+    pub trap: Option<Trap>,
+    /// Our user wrote to the sender.
+    pub replied: Option<Leave>,
+    /// The administrator released the mail.
+    pub released: Option<Leave>,
+    /// One an identity.
+    pub identities: Vec<KnownEvidence>,
+}
+
+/// All that has been read for a decision.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Evidence {
     /// `None` until read.
-    pub known: Option<Vec<KnownEvidence>>,
+    pub known: Option<KnownSide>,
     /// `None` until read.
     pub pending: Option<Vec<Found<Pending>>>,
 }
@@ -213,6 +260,20 @@ pub enum Verdict {
         /// Which.
         by: By,
     },
+    /// On the administrator's whitelist.
+    Whitelisted {
+        /// The kind of the entry.
+        kind: ListKind,
+    },
+    /// The client's network is trapped.
+    Trapped {
+        /// What is left of it.
+        wait: Seconds,
+    },
+    /// Our user wrote to the sender.
+    Replied,
+    /// Released by the administrator.
+    Released,
     /// No client.
     Local,
     /// Switched off.
@@ -235,10 +296,12 @@ pub enum Change {
         /// The identities that have no usable record.
         places: Places,
     },
-    /// The triplet becomes known for all its identities, and they are counted.
+    /// The triplet becomes known for all its identities.
     Admit {
         /// The first attempt.
         first_seen: Timestamp,
+        /// Whether the identities earned it themselves and are counted.
+        counts: bool,
     },
 }
 
@@ -269,8 +332,8 @@ const fn stale(seen: Timestamp, rules: &Rules, now: Timestamp) -> bool {
 
 /// Decides about a triplet.
 ///
-/// `local` says that there is no client address. The order: off and local, identities that have proved themselves, known
-/// triplets, first attempts.
+/// `local` says that there is no client address. The order: off and local, the whitelist, traps, identities that have
+/// proved themselves, known triplets, replies and releases, domains known to the site, first attempts.
 #[must_use]
 pub fn decide(rules: &Rules, local: bool, evidence: &Evidence, now: Timestamp) -> Step {
     if local {
@@ -279,27 +342,60 @@ pub fn decide(rules: &Rules, local: bool, evidence: &Evidence, now: Timestamp) -
     if rules.mode == Mode::Off {
         return Step::Answer(Verdict::Off, Change::None);
     }
-    let Some(known) = &evidence.known else {
-        return Step::ReadKnown;
-    };
+    let Some(known) = &evidence.known else { return Step::ReadKnown };
+    if let Some((verdict, change)) = decide_known(rules, known, now) {
+        return Step::Answer(verdict, change);
+    }
+    let Some(pending) = &evidence.pending else { return Step::ReadPending };
+    let (verdict, change) = decide_pending(rules, known, pending, now);
+    Step::Answer(verdict, change)
+}
 
+/// What the known records settle, if they do.
+fn decide_known(rules: &Rules, side: &KnownSide, now: Timestamp) -> Option<(Verdict, Change)> {
+    if let Some(kind) = side.whitelisted {
+        return Some((Verdict::Whitelisted { kind }, Change::None));
+    }
+    // A trap from the future was set before the clock was set back, and could last for years.
+    if let Some(trap) = side.trap.filter(|trap| trap.set <= now.plus(CLOCK_SLACK) && now < trap.until) {
+        return Some((Verdict::Trapped { wait: trap.until.since(now) }, Change::None));
+    }
+
+    let known = &side.identities;
     let earned = |e: &KnownEvidence| e.earned.here().copied().filter(|r| fresh(r.last_seen, rules, now));
-    let proved = |r: &Earned| rules.auto_after > 0 && r.passes >= rules.auto_after;
-    if let Some((by, record)) = known.iter().find_map(|e| earned(e).filter(proved).map(|r| (e.by, r))) {
-        return Step::Answer(Verdict::Auto { by }, renew_if(stale(record.last_seen, rules, now)));
+    let with_passes = |least: u32, wanted: fn(By) -> bool| {
+        let mut all = known.iter().filter(|e| wanted(e.by)).filter_map(|e| earned(e).map(|r| (e.by, r)));
+        all.find(|(_, r)| least > 0 && r.passes >= least)
+            .map(|(by, r)| (Verdict::Auto { by }, renew_if(stale(r.last_seen, rules, now))))
+    };
+    if let Some(auto) = with_passes(rules.auto_after, |_| true) {
+        return Some(auto);
     }
     let passed = |e: &KnownEvidence| e.known.here().copied().filter(|r| fresh(r.last_seen, rules, now));
     if let Some((by, record)) = known.iter().find_map(|e| passed(e).map(|r| (e.by, r))) {
-        return Step::Answer(Verdict::Known { by }, renew_if(stale(record.last_seen, rules, now)));
+        return Some((Verdict::Known { by }, renew_if(stale(record.last_seen, rules, now))));
     }
-    if known.iter().any(|e| matches!(e.known, Found::Unreadable)) {
-        return Step::Answer(Verdict::Unreadable, Change::None);
+    let lasts = |leave: Option<Leave>| leave.is_some_and(|leave| now <= leave.until);
+    if lasts(side.replied) {
+        return Some((Verdict::Replied, Change::None));
     }
+    if lasts(side.released) {
+        return Some((Verdict::Released, Change::Admit { first_seen: now, counts: false }));
+    }
+    if rules.trust_known_domains && rules.auto_after > 0 {
+        let domain = with_passes(1, |by| matches!(by, By::Spf | By::Dkim));
+        if domain.is_some() {
+            return domain;
+        }
+    }
+    let unreadable = known.iter().any(|e| matches!(e.known, Found::Unreadable));
+    unreadable.then_some((Verdict::Unreadable, Change::None))
+}
 
-    let Some(pending) = &evidence.pending else {
-        return Step::ReadPending;
-    };
-    decide_pending(rules, known, pending, now)
+/// Whether an identity has proved itself and is not to be trapped.
+#[must_use]
+pub fn has_proved_itself(rules: &Rules, earned: &Earned, now: Timestamp) -> bool {
+    rules.auto_after > 0 && earned.passes >= rules.auto_after && fresh(earned.last_seen, rules, now)
 }
 
 const fn renew_if(worth_it: bool) -> Change {
@@ -308,30 +404,35 @@ const fn renew_if(worth_it: bool) -> Change {
 
 fn decide_pending(
     rules: &Rules,
-    known: &[KnownEvidence],
+    known: &KnownSide,
     pending: &[Found<Pending>],
     now: Timestamp,
-) -> Step {
+) -> (Verdict, Change) {
     if pending.iter().any(|p| matches!(p, Found::Unreadable)) {
-        return Step::Answer(Verdict::Unreadable, Change::None);
+        return (Verdict::Unreadable, Change::None);
     }
     // A first attempt from the future was made before the clock was set back. How long ago is not known, so it starts anew:
-    // that costs its sender one delay, where waiting for the clock could cost days.
+    // that costs its sender one delay, where waiting for the clock could cost days. One from before a trap does not count.
     let usable = |p: &Found<Pending>| {
-        p.here()
-            .is_some_and(|p| p.first_seen <= now.plus(CLOCK_SLACK) && now.since(p.first_seen) <= rules.window)
+        p.here().is_some_and(|p| {
+            p.first_seen <= now.plus(CLOCK_SLACK)
+                && now.since(p.first_seen) <= rules.window
+                && known
+                    .trap
+                    .is_none_or(|trap| trap.set > now.plus(CLOCK_SLACK) || p.first_seen >= trap.until)
+        })
     };
-    let missing = Places::such_that(pending, |p| !usable(p));
     let oldest = known
+        .identities
         .iter()
         .zip(pending)
         .filter(|(_, p)| usable(p))
         .filter_map(|(e, p)| p.here().map(|p| (p.first_seen, e.by)))
         .min_by_key(|(first_seen, _)| *first_seen);
-
+    let missing = Places::such_that(pending, |p| !usable(p));
     let Some((first_seen, by)) = oldest else {
         let change = Change::Pend { first_seen: now, places: missing };
-        return Step::Answer(Verdict::New { wait: rules.delay }, change);
+        return (Verdict::New { wait: rules.delay }, change);
     };
     let waited = now.since(first_seen);
     if waited < rules.delay {
@@ -339,9 +440,9 @@ fn decide_pending(
         // The clock keeps running from the first attempt; identities that come with a retry are tied to it.
         let change =
             if missing.is_empty() { Change::None } else { Change::Pend { first_seen, places: missing } };
-        return Step::Answer(Verdict::Early { wait }, change);
+        return (Verdict::Early { wait }, change);
     }
-    Step::Answer(Verdict::Retried { waited, by }, Change::Admit { first_seen })
+    (Verdict::Retried { waited, by }, Change::Admit { first_seen, counts: true })
 }
 
 /// What an identity has earned after a pass at `now`.
@@ -368,6 +469,12 @@ impl Verdict {
             }
             Self::Known { by } => Reply { by: Some(by), ..Reply::new(Action::Pass, Reason::Known) },
             Self::Auto { by } => Reply { by: Some(by), ..Reply::new(Action::Pass, Reason::Auto) },
+            Self::Whitelisted { .. } => Reply::new(Action::Pass, Reason::Whitelisted),
+            Self::Trapped { wait } => {
+                Reply { wait: Some(wait), ..Reply::new(Action::Defer, Reason::Trapped) }
+            }
+            Self::Replied => Reply::new(Action::Pass, Reason::Replied),
+            Self::Released => Reply::new(Action::Pass, Reason::Released),
             Self::Local => Reply::new(Action::Pass, Reason::Local),
             Self::Off => Reply::new(Action::Pass, Reason::Off),
             Self::Unreadable => Reply::error(crate::reply::Fault::StoreDamaged),

@@ -11,6 +11,9 @@ const RULES: Rules = Rules {
     lifetime: Seconds(3_110_400),
     auto_after: 5,
     sender_key: Level::Full,
+    trust_known_domains: true,
+    replied_domain: false,
+    trap_time: Seconds(86_400),
 };
 
 fn ago(seconds: u32) -> Timestamp {
@@ -30,7 +33,7 @@ fn earned(passes: u32, last_seen: Timestamp) -> Found<Earned> {
 }
 
 fn known(last_seen: Timestamp) -> Found<Known> {
-    Found::Here(Known { first_seen: last_seen, passed: last_seen, last_seen })
+    Found::Here(Known { first_seen: last_seen, passed: last_seen, last_seen, counted: true })
 }
 
 fn first(first_seen: Timestamp) -> Found<Pending> {
@@ -39,11 +42,22 @@ fn first(first_seen: Timestamp) -> Found<Pending> {
 
 /// Asks as a caller does, for a client with one identity a pair.
 fn ask(rules: &Rules, records: &[(KnownEvidence, Found<Pending>)]) -> (Verdict, Change) {
+    ask_side(rules, KnownSide::default(), records)
+}
+
+/// The same with more on the known side.
+fn ask_side(
+    rules: &Rules,
+    known: KnownSide,
+    records: &[(KnownEvidence, Found<Pending>)],
+) -> (Verdict, Change) {
+    let known = KnownSide { identities: records.iter().map(|(k, _)| *k).collect(), ..known };
+    let pending: Vec<_> = records.iter().map(|(_, p)| *p).collect();
     let mut evidence = Evidence::default();
     for _ in 0..3 {
         match decide(rules, false, &evidence, NOW) {
-            Step::ReadKnown => evidence.known = Some(records.iter().map(|(k, _)| *k).collect()),
-            Step::ReadPending => evidence.pending = Some(records.iter().map(|(_, p)| *p).collect()),
+            Step::ReadKnown => evidence.known = Some(known.clone()),
+            Step::ReadPending => evidence.pending = Some(pending.clone()),
             Step::Answer(verdict, change) => return (verdict, change),
         }
     }
@@ -74,7 +88,11 @@ fn an_early_retry_waits_for_the_rest_and_does_not_restart_the_clock() {
 fn a_retry_in_the_window_passes() {
     for age in [300, 301, 172_800] {
         let verdict = Verdict::Retried { waited: Seconds(age), by: By::Network };
-        assert_eq!(network(first(ago(age))), (verdict, Change::Admit { first_seen: ago(age) }), "{age}");
+        assert_eq!(
+            network(first(ago(age))),
+            (verdict, Change::Admit { first_seen: ago(age), counts: true }),
+            "{age}"
+        );
     }
 }
 
@@ -95,7 +113,7 @@ fn with_no_delay_the_first_attempt_is_still_deferred_and_any_retry_passes() {
 fn any_identity_of_the_first_attempt_matches() {
     let records = [(nothing(By::Network), Found::Absent), (nothing(By::Spf), first(ago(400)))];
     let verdict = Verdict::Retried { waited: Seconds(400), by: By::Spf };
-    assert_eq!(ask(&RULES, &records), (verdict, Change::Admit { first_seen: ago(400) }));
+    assert_eq!(ask(&RULES, &records), (verdict, Change::Admit { first_seen: ago(400), counts: true }));
 }
 
 #[test]
@@ -130,13 +148,76 @@ fn a_known_triplet_passes_for_its_lifetime() {
 #[test]
 fn an_identity_that_proved_itself_passes_whatever_the_triplet() {
     let with = |passes, last_seen, rules: &Rules| {
-        let spf = KnownEvidence { earned: earned(passes, last_seen), ..nothing(By::Spf) };
-        ask(rules, &[(nothing(By::Network), Found::Absent), (spf, Found::Absent)]).0
+        let host = KnownEvidence { earned: earned(passes, last_seen), ..nothing(By::Host) };
+        ask(rules, &[(nothing(By::Network), Found::Absent), (host, Found::Absent)]).0
     };
-    assert_eq!(with(5, ago(1), &RULES), Verdict::Auto { by: By::Spf });
+    assert_eq!(with(5, ago(1), &RULES), Verdict::Auto { by: By::Host });
     assert!(matches!(with(4, ago(1), &RULES), Verdict::New { .. }));
     assert!(matches!(with(5, ago(3_110_401), &RULES), Verdict::New { .. }));
     assert!(matches!(with(1_000, ago(1), &Rules { auto_after: 0, ..RULES }), Verdict::New { .. }));
+}
+
+/// A side with one thing on it, for a client that nobody knows.
+fn side(known: KnownSide) -> (Verdict, Change) {
+    ask_side(&RULES, known, &[(nothing(By::Network), Found::Absent)])
+}
+
+#[test]
+fn the_whitelist_comes_first() {
+    let trap = Some(Trap { set: ago(10), until: ahead(10) });
+    let known = KnownSide { whitelisted: Some(ListKind::Sender), trap, ..KnownSide::default() };
+    assert_eq!(side(known), (Verdict::Whitelisted { kind: ListKind::Sender }, Change::None));
+}
+
+#[test]
+fn a_trapped_network_waits_until_the_end_of_the_trap_also_with_known_mail() {
+    let trap = |set, until| KnownSide { trap: Some(Trap { set, until }), ..KnownSide::default() };
+    assert_eq!(side(trap(ago(10), ahead(90))), (Verdict::Trapped { wait: Seconds(90) }, Change::None));
+    let records = [(KnownEvidence { known: known(ago(1)), ..nothing(By::Network) }, Found::Absent)];
+    assert!(matches!(ask_side(&RULES, trap(ago(10), ahead(90)), &records).0, Verdict::Trapped { .. }));
+    assert!(matches!(side(trap(ago(90), NOW)).0, Verdict::New { .. }));
+    // Set before the clock was set back: it could last for years.
+    assert!(matches!(side(trap(ahead(61), ahead(86_461))).0, Verdict::New { .. }));
+}
+
+#[test]
+fn what_was_waiting_when_the_network_was_trapped_starts_anew() {
+    let trap = KnownSide { trap: Some(Trap { set: ago(5_000), until: ago(1_000) }), ..KnownSide::default() };
+    let with = |first_seen| ask_side(&RULES, trap.clone(), &[(nothing(By::Network), first(first_seen))]).0;
+    assert!(matches!(with(ago(6_000)), Verdict::New { .. }));
+    assert!(matches!(with(ago(900)), Verdict::Retried { .. }));
+}
+
+#[test]
+fn replies_and_releases_pass_as_long_as_they_last() {
+    let leave = |until| Some(Leave { until });
+    assert_eq!(
+        side(KnownSide { replied: leave(NOW), ..KnownSide::default() }),
+        (Verdict::Replied, Change::None)
+    );
+    let admit = Change::Admit { first_seen: NOW, counts: false };
+    assert_eq!(side(KnownSide { released: leave(NOW), ..KnownSide::default() }), (Verdict::Released, admit));
+    assert!(matches!(
+        side(KnownSide { replied: leave(ago(1)), ..KnownSide::default() }).0,
+        Verdict::New { .. }
+    ));
+    assert!(matches!(
+        side(KnownSide { released: leave(ago(1)), ..KnownSide::default() }).0,
+        Verdict::New { .. }
+    ));
+}
+
+#[test]
+fn a_domain_that_passed_for_anybody_need_not_wait_if_it_is_verified() {
+    let with = |by, rules: &Rules| {
+        let domain = KnownEvidence { earned: earned(1, ago(1)), ..nothing(by) };
+        ask(rules, &[(nothing(By::Network), Found::Absent), (domain, Found::Absent)]).0
+    };
+    assert_eq!(with(By::Spf, &RULES), Verdict::Auto { by: By::Spf });
+    assert_eq!(with(By::Dkim, &RULES), Verdict::Auto { by: By::Dkim });
+    assert!(matches!(with(By::Host, &RULES), Verdict::New { .. }));
+    assert!(matches!(with(By::Spf, &Rules { trust_known_domains: false, ..RULES }), Verdict::New { .. }));
+    assert!(matches!(with(By::Spf, &Rules { auto_after: 0, ..RULES }), Verdict::New { .. }));
 }
 
 #[test]
@@ -189,7 +270,10 @@ fn local_and_off_read_nothing() {
 #[test]
 fn a_known_triplet_is_answered_without_its_first_attempts() {
     let evidence = Evidence {
-        known: Some(vec![KnownEvidence { known: known(ago(1)), ..nothing(By::Network) }]),
+        known: Some(KnownSide {
+            identities: vec![KnownEvidence { known: known(ago(1)), ..nothing(By::Network) }],
+            ..KnownSide::default()
+        }),
         pending: None,
     };
     assert!(matches!(decide(&RULES, false, &evidence, NOW), Step::Answer(Verdict::Known { .. }, _)));
@@ -227,6 +311,10 @@ fn every_verdict_has_its_words() {
         (Verdict::Retried { waited: Seconds(3), by }, "action=pass reason=retried delay=3 by=dkim"),
         (Verdict::Known { by }, "action=pass reason=known by=dkim"),
         (Verdict::Auto { by }, "action=pass reason=auto by=dkim"),
+        (Verdict::Whitelisted { kind: ListKind::Client }, "action=pass reason=whitelisted"),
+        (Verdict::Trapped { wait: Seconds(9) }, "action=defer reason=trapped wait=9"),
+        (Verdict::Replied, "action=pass reason=replied"),
+        (Verdict::Released, "action=pass reason=released"),
         (Verdict::Local, "action=pass reason=local"),
         (Verdict::Off, "action=pass reason=off"),
         (Verdict::Unreadable, "action=pass reason=error error=store-damaged"),
@@ -257,7 +345,7 @@ impl Model {
             match decide(rules, false, &evidence, now) {
                 Step::ReadKnown => {
                     let record = KnownEvidence { by: By::Network, earned: self.earned, known: self.known };
-                    evidence.known = Some(vec![record]);
+                    evidence.known = Some(KnownSide { identities: vec![record], ..KnownSide::default() });
                 }
                 Step::ReadPending => evidence.pending = Some(vec![self.pending]),
                 Step::Answer(verdict, change) => {
@@ -272,8 +360,8 @@ impl Model {
         match change {
             Change::None => {}
             Change::Pend { first_seen, .. } => self.pending = first(first_seen),
-            Change::Admit { first_seen } => {
-                self.known = Found::Here(Known { first_seen, passed: now, last_seen: now });
+            Change::Admit { first_seen, counts } => {
+                self.known = Found::Here(Known { first_seen, passed: now, last_seen: now, counted: counts });
                 self.earned = Found::Here(count_pass(rules, self.earned.here().copied(), now));
                 self.pending = Found::Absent;
             }

@@ -105,6 +105,20 @@ words! {
     }
 }
 
+words! {
+    /// What became of something that Exim told us (`result=`).
+    Result {
+        /// Recorded.
+        Recorded = "recorded",
+        /// A trap for a network that has proved itself: not set.
+        Spared = "spared",
+        /// There was nothing to change, or nothing may be recorded.
+        Nothing = "nothing",
+        /// Something is broken; `error=` says what.
+        Error = "error",
+    }
+}
+
 /// One answer, ready to be written out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reply {

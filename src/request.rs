@@ -112,7 +112,11 @@ impl<'a> Request<'a> {
         let dkim = self.dkim.clone().map(Identity::Dkim);
         let host = self.host.as_ref().and_then(|host| registrable(host, client)).map(Identity::Host);
         let identities = [Some(network), spf, dkim, host].into_iter().flatten().collect();
-        Some(Triplet::new(identities, self.sender, self.recipient, self.fingerprint, level))
+        Some(Triplet {
+            client: Some(client),
+            host: self.host.clone(),
+            ..Triplet::new(identities, self.sender, self.recipient, self.fingerprint, level)
+        })
     }
 }
 

@@ -4,21 +4,24 @@
 //! behind, neither used nor closed, and a new session begins. One directory is never opened twice in a process: LMDB
 //! would lose its locks.
 
-use crate::policy::{Mode, Verdict};
-use crate::reply::{Fault, Reply};
+use crate::policy::{Mode, Rules, Verdict};
+use crate::reply::{Fault, Reply, Result as Told};
 use crate::request::Request;
 use crate::settings::{Problem, Settings, StoreSettings};
 use crate::store::error::StoreError;
+use crate::store::events::Finding;
 use crate::store::{Access, Store};
 use crate::time::Timestamp;
+use crate::triplet::Triplet;
 use std::fmt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The state of one process.
 #[derive(Default)]
 pub struct Session {
-    configurations: Vec<(Option<PathBuf>, Settings)>,
+    configurations: Vec<(Option<PathBuf>, Arc<Settings>)>,
     stores: Vec<OpenStore>,
 }
 
@@ -74,22 +77,20 @@ impl Session {
         Self { configurations: Vec::new(), stores: Vec::new() }
     }
 
-    /// Answers one call.
+    /// Answers a call of `greylist`: client, sender, recipient and options.
     ///
     /// # Errors
     /// See [`Failure`].
     pub fn answer(&mut self, arguments: &[&[u8]], access: Access, now: Timestamp) -> Result<Reply, Failure> {
         let request = Request::parse(arguments).map_err(Failure::Arguments)?;
-        let settings = configuration(&mut self.configurations, request.config)?;
-        let rules =
-            settings.rules_for(request.policy, &request.rules).ok_or(Failure::Arguments(Fault::BadOption))?;
+        let (settings, rules) = self.rules(&request)?;
         let Some(triplet) = request.triplet(settings.prefixes, rules.sender_key) else {
             return Ok(Verdict::Local.reply(rules.mode));
         };
         if rules.mode == Mode::Off {
             return Ok(Verdict::Off.reply(rules.mode));
         }
-        let verdict = match store(&mut self.stores, &settings.store, access, now).map_err(Failure::Store)? {
+        let verdict = match self.store(&settings.store, access, now).map_err(Failure::Store)? {
             Some(store) => {
                 let verdict = store.settle(&triplet, &rules, access, now);
                 if access == Access::Record {
@@ -104,45 +105,99 @@ impl Session {
         };
         Ok(verdict.reply(rules.mode))
     }
-}
 
-/// The settings of a configuration file. It is read once a process: sessions are short, and a message must not be
-/// judged by two configurations.
-fn configuration<'s>(
-    known: &'s mut Vec<(Option<PathBuf>, Settings)>,
-    named: Option<&Path>,
-) -> Result<&'s Settings, Failure> {
-    let place = known.iter().position(|(path, _)| path.as_deref() == named);
-    let place = match place {
-        Some(place) => place,
-        None => {
-            known
-                .push((named.map(Path::to_path_buf), Settings::load(named).map_err(Failure::Configuration)?));
-            known.len() - 1
+    /// Takes a call of `greylist_sent`: our sender, their recipient and options.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub fn sent(&mut self, arguments: &[&[u8]], access: Access, now: Timestamp) -> Result<Told, Failure> {
+        let [ours, theirs, options @ ..] = arguments else {
+            return Err(Failure::Arguments(Fault::BadOption));
+        };
+        // Mail the other way has their recipient as its sender. What client it will come from is not known.
+        let arguments = [&[b"", *theirs, *ours], options].concat();
+        let request = Request::parse(&arguments).map_err(Failure::Arguments)?;
+        let (_, rules) = self.rules(&request)?;
+        let triplet = Triplet::new(Vec::new(), request.sender, request.recipient, b"", rules.sender_key);
+        if request.sender.is_empty() || request.recipient.is_empty() {
+            return Ok(Told::Nothing);
         }
-    };
-    known.get(place).map(|(_, settings)| settings).ok_or(Failure::Arguments(Fault::Internal))
-}
-
-/// The store of `settings`, opened if it is not open yet. `None` if there is none and `access` makes none.
-fn store<'s>(
-    open: &'s mut Vec<OpenStore>,
-    settings: &StoreSettings,
-    access: Access,
-    now: Timestamp,
-) -> Result<Option<&'s Store>, StoreError> {
-    let mut found = open.iter().position(|known| known.path == settings.path);
-    if found.is_none() {
-        let meta = std::fs::metadata(&settings.path)
-            .map_err(|cause| StoreError::Open { path: settings.path.clone(), cause })?;
-        let place = (meta.dev(), meta.ino());
-        found = open.iter().position(|known| known.place == place);
-        if found.is_none()
-            && let Some(store) = Store::open(settings, access, now)?
-        {
-            open.push(OpenStore { path: settings.path.clone(), place, store });
-            found = Some(open.len() - 1);
-        }
+        self.tell(&request, access, now, |store, rules| store.sent(&triplet, rules, now))
     }
-    Ok(found.and_then(|i| open.get(i)).map(|known| &known.store))
+
+    /// Takes a call of `greylist_feedback`: client, sender, recipient, what was found, and options.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub fn feedback(&mut self, arguments: &[&[u8]], access: Access, now: Timestamp) -> Result<Told, Failure> {
+        let [client, sender, recipient, finding, options @ ..] = arguments else {
+            return Err(Failure::Arguments(Fault::BadOption));
+        };
+        let finding = Finding::from_word(finding).ok_or(Failure::Arguments(Fault::BadOption))?;
+        let arguments = [&[*client, *sender, *recipient], options].concat();
+        let request = Request::parse(&arguments).map_err(Failure::Arguments)?;
+        let (settings, rules) = self.rules(&request)?;
+        let Some(triplet) = request.triplet(settings.prefixes, rules.sender_key) else {
+            return Ok(Told::Nothing);
+        };
+        self.tell(&request, access, now, |store, rules| store.feedback(&triplet, rules, finding, now))
+    }
+
+    /// Tells the store something, unless nothing may be recorded.
+    fn tell(
+        &mut self,
+        request: &Request<'_>,
+        access: Access,
+        now: Timestamp,
+        tell: impl FnOnce(&Store, &Rules) -> Result<Told, StoreError>,
+    ) -> Result<Told, Failure> {
+        let (settings, rules) = self.rules(request)?;
+        if rules.mode == Mode::Off || access == Access::Look {
+            return Ok(Told::Nothing);
+        }
+        let store = self.store(&settings.store, access, now).map_err(Failure::Store)?;
+        store.map_or(Ok(Told::Nothing), |store| tell(store, &rules).map_err(Failure::Store))
+    }
+
+    /// The configuration of a call and the rules that it goes by.
+    fn rules(&mut self, request: &Request<'_>) -> Result<(Arc<Settings>, Rules), Failure> {
+        let settings = self.configuration(request.config)?;
+        let rules = settings.rules_for(request.policy, request.recipient, &request.rules);
+        Ok((settings, rules.ok_or(Failure::Arguments(Fault::BadOption))?))
+    }
+
+    /// The settings of a configuration file. It is read once a process: sessions are short, and a message must not be
+    /// judged by two configurations.
+    fn configuration(&mut self, named: Option<&Path>) -> Result<Arc<Settings>, Failure> {
+        if let Some((_, settings)) = self.configurations.iter().find(|(path, _)| path.as_deref() == named) {
+            return Ok(Arc::clone(settings));
+        }
+        let settings = Arc::new(Settings::load(named).map_err(Failure::Configuration)?);
+        self.configurations.push((named.map(Path::to_path_buf), Arc::clone(&settings)));
+        Ok(settings)
+    }
+
+    /// The store of `settings`, opened if it is not open yet. `None` if there is none and `access` makes none.
+    fn store(
+        &mut self,
+        settings: &StoreSettings,
+        access: Access,
+        now: Timestamp,
+    ) -> Result<Option<&Store>, StoreError> {
+        let open = &mut self.stores;
+        let mut found = open.iter().position(|known| known.path == settings.path);
+        if found.is_none() {
+            let meta = std::fs::metadata(&settings.path)
+                .map_err(|cause| StoreError::Open { path: settings.path.clone(), cause })?;
+            let place = (meta.dev(), meta.ino());
+            found = open.iter().position(|known| known.place == place);
+            if found.is_none()
+                && let Some(store) = Store::open(settings, access, now)?
+            {
+                open.push(OpenStore { path: settings.path.clone(), place, store });
+                found = Some(open.len() - 1);
+            }
+        }
+        Ok(found.and_then(|i| open.get(i)).map(|known| &known.store))
+    }
 }

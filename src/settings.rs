@@ -5,6 +5,7 @@ use crate::identity::Prefixes;
 use crate::policy::{Mode, Rules};
 use crate::sender::Level;
 use crate::time::Seconds;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::ErrorKind;
 use std::ops::Range;
@@ -29,6 +30,8 @@ pub struct Settings {
     pub prefixes: Prefixes,
     /// `[policy.NAME]`: rules of their own for calls with `policy=NAME`.
     pub policies: Vec<(String, RuleChanges)>,
+    /// `[recipients]`: the policies of recipients and of their domains, in lower case.
+    pub recipients: BTreeMap<Vec<u8>, String>,
 }
 
 /// What concerns the store.
@@ -72,6 +75,12 @@ pub struct RuleChanges {
     pub auto_after: Option<u32>,
     /// Instead of [`Rules::sender_key`].
     pub sender_key: Option<Level>,
+    /// Instead of [`Rules::trust_known_domains`].
+    pub trust_known_domains: Option<bool>,
+    /// Instead of [`Rules::replied_domain`].
+    pub replied_domain: Option<bool>,
+    /// Instead of [`Rules::trap_time`].
+    pub trap_time: Option<Seconds>,
 }
 
 impl RuleChanges {
@@ -85,6 +94,9 @@ impl RuleChanges {
             lifetime: self.lifetime.unwrap_or(base.lifetime),
             auto_after: self.auto_after.unwrap_or(base.auto_after),
             sender_key: self.sender_key.unwrap_or(base.sender_key),
+            trust_known_domains: self.trust_known_domains.unwrap_or(base.trust_known_domains),
+            replied_domain: self.replied_domain.unwrap_or(base.replied_domain),
+            trap_time: self.trap_time.unwrap_or(base.trap_time),
         }
     }
 }
@@ -146,18 +158,34 @@ impl Settings {
         Err(reader.problems)
     }
 
-    /// The rules for a call: the file's, a named policy over them, the call's own options over both.
+    /// The rules for a call: the file's, a named policy over them, the call's own options over both. A call that names no
+    /// policy has that of the recipient, or of the recipient's domain.
     /// `None` if there is no such policy, or if mail could never pass by these rules.
     #[must_use]
-    pub fn rules_for(&self, policy: Option<&[u8]>, options: &RuleChanges) -> Option<Rules> {
+    pub fn rules_for(&self, policy: Option<&[u8]>, recipient: &[u8], options: &RuleChanges) -> Option<Rules> {
         let mut rules = self.rules;
-        if let Some(name) = policy {
-            let (_, changes) = self.policies.iter().find(|(known, _)| known.as_bytes() == name)?;
-            rules = changes.on(rules);
+        if let Some(name) = policy.or_else(|| self.policy_of(recipient)) {
+            let named = self.policies.iter().find(|(known, _)| known.as_bytes() == name);
+            rules = named.map(|(_, changes)| *changes).or_else(|| built_in(name))?.on(rules);
         }
         rules = options.on(rules);
         rules.fault().is_none().then_some(rules)
     }
+
+    fn policy_of(&self, recipient: &[u8]) -> Option<&[u8]> {
+        if self.recipients.is_empty() {
+            return None;
+        }
+        let recipient = recipient.to_ascii_lowercase();
+        let domain = recipient.rsplit(|&byte| byte == b'@').next().unwrap_or_default();
+        let found = self.recipients.get(&recipient).or_else(|| self.recipients.get(domain));
+        found.map(String::as_bytes)
+    }
+}
+
+/// The policies that every configuration has: those that only set the mode.
+fn built_in(name: &[u8]) -> Option<RuleChanges> {
+    Mode::from_word(name).map(|mode| RuleChanges { mode: Some(mode), ..RuleChanges::default() })
 }
 
 /// Reads tables and collects problems.
@@ -229,11 +257,20 @@ impl Reader<'_> {
                     set(&mut store.privacy, self.read(name, value, "true or false", |v| v.as_bool()))
                 }
                 "policy" => settings.policies = self.policies(value),
+                // Read below, when the policies are known.
+                "recipients" => {}
                 _ => self.problem(
                     &span,
-                    format!("{name}: no such setting; expected one of {}", TOP_KEYS.join(", ")),
+                    format!(
+                        "{name}: no such setting; expected one of {}, {}",
+                        RULE_KEYS.join(", "),
+                        TOP_KEYS.join(", ")
+                    ),
                 ),
             }
+        }
+        if let Some(value) = table.get("recipients") {
+            settings.recipients = self.recipients(value, &settings.policies);
         }
         settings.rules = changes.on(settings.rules);
         if let Some(fault) = settings.rules.fault() {
@@ -266,9 +303,41 @@ impl Reader<'_> {
                 let level = |v: &DeValue<'_>| Level::from_word(&word(v)?);
                 changes.sender_key = self.read(key, value, "\"full\", \"unwrap\" or \"exact\"", level);
             }
+            "trust_known_domains" => {
+                changes.trust_known_domains = self.read(key, value, "true or false", |v| v.as_bool());
+            }
+            "replied_domain" => {
+                changes.replied_domain = self.read(key, value, "true or false", |v| v.as_bool())
+            }
+            "trap_time" => changes.trap_time = self.read(key, value, TIME, time),
             _ => return false,
         }
         true
+    }
+
+    fn recipients(
+        &mut self,
+        value: &Value<'_>,
+        policies: &[(String, RuleChanges)],
+    ) -> BTreeMap<Vec<u8>, String> {
+        let mut recipients = BTreeMap::new();
+        let Some(table) = value.get_ref().as_table() else {
+            self.problem(&value.span(), "recipients: expected a table such as [recipients]".into());
+            return recipients;
+        };
+        for (recipient, policy) in table {
+            let known = |v: &DeValue<'_>| {
+                let name = v.as_str()?;
+                let there =
+                    policies.iter().any(|(policy, _)| policy == name) || built_in(name.as_bytes()).is_some();
+                there.then(|| name.to_owned())
+            };
+            let expected = "the name of a policy of this file, or \"enforce\", \"observe\" or \"off\"";
+            if let Some(policy) = self.read(recipient.get_ref(), policy, expected, known) {
+                recipients.insert(recipient.get_ref().to_ascii_lowercase().into_bytes(), policy);
+            }
+        }
+        recipients
     }
 
     fn policies(&mut self, value: &Value<'_>) -> Vec<(String, RuleChanges)> {
@@ -296,14 +365,18 @@ impl Reader<'_> {
     }
 }
 
-const RULE_KEYS: [&str; 6] = ["mode", "delay", "window", "lifetime", "auto_after", "sender_key"];
-const TOP_KEYS: [&str; 13] = [
+const RULE_KEYS: [&str; 9] = [
     "mode",
     "delay",
     "window",
     "lifetime",
     "auto_after",
     "sender_key",
+    "trust_known_domains",
+    "replied_domain",
+    "trap_time",
+];
+const TOP_KEYS: [&str; 8] = [
     "store",
     "ipv4_prefix",
     "ipv6_prefix",
@@ -311,6 +384,7 @@ const TOP_KEYS: [&str; 13] = [
     "max_pending",
     "privacy",
     "[policy.NAME]",
+    "[recipients]",
 ];
 
 fn set<T>(place: &mut T, value: Option<T>) {
@@ -356,6 +430,9 @@ mod tests {
             lifetime = "60d"
             auto_after = 0
             sender_key = "exact"
+            trust_known_domains = false
+            replied_domain = true
+            trap_time = "2h"
             store = "/srv/grey"
             ipv4_prefix = 32
             ipv6_prefix = 56
@@ -375,6 +452,9 @@ mod tests {
             lifetime: Seconds(5_184_000),
             auto_after: 0,
             sender_key: Level::Exact,
+            trust_known_domains: false,
+            replied_domain: true,
+            trap_time: Seconds(7_200),
         };
         assert_eq!(settings.rules, rules);
         assert_eq!(settings.prefixes, Prefixes { ipv4: 32, ipv6: 56 });
@@ -386,16 +466,45 @@ mod tests {
         };
         assert_eq!(settings.store, store);
         assert_eq!(
-            settings.rules_for(Some(b"codes"), &RuleChanges::default()),
+            settings.rules_for(Some(b"codes"), b"", &RuleChanges::default()),
             Some(Rules { delay: Seconds(60), ..rules })
         );
         assert_eq!(
-            settings.rules_for(Some(b"none"), &RuleChanges::default()).map(|r| r.mode),
+            settings.rules_for(Some(b"none"), b"", &RuleChanges::default()).map(|r| r.mode),
             Some(Mode::Off)
         );
-        assert_eq!(settings.rules_for(Some(b"nobody"), &RuleChanges::default()), None);
+        assert_eq!(settings.rules_for(Some(b"nobody"), b"", &RuleChanges::default()), None);
         let options = RuleChanges { delay: Some(Seconds(5)), ..RuleChanges::default() };
-        assert_eq!(settings.rules_for(Some(b"codes"), &options).map(|r| r.delay), Some(Seconds(5)));
+        assert_eq!(settings.rules_for(Some(b"codes"), b"", &options).map(|r| r.delay), Some(Seconds(5)));
+    }
+
+    #[test]
+    fn a_recipient_or_its_domain_has_a_policy_and_a_call_may_name_another() {
+        let text = r#"
+            mode = "off"
+            [policy.codes]
+            mode = "enforce"
+            delay = "1m"
+            [recipients]
+            "Codes@Example.org" = "codes"
+            "example.org" = "enforce"
+            "joe@example.org" = "observe"
+        "#;
+        let settings = parse(text).unwrap();
+        let rules = |policy: Option<&[u8]>, recipient: &str| {
+            let rules = settings.rules_for(policy, recipient.as_bytes(), &RuleChanges::default()).unwrap();
+            (rules.mode, rules.delay)
+        };
+        assert_eq!(rules(None, "codes@example.ORG"), (Mode::Enforce, Seconds(60)));
+        assert_eq!(rules(None, "jane@example.org"), (Mode::Enforce, Seconds(300)));
+        assert_eq!(rules(None, "joe@example.org"), (Mode::Observe, Seconds(300)));
+        assert_eq!(rules(None, "jane@other.example"), (Mode::Off, Seconds(300)));
+        assert_eq!(rules(Some(b"off"), "codes@example.org"), (Mode::Off, Seconds(300)));
+        let problems = parse("[recipients]\n\"a@x.example\" = \"cods\"\n").unwrap_err();
+        assert!(
+            problems[0].starts_with("t.toml:2: a@x.example: expected the name of a policy"),
+            "{problems:?}"
+        );
     }
 
     #[test]
@@ -435,7 +544,7 @@ mod tests {
             "{problems:?}"
         );
         let options = RuleChanges { delay: Some(Seconds::DAY.times(3)), ..RuleChanges::default() };
-        assert_eq!(Settings::default().rules_for(None, &options), None);
+        assert_eq!(Settings::default().rules_for(None, b"", &options), None);
     }
 
     #[test]

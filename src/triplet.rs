@@ -4,10 +4,12 @@
 //! an outsider who does not know the secret cannot aim at a page of the tree or make two triplets collide. What is
 //! hashed is unambiguous: a tag for the kind of record, and the length before every part that can vary.
 
-use crate::identity::Identity;
+use crate::identity::{Domain, Identity};
 use crate::sender::{Level, SenderKey, normalise};
+use crate::whitelist::ListKind;
 use siphasher::sip128::{Hasher128, SipHasher24};
 use std::hash::Hasher;
+use std::net::IpAddr;
 
 /// The secret of a store: whoever knows it can choose addresses that collide.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -29,6 +31,11 @@ enum Tag {
     Identity = 1,
     Known = 2,
     Pending = 3,
+    Replied = 4,
+    RepliedDomain = 5,
+    Released = 6,
+    Trap = 7,
+    Listed = 8,
 }
 
 impl Secret {
@@ -74,6 +81,10 @@ pub struct Triplet<'a> {
     pub recipient: Recipient,
     /// Further text that a retry must repeat; empty for none.
     pub fingerprint: &'a [u8],
+    /// The client's address, for the whitelist.
+    pub client: Option<IpAddr>,
+    /// The client's verified host name, for the whitelist.
+    pub host: Option<Domain>,
 }
 
 impl<'a> Triplet<'a> {
@@ -87,7 +98,8 @@ impl<'a> Triplet<'a> {
         level: Level,
     ) -> Self {
         let sender_key = normalise(sender, Some(recipient), level);
-        Self { identities, sender, sender_key, recipient: Recipient::new(recipient), fingerprint }
+        let recipient = Recipient::new(recipient);
+        Self { identities, sender, sender_key, recipient, fingerprint, client: None, host: None }
     }
 
     /// The keys of each identity's records, in the order of the identities.
@@ -98,11 +110,64 @@ impl<'a> Triplet<'a> {
         // A fingerprint binds the retry to the message; once known, the triplet passes with any.
         let pending = secret.key(Tag::Pending, &[sender, recipient, self.fingerprint]);
         let keys = |identity: &Identity| {
-            let kind = [identity.by() as u8];
-            let identity = identity.with_bytes(|bytes| secret.key(Tag::Identity, &[&kind, bytes]));
+            let identity = secret.identity(identity);
             IdentityKeys { identity, known: known.of(identity), pending: pending.of(identity) }
         };
         self.identities.iter().map(keys).collect()
+    }
+
+    /// The key of the leave that our user's message to the sender gives.
+    #[must_use]
+    pub fn replied_key(&self, secret: &Secret) -> Key {
+        secret.key(Tag::Replied, &[self.sender_key.as_bytes(), self.recipient.as_bytes()])
+    }
+
+    /// The same for the whole domain of the sender; `None` for the null sender and other senders without one.
+    #[must_use]
+    pub fn replied_domain_key(&self, secret: &Secret) -> Option<Key> {
+        let (_, domain) =
+            self.sender.iter().rposition(|&b| b == b'@').map(|at| self.sender.split_at(at + 1))?;
+        let domain = Domain::parse(domain)?;
+        Some(secret.key(Tag::RepliedDomain, &[domain.as_bytes(), self.recipient.as_bytes()]))
+    }
+
+    /// The keys under which a release of this mail may stand: for the sender and recipient, for these and the client's
+    /// network, for the network alone.
+    #[must_use]
+    pub fn released_keys(&self, secret: &Secret) -> Vec<Key> {
+        let pair = secret.key(Tag::Released, &[self.sender_key.as_bytes(), self.recipient.as_bytes()]);
+        let network = self.identities.first().map(|identity| secret.identity(identity));
+        [Some(pair), network.map(|n| pair.of(n)), network.map(|n| secret.released_network(n))]
+            .into_iter()
+            .flatten()
+            .collect()
+    }
+}
+
+impl Secret {
+    /// The key of what an identity has earned.
+    #[must_use]
+    pub fn identity(&self, identity: &Identity) -> Key {
+        let kind = [identity.by() as u8];
+        identity.with_bytes(|bytes| self.key(Tag::Identity, &[&kind, bytes]))
+    }
+
+    /// The key of the release of all mail of a network, from the network's own key.
+    #[must_use]
+    pub fn released_network(&self, network: Key) -> Key {
+        self.key(Tag::Released, &[]).of(network)
+    }
+
+    /// The key of the trap of a network, from the network's own key.
+    #[must_use]
+    pub fn trap(&self, network: Key) -> Key {
+        self.key(Tag::Trap, &[]).of(network)
+    }
+
+    /// The key of an entry of the whitelist, in its canonical form.
+    #[must_use]
+    pub fn listed(&self, kind: ListKind, text: &[u8]) -> Key {
+        self.key(Tag::Listed, &[&[kind as u8], text])
     }
 }
 

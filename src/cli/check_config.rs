@@ -40,6 +40,12 @@ pub(super) fn run(command: &CheckConfig, config: Option<&Path>, out: &mut impl W
         let policies: Map<_, _> =
             policies.map(|(name, lines)| (name.clone(), object(lines).into())).collect();
         in_force.insert("policy".into(), policies.into());
+        let recipients: Map<_, _> = settings
+            .recipients
+            .iter()
+            .map(|(recipient, policy)| (String::from_utf8_lossy(recipient).into_owned(), json!(policy)))
+            .collect();
+        in_force.insert("recipients".into(), recipients.into());
         let value = json!({
             "file": path.to_string_lossy(), "exists": path.exists(), "ok": true, "problems": [], "in_force": in_force
         });
@@ -57,6 +63,12 @@ pub(super) fn run(command: &CheckConfig, config: Option<&Path>, out: &mut impl W
         for (key, value) in lines {
             writeln!(out, "{key} = {value}")?;
         }
+    }
+    if !settings.recipients.is_empty() {
+        writeln!(out, "\n[recipients]")?;
+    }
+    for (recipient, policy) in &settings.recipients {
+        writeln!(out, "{} = {}", json!(String::from_utf8_lossy(recipient)), json!(policy))?;
     }
     Ok(Outcome::Done)
 }
@@ -95,5 +107,8 @@ fn rules(rules: &Rules) -> Lines {
         ("lifetime", json!(rules.lifetime.to_string())),
         ("auto_after", json!(rules.auto_after)),
         ("sender_key", json!(level)),
+        ("trust_known_domains", json!(rules.trust_known_domains)),
+        ("replied_domain", json!(rules.replied_domain)),
+        ("trap_time", json!(rules.trap_time.to_string())),
     ]
 }

@@ -5,7 +5,7 @@ use super::{Failure, Outcome, Result};
 use clap::Args;
 use eximgrey::identity::{Identity, registrable};
 use eximgrey::policy::{Earned, Evidence, Found, Known, KnownEvidence, Mode, Pending, Rules, Verdict};
-use eximgrey::reply::{Fault, Reply};
+use eximgrey::reply::{By, Fault, Reply};
 use eximgrey::request::Request;
 use eximgrey::store::Access;
 use eximgrey::time::{Seconds, Timestamp};
@@ -45,7 +45,7 @@ pub(super) fn run(command: &Explain, config: Option<&Path>, out: &mut impl Write
     }
     let request = Request::parse(&arguments).map_err(|fault| Failure::Usage(usage(fault)))?;
     let settings = super::load(request.config.or(config))?;
-    let Some(rules) = settings.rules_for(request.policy, &request.rules) else {
+    let Some(rules) = settings.rules_for(request.policy, request.recipient, &request.rules) else {
         let text = "no such policy, or a window that is not longer than the delay: Exim is answered error=bad-option";
         return Err(Failure::Usage(text.into()));
     };
@@ -57,7 +57,9 @@ pub(super) fn run(command: &Explain, config: Option<&Path>, out: &mut impl Write
     }
 
     let (verdict, evidence) = match super::open_store(&settings, now)? {
-        Some(store) => (store.settle(&triplet, &rules, Access::Look, now)?, store.evidence(&triplet)?),
+        Some(store) => {
+            (store.settle(&triplet, &rules, Access::Look, now)?, store.evidence(&triplet, &rules, now)?)
+        }
         None => (Verdict::New { wait: rules.delay }, Evidence::default()),
     };
     let reply = verdict.reply(rules.mode);
@@ -117,12 +119,25 @@ fn reason(verdict: Verdict, rules: &Rules) -> String {
             )
         }
         Verdict::Auto { by } => {
+            let known_domain = if rules.trust_known_domains && matches!(by, By::Spf | By::Dkim) {
+                ", or it is a verified domain that has passed for somebody here (trust_known_domains)"
+            } else {
+                ""
+            };
             format!(
-                "the client's {} has proved itself: at least {} passes within the lifetime",
+                "the client's {} has proved itself: at least {} passes within the lifetime{known_domain}",
                 by.word(),
                 rules.auto_after
             )
         }
+        Verdict::Whitelisted { kind } => {
+            format!("the {} is on the whitelist (eximgrey whitelist list)", kind.word())
+        }
+        Verdict::Trapped { wait } => {
+            format!("the client's network is trapped for another {} (eximgrey list trapped)", span(wait))
+        }
+        Verdict::Replied => "somebody here wrote to this sender, and the recipient waits for replies".into(),
+        Verdict::Released => "the administrator released this mail; the triplet becomes known".into(),
         Verdict::Local => "there is no client: a local submission is never greylisted".into(),
         Verdict::Off => "greylisting is off (mode = \"off\")".into(),
         Verdict::Unreadable => {
@@ -185,7 +200,14 @@ impl Report<'_> {
 
     fn records(&self) -> Vec<String> {
         let mut lines = Vec::new();
-        let known = self.evidence.known.iter().flatten();
+        let Some(side) = &self.evidence.known else { return vec!["none".into()] };
+        if let Some(trap) = side.trap {
+            lines.push(format!("network trapped at {}, until {}", self.ago(trap.set), trap.until));
+        }
+        for (what, leave) in [("replies pass", side.replied), ("released", side.released)] {
+            lines.extend(leave.map(|leave| format!("{what} until {}", leave.until)));
+        }
+        let known = side.identities.iter();
         let pending = self.evidence.pending.iter().flatten();
         for ((identity, known), pending) in self.triplet.identities.iter().zip(known).zip(pending) {
             let KnownEvidence { earned, known, .. } = known;

@@ -5,6 +5,7 @@ use super::{Failure, Outcome, Result};
 use clap::{Args, ValueEnum};
 use eximgrey::settings::Settings;
 use eximgrey::store::record::{Facts, Record};
+use eximgrey::store::standing::{Kind, Standing};
 use eximgrey::store::{Access, Store};
 use eximgrey::time::{Seconds, Timestamp};
 use ipnetwork::IpNetwork;
@@ -17,6 +18,7 @@ const COLUMNS: &str = "Columns, separated by blanks:
   pending  FIRST-SEEN WAIT BY IDENTITY SENDER RECIPIENT (WAIT is what is left of the delay, or \"ripe\")
   known    FIRST-SEEN LAST-SEEN BY IDENTITY SENDER RECIPIENT
   auto     PASSES LAST-SEEN BY IDENTITY
+  trapped  SINCE UNTIL NETWORK
 A text that the store does not keep is \"-\", the null sender \"<>\". Exit status 1: nothing found.";
 
 /// Lists records, one a line.
@@ -46,6 +48,10 @@ enum What {
     Known,
     /// Client identities that have proved themselves
     Auto,
+    /// Client networks that are trapped
+    Trapped,
+    /// The administrator's entries; as `eximgrey whitelist list`
+    Whitelist,
 }
 
 pub(super) fn run(command: &List, settings: &Settings, out: &mut impl Write) -> Result {
@@ -59,6 +65,8 @@ pub(super) fn run(command: &List, settings: &Settings, out: &mut impl Write) -> 
             Some(env) => env,
             None => return Ok(Outcome::NotSo),
         },
+        What::Trapped => return trapped(command, &store, now, &filters, out),
+        What::Whitelist => return super::whitelist::list(&command.filters, command.json, &store, now, out),
         What::Known | What::Auto => store.known(),
     };
     let auto_after = settings.rules.auto_after.max(1);
@@ -69,7 +77,12 @@ pub(super) fn run(command: &List, settings: &Settings, out: &mut impl Write) -> 
             (What::Auto, Facts::Identity(earned)) => command.all || earned.passes >= auto_after,
             _ => false,
         };
-        if wanted && record.expires >= now && filters.iter().all(|filter| filter.matches(&record)) {
+        if wanted
+            && record.expires >= now
+            && filters.iter().all(|filter| {
+                filter.matches(&[&record.texts.identity, &record.texts.sender, &record.texts.recipient])
+            })
+        {
             found = true;
             written =
                 if command.json { write_json(&record, now, out) } else { write_line(&record, now, out) };
@@ -79,6 +92,33 @@ pub(super) fn run(command: &List, settings: &Settings, out: &mut impl Write) -> 
     })?;
     written.map_err(Failure::Output)?;
     Ok(if found { Outcome::Done } else { Outcome::NotSo })
+}
+
+/// `SINCE UNTIL NETWORK`
+fn trapped(
+    command: &List,
+    store: &Store,
+    now: Timestamp,
+    filters: &[Filter],
+    out: &mut impl Write,
+) -> Result {
+    let mut traps = Vec::new();
+    store.scan_standing(|standing| {
+        if standing.kind == Kind::Trap && standing.until > now {
+            traps.push(standing);
+        }
+    })?;
+    traps.retain(|trap| filters.iter().all(|filter| filter.matches(&trap.texts)));
+    traps.sort_by_key(|trap| trap.since);
+    for Standing { since, until, texts: [network, ..], .. } in &traps {
+        if command.json {
+            let network = (!network.is_empty()).then(|| String::from_utf8_lossy(network));
+            writeln!(out, "{}", json!({"since": since.0, "until": until.0, "network": network}))?;
+        } else {
+            writeln!(out, "{since} {until} {}", word(network))?;
+        }
+    }
+    Ok(if traps.is_empty() { Outcome::NotSo } else { Outcome::Done })
 }
 
 fn write_line(record: &Record, now: Timestamp, out: &mut impl Write) -> std::io::Result<()> {
@@ -152,23 +192,21 @@ impl Filter {
         }
     }
 
-    fn matches(&self, record: &Record) -> bool {
-        let texts = &record.texts;
+    /// Whether the texts of a record, identity, sender and recipient, are what is looked for.
+    fn matches(&self, texts: &[impl AsRef<[u8]>; 3]) -> bool {
+        let [identity, sender, recipient] = texts;
         let holds = |text: &[u8], part: &[u8]| {
             part.is_empty() || text.to_ascii_lowercase().windows(part.len()).any(|window| window == part)
         };
         match self {
             Self::Address(address) => {
-                let network: Option<IpNetwork> =
-                    str::from_utf8(&texts.identity).ok().and_then(|text| text.parse().ok());
-                network.is_some_and(|network| network.contains(*address))
+                let network = str::from_utf8(identity.as_ref()).ok().and_then(|text| text.parse().ok());
+                network.is_some_and(|network: IpNetwork| network.contains(*address))
             }
-            Self::Identity(part) => holds(&texts.identity, part),
-            Self::Sender(part) => holds(&texts.sender, part),
-            Self::Recipient(part) => holds(&texts.recipient, part),
-            Self::Anywhere(part) => {
-                [&texts.identity, &texts.sender, &texts.recipient].iter().any(|t| holds(t, part))
-            }
+            Self::Identity(part) => holds(identity.as_ref(), part),
+            Self::Sender(part) => holds(sender.as_ref(), part),
+            Self::Recipient(part) => holds(recipient.as_ref(), part),
+            Self::Anywhere(part) => texts.iter().any(|text| holds(text.as_ref(), part)),
         }
     }
 }
@@ -199,6 +237,10 @@ mod tests {
         }
     }
 
+    fn texts(record: &Record) -> [&[u8]; 3] {
+        [&record.texts.identity, &record.texts.sender, &record.texts.recipient]
+    }
+
     #[test]
     fn filters_find_what_they_name() {
         let record = record("192.0.2.0/24", "Alice=x@Sender.example", "bob@rcpt.example");
@@ -211,12 +253,12 @@ mod tests {
             "rcpt.example",
             "client=192.0",
         ] {
-            assert!(Filter::parse(yes).matches(&record), "{yes}");
+            assert!(Filter::parse(yes).matches(&texts(&record)), "{yes}");
         }
         for no in
             ["client=192.0.3.1", "2001:db8::1", "sender=bob", "recipient=alice", "carol", "client=alice"]
         {
-            assert!(!Filter::parse(no).matches(&record), "{no}");
+            assert!(!Filter::parse(no).matches(&texts(&record)), "{no}");
         }
     }
 

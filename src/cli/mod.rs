@@ -10,14 +10,20 @@ mod list;
 mod normalize;
 mod output;
 mod owner;
+mod release;
 mod status;
+mod trap;
+mod whitelist;
 
 use clap::{Parser, Subcommand};
+use eximgrey::identity::ClientNetwork;
 use eximgrey::settings::{Problem, Settings};
 use eximgrey::store::error::StoreError;
 use eximgrey::store::{Access, Store};
 use eximgrey::time::Timestamp;
+use ipnetwork::IpNetwork;
 use std::io::{self, BufWriter, Write};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -42,6 +48,12 @@ enum Command {
     Explain(explain::Explain),
     /// Check the configuration file
     CheckConfig(check_config::CheckConfig),
+    /// Let the next retry of a deferred mail pass
+    Release(release::Release),
+    /// Trap a client's network for a while
+    Trap(trap::Trap),
+    /// Clients, domains, senders and recipients that are never greylisted
+    Whitelist(whitelist::Whitelist),
     /// Show the sender key of addresses
     Normalize(normalize::Normalize),
     /// Check the installation: Exim, its configuration, the store
@@ -117,6 +129,9 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> Result {
         Command::Status(command) => status::run(command, &load(config)?, out),
         Command::List(command) => list::run(command, &load(config)?, out),
         Command::Explain(command) => explain::run(command, config, out),
+        Command::Release(command) => release::run(command, &load(config)?, out),
+        Command::Trap(command) => trap::run(command, &load(config)?, out),
+        Command::Whitelist(command) => whitelist::run(command, &load(config)?, out),
         Command::CheckConfig(command) => check_config::run(command, config, out),
         Command::Doctor(command) => doctor::run(command, config, out),
         Command::Normalize(command) => {
@@ -134,4 +149,23 @@ fn load(config: Option<&Path>) -> Result<Settings> {
 fn open_store(settings: &Settings, now: Timestamp) -> Result<Option<Store>> {
     owner::become_owner(&settings.store.path)?;
     Ok(Store::open(&settings.store, Access::Look, now)?)
+}
+
+/// Opens the store to change it, as its owner where we are root, and makes it if it is missing.
+fn open_store_to_write(settings: &Settings, now: Timestamp) -> Result<Store> {
+    owner::become_owner(&settings.store.path)?;
+    let store = Store::open(&settings.store, Access::Record, now)?;
+    store.ok_or_else(|| Failure::Usage("the store cannot be made".into()))
+}
+
+/// A client as the administrator writes it: an address, or a network of the size that the configuration gives to networks.
+fn client(text: &str, settings: &Settings) -> Result<IpAddr> {
+    let Ok(network) = text.parse::<IpNetwork>() else {
+        return Err(Failure::Usage(format!("{text:?} is no IP address")));
+    };
+    let own = ClientNetwork::of(network.ip(), settings.prefixes).to_string();
+    if text.contains('/') && own != network.to_string() {
+        return Err(Failure::Usage(format!("{text}: clients are known by networks such as {own}")));
+    }
+    Ok(network.ip())
 }

@@ -11,8 +11,8 @@
 mod bindings;
 mod host;
 
-use crate::reply::{Fault, Reply, ReplyText};
-use crate::session::Session;
+use crate::reply::{Fault, Reply, ReplyText, Result as Told};
+use crate::session::{Failure, Session};
 use crate::store::Access;
 use crate::time::Timestamp;
 use bindings::{OK, exim_dlfunc_t, uschar};
@@ -57,12 +57,25 @@ macro_rules! boundary {
 boundary! {
     /// `${dlfunc{SO}{greylist}{CLIENT}{SENDER}{RECIPIENT}[{OPTION=VALUE}]...}`: decides about a recipient and records it.
     /// Under `exim -bh` it records nothing.
-    greylist = |arguments| decide(arguments, if host::is_checking() { Access::Look } else { Access::Record })
+    greylist = |arguments| decide(arguments, recording())
 }
 
 boundary! {
     /// The same without recording anything.
     greylist_peek = |arguments| decide(arguments, Access::Look)
+}
+
+boundary! {
+    /// `${dlfunc{SO}{greylist_sent}{OUR-SENDER}{THEIR-RECIPIENT}[{OPTION=VALUE}]...}`: our user wrote to that address; mail
+    /// from there passes with `reason=replied`. Answers `result=recorded`, `result=nothing` or `result=error error=...`.
+    greylist_sent = |arguments| tell(|session, access, now| session.sent(arguments, access, now))
+}
+
+boundary! {
+    /// `${dlfunc{SO}{greylist_feedback}{CLIENT}{SENDER}{RECIPIENT}{spam|ham|trap}[{OPTION=VALUE}]...}`: what later checks
+    /// found. Answers `result=recorded`, `result=spared` (a trap for a network that has proved itself), `result=nothing` or
+    /// `result=error error=...`.
+    greylist_feedback = |arguments| tell(|session, access, now| session.feedback(arguments, access, now))
 }
 
 boundary! {
@@ -86,6 +99,26 @@ struct State {
 static STATE: Mutex<Option<State>> = Mutex::new(None);
 
 fn decide(arguments: &[&[u8]], access: Access) -> Answer {
+    let answer = in_session(|session| session.answer(arguments, access, Timestamp::now()));
+    let reply = answer.unwrap_or_else(Reply::error);
+    host::debug(&reply);
+    Answer::Reply(reply)
+}
+
+fn tell(call: impl FnOnce(&mut Session, Access, Timestamp) -> Result<Told, Failure>) -> Answer {
+    Answer::Text(match in_session(|session| call(session, recording(), Timestamp::now())) {
+        Ok(told) => format!("result={}", told.word()),
+        Err(fault) => format!("result={} error={}", Told::Error.word(), fault.word()),
+    })
+}
+
+/// Under `exim -bh` nothing is recorded.
+fn recording() -> Access {
+    if host::is_checking() { Access::Look } else { Access::Record }
+}
+
+/// Calls with the session of this process. A failure is a word, and once a process a line in Exim's log.
+fn in_session<T>(call: impl FnOnce(&mut Session) -> Result<T, Failure>) -> Result<T, Fault> {
     let mut guard = STATE.lock().unwrap_or_else(PoisonError::into_inner);
     let process = std::process::id();
     if guard.as_ref().is_some_and(|state| state.process != process) {
@@ -94,19 +127,15 @@ fn decide(arguments: &[&[u8]], access: Access) -> Answer {
     }
     // Taken out for the call: if it panics, this state is never used again.
     let mut state = guard.take().unwrap_or_else(|| State { process, session: Session::new(), logged: false });
-    let reply = match state.session.answer(arguments, access, Timestamp::now()) {
-        Ok(reply) => reply,
-        Err(failure) => {
-            if !state.logged {
-                host::log(&format!("eximgrey: {failure}; mail passes without greylisting"));
-                state.logged = true;
-            }
-            Reply::error(failure.fault())
+    let result = call(&mut state.session).map_err(|failure| {
+        if !state.logged {
+            host::log(&format!("eximgrey: {failure}; mail passes without greylisting"));
+            state.logged = true;
         }
-    };
+        failure.fault()
+    });
     *guard = Some(state);
-    host::debug(&reply);
-    Answer::Reply(reply)
+    result
 }
 
 thread_local! {
@@ -127,19 +156,16 @@ unsafe fn respond(
     if answer.is_null() {
         return OK;
     }
+    // What is wrong with the count or the pointers is answered as a call without arguments.
     // SAFETY: the caller's promise is the one that `arguments` asks for.
-    let arguments = unsafe { arguments(argc, argv) };
-    let content = match &arguments {
-        Some(arguments) => guarded(|| body(arguments)),
-        None => Answer::Reply(Reply::error(Fault::BadOption)),
-    };
-    let text = match content {
+    let arguments = unsafe { arguments(argc, argv) }.unwrap_or_default();
+    let text = match guarded(|| body(&arguments)) {
         Answer::Reply(reply) => keep(reply),
         Answer::Text(text) => keep(text),
-        Answer::FirstArgument => match arguments.as_deref() {
+        Answer::FirstArgument => match arguments.as_slice() {
             // SAFETY: there is a first argument, so `argv` has a first pointer.
-            Some([_, ..]) => unsafe { *argv },
-            _ => keep(""),
+            [_, ..] => unsafe { *argv },
+            [] => keep(""),
         },
     };
     // SAFETY: not null, and the caller promises a place for a pointer.

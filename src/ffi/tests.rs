@@ -6,8 +6,6 @@ use std::ffi::CString;
 
 type Function = unsafe extern "C" fn(*mut *mut uschar, c_int, *mut *mut uschar) -> c_int;
 
-const ALL: [Function; 4] = [greylist, greylist_peek, greylist_preload, greylist_version];
-
 fn call(function: Function, arguments: &[&[u8]]) -> String {
     let texts: Vec<CString> = arguments.iter().map(|a| CString::new(*a).unwrap()).collect();
     let mut pointers: Vec<*mut uschar> =
@@ -26,15 +24,30 @@ fn call_raw(function: Function, argc: c_int, argv: *mut *mut uschar) -> String {
 
 const BAD: &str = "action=pass reason=error error=bad-option";
 
+/// Each function, and what it answers to a call without arguments.
+fn without_arguments() -> [(Function, String); 6] {
+    let told = "result=error error=bad-option".to_owned();
+    let version = format!("version={} store=1", env!("CARGO_PKG_VERSION"));
+    [
+        (greylist, BAD.into()),
+        (greylist_peek, BAD.into()),
+        (greylist_sent, told.clone()),
+        (greylist_feedback, told),
+        (greylist_preload, String::new()),
+        (greylist_version, version),
+    ]
+}
+
 #[test]
-fn a_wrong_count_is_answered_without_a_look_at_the_arguments() {
-    for function in ALL {
+fn a_wrong_count_is_answered_as_none_without_a_look_at_the_arguments() {
+    for (function, answer) in without_arguments() {
+        assert_eq!(call(function, &[]), answer);
         for argc in [8, 16, c_int::MAX, -1, c_int::MIN] {
-            assert_eq!(call_raw(function, argc, std::ptr::dangling_mut()), BAD);
+            assert_eq!(call_raw(function, argc, std::ptr::dangling_mut()), answer);
         }
-        assert_eq!(call_raw(function, 3, std::ptr::null_mut()), BAD);
+        assert_eq!(call_raw(function, 3, std::ptr::null_mut()), answer);
         let mut nulls = [std::ptr::null_mut(); 7];
-        assert_eq!(call_raw(function, 7, nulls.as_mut_ptr()), BAD);
+        assert_eq!(call_raw(function, 7, nulls.as_mut_ptr()), answer);
         // SAFETY: a null place for the answer is allowed.
         assert_eq!(unsafe { function(std::ptr::null_mut(), 0, std::ptr::null_mut()) }, OK);
     }
@@ -72,4 +85,16 @@ fn a_panic_is_an_answer_and_the_next_call_works() {
     ));
     assert!(matches!(reply, Answer::Reply(Reply { action: Action::Pass, .. })));
     assert_eq!(call(greylist, &[b"", b"", b"b@y.example"]), "action=pass reason=local");
+}
+
+#[test]
+fn telling_with_wrong_arguments_is_a_word() {
+    let bad = "result=error error=bad-option";
+    assert_eq!(call(greylist_sent, &[b"a@x.example"]), bad);
+    assert_eq!(call(greylist_feedback, &[b"192.0.2.1", b"a@x.example", b"b@y.example"]), bad);
+    assert_eq!(call(greylist_feedback, &[b"192.0.2.1", b"a@x.example", b"b@y.example", b"maybe"]), bad);
+    let client = "result=error error=bad-client";
+    assert_eq!(call(greylist_feedback, &[b"here", b"a@x.example", b"b@y.example", b"spam"]), client);
+    assert_eq!(call(greylist_feedback, &[b"", b"a@x.example", b"b@y.example", b"spam"]), "result=nothing");
+    assert_eq!(call(greylist_sent, &[b"", b"b@y.example"]), "result=nothing");
 }

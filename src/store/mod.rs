@@ -9,15 +9,18 @@
 
 pub mod counters;
 pub mod error;
+pub mod events;
 pub mod lmdb;
 pub mod record;
 pub mod settle;
+pub mod standing;
 pub mod sys;
 
 use self::counters::Counters;
 use self::error::StoreError;
 use self::lmdb::{Durability, Env, Patience};
 use self::record::{Meta, Record};
+use self::standing::Standing;
 use crate::reply::Reply;
 use crate::settings::StoreSettings;
 use crate::time::Timestamp;
@@ -28,6 +31,9 @@ use std::path::{Path, PathBuf};
 
 /// The key of the record that says what the store is; every other key has 16 bytes.
 const META_KEY: &[u8] = b"meta";
+
+/// The key of the record that says which standing records there are.
+const STANDING_KEY: &[u8] = b"standing";
 
 /// What a call may do to the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,7 +149,7 @@ impl Store {
         env.read(|snapshot| {
             snapshot.each(|key, value| match (key.try_into(), Record::decode(value)) {
                 (Ok(key), Some(record)) => visit(Key(key), record),
-                _ if key == META_KEY => true,
+                _ if key == META_KEY || key == STANDING_KEY || Standing::decode(value).is_some() => true,
                 _ => {
                     skipped.unreadable += 1;
                     true

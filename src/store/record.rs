@@ -6,11 +6,11 @@
 //!
 //! ```text
 //! all      0  u8   version, 1
-//!          1  u8   kind: 0 meta, 1 first attempt, 2 known triplet, 3 identity
+//!          1  u8   kind: 0 meta, 1 first attempt, 2 known triplet, 3 identity; 4 and 5: see standing.rs
 //! meta     2  [16] the store's secret
 //!         18  u32  when the store was made
 //! others   2  u8   identity: 0 network, 1 SPF domain, 2 DKIM domain, 3 host domain
-//!          3  u8   flags: 1 a text was cut to 255 bytes
+//!          3  u8   flags: 1 a text was cut to 255 bytes; 4 (kind 2) its identities were counted for it
 //!          4  u32  first seen
 //!          8  u32  expires: to be deleted after that
 //! kind 1  12  u32  may pass from then on
@@ -38,7 +38,11 @@ const PENDING: u8 = 1;
 const KNOWN: u8 = 2;
 const IDENTITY: u8 = 3;
 
+/// Of `standing.rs`; its head is the same.
+const STANDING: u8 = 4;
+
 const CUT: u8 = 1;
+const COUNTED: u8 = 4;
 
 /// The texts of a record, for people. Empty where the store keeps none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -96,7 +100,9 @@ impl Record {
         let mut bytes = Vec::with_capacity(128);
         let texts = [&self.texts.identity, &self.texts.sender, &self.texts.recipient];
         let cut = self.texts.cut || texts.iter().any(|text| text.len() > LONGEST_TEXT);
-        bytes.extend([VERSION, kind, self.by as u8, if cut { CUT } else { 0 }]);
+        let counted = matches!(self.facts, Facts::Known(known) if known.counted);
+        let flags = if cut { CUT } else { 0 } | if counted { COUNTED } else { 0 };
+        bytes.extend([VERSION, kind, self.by as u8, flags]);
         let mut number = |n: u32| bytes.extend(n.to_le_bytes());
         number(first_seen.0);
         number(self.expires.0);
@@ -141,7 +147,12 @@ impl Record {
                 ripe: reader.time()?,
                 network: reader.number()?,
             },
-            KNOWN => Facts::Known(Known { first_seen, passed: reader.time()?, last_seen: reader.time()? }),
+            KNOWN => Facts::Known(Known {
+                first_seen,
+                passed: reader.time()?,
+                last_seen: reader.time()?,
+                counted: flags & COUNTED != 0,
+            }),
             IDENTITY => Facts::Identity(Earned {
                 first_seen,
                 counted: reader.time()?,
@@ -177,7 +188,7 @@ macro_rules! found {
             };
             let read = || {
                 let mut reader = Reader(bytes);
-                let [version, kind, _, _] = reader.array()?;
+                let [version, kind, _, flags] = reader.array()?;
                 if version != VERSION || kind != $kind {
                     return None;
                 }
@@ -185,17 +196,22 @@ macro_rules! found {
                 for number in &mut numbers {
                     *number = reader.time()?;
                 }
-                let build: fn([Timestamp; $numbers]) -> $record = $build;
-                Some(build(numbers))
+                let build: fn([Timestamp; $numbers], u8) -> $record = $build;
+                Some(build(numbers, flags))
             };
             read().map_or(Found::Unreadable, Found::Here)
         }
     };
 }
 
-found!(pending, Pending, PENDING, 2, |[first_seen, _]| Pending { first_seen });
-found!(known, Known, KNOWN, 4, |[first_seen, _, passed, last_seen]| Known { first_seen, passed, last_seen });
-found!(earned, Earned, IDENTITY, 5, |[first_seen, _, counted, last_seen, passes]| Earned {
+found!(pending, Pending, PENDING, 2, |[first_seen, _], _| Pending { first_seen });
+found!(known, Known, KNOWN, 4, |[first_seen, _, passed, last_seen], flags| Known {
+    first_seen,
+    passed,
+    last_seen,
+    counted: flags & COUNTED != 0
+});
+found!(earned, Earned, IDENTITY, 5, |[first_seen, _, counted, last_seen, passes], _| Earned {
     first_seen,
     counted,
     last_seen,
@@ -218,11 +234,11 @@ pub struct Neighbour {
 pub fn neighbour(bytes: &[u8]) -> Option<Neighbour> {
     let mut reader = Reader(bytes);
     let [version, kind, _, _] = reader.array()?;
-    if version != VERSION || !matches!(kind, PENDING | KNOWN | IDENTITY) {
+    if version != VERSION || !matches!(kind, PENDING | KNOWN | IDENTITY | STANDING) {
         return None;
     }
-    let (first_seen, expires, _) = (reader.time()?, reader.time()?, reader.time()?);
-    let network = if kind == PENDING { Some(reader.number()?) } else { None };
+    let (first_seen, expires) = (reader.time()?, reader.time()?);
+    let network = if kind == PENDING { reader.number().and(reader.number()) } else { None };
     Some(Neighbour { expires, first_seen, network })
 }
 
@@ -300,7 +316,10 @@ mod tests {
                 Facts::Pending { record: Pending { first_seen: t(1) }, ripe: t(2), network: 0xdead_beef },
                 texts(),
             ),
-            record(Facts::Known(Known { first_seen: t(1), passed: t(2), last_seen: t(3) }), texts()),
+            record(
+                Facts::Known(Known { first_seen: t(1), passed: t(2), last_seen: t(3), counted: true }),
+                texts(),
+            ),
             record(
                 Facts::Identity(Earned { first_seen: t(1), counted: t(2), last_seen: t(3), passes: 4 }),
                 Texts { identity: b"x.example".to_vec(), ..Texts::default() },
@@ -313,7 +332,7 @@ mod tests {
     fn the_bytes_are_those_of_the_table() {
         let expected: [&[u8]; 3] = [
             b"\x01\x01\x01\x00\x01\0\0\0\x01\x02\x03\x04\x02\0\0\0\xef\xbe\xad\xde\x0c192.0.2.0/24\x03a@x\x03b@y",
-            b"\x01\x02\x01\x00\x01\0\0\0\x01\x02\x03\x04\x02\0\0\0\x03\0\0\0\x0c192.0.2.0/24\x03a@x\x03b@y",
+            b"\x01\x02\x01\x04\x01\0\0\0\x01\x02\x03\x04\x02\0\0\0\x03\0\0\0\x0c192.0.2.0/24\x03a@x\x03b@y",
             b"\x01\x03\x01\x00\x01\0\0\0\x01\x02\x03\x04\x02\0\0\0\x03\0\0\0\x04\0\0\0\x09x.example",
         ];
         for (record, expected) in samples().iter().zip(expected) {
@@ -330,7 +349,10 @@ mod tests {
         let [a, b, c] = samples().map(|r| r.encode());
         assert_eq!(pending(Some(&a)), Found::Here(Pending { first_seen: Timestamp(1) }));
         let t = Timestamp;
-        assert_eq!(known(Some(&b)), Found::Here(Known { first_seen: t(1), passed: t(2), last_seen: t(3) }));
+        assert_eq!(
+            known(Some(&b)),
+            Found::Here(Known { first_seen: t(1), passed: t(2), last_seen: t(3), counted: true })
+        );
         let expected = Earned { first_seen: t(1), counted: t(2), last_seen: t(3), passes: 4 };
         assert_eq!(earned(Some(&c)), Found::Here(expected));
         assert_eq!(pending(Some(&b)), Found::Unreadable);

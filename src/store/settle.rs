@@ -4,19 +4,23 @@
 use super::error::StoreError;
 use super::lmdb::{Env, Patience, Trouble, Writer};
 use super::record::{self, Facts, Record, Texts};
+use super::standing::{Standing, Summary};
 use super::{Access, Store};
 use crate::identity::Identity;
-use crate::policy::{Change, Evidence, Found, Known, KnownEvidence, Pending, Places, Rules, Step, Verdict};
+use crate::policy::{
+    Change, Evidence, Found, Known, KnownEvidence, KnownSide, Pending, Places, Rules, Step, Verdict,
+};
 use crate::policy::{count_pass, decide};
 use crate::time::Timestamp;
 use crate::triplet::{IdentityKeys, Key, Triplet};
+use crate::whitelist::{ListKind, sender_is_authenticated};
 
 /// One question to the store.
-struct Call<'a> {
-    triplet: &'a Triplet<'a>,
-    keys: &'a [IdentityKeys],
-    rules: &'a Rules,
-    now: Timestamp,
+pub(super) struct Call<'a> {
+    pub(super) triplet: &'a Triplet<'a>,
+    pub(super) keys: &'a [IdentityKeys],
+    pub(super) rules: &'a Rules,
+    pub(super) now: Timestamp,
 }
 
 type Decision = (Verdict, Change);
@@ -60,17 +64,21 @@ impl Store {
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub fn evidence(&self, triplet: &Triplet<'_>) -> Result<Evidence, StoreError> {
-        let keys = triplet.keys(self.secret());
-        let call = Call { triplet, keys: &keys, rules: &Rules::default(), now: Timestamp(0) };
+    pub fn evidence(
+        &self,
+        triplet: &Triplet<'_>,
+        rules: &Rules,
+        now: Timestamp,
+    ) -> Result<Evidence, StoreError> {
+        let call = Call { triplet, keys: &triplet.keys(self.secret()), rules, now };
         Ok(Evidence {
-            known: Some(call.read_known(&self.known)?),
+            known: Some(call.read_known(self)?),
             pending: Some(self.read_pending(&call, Access::Look)?),
         })
     }
 
     fn look(&self, call: &Call<'_>, access: Access) -> Result<Decision, StoreError> {
-        call.decide(|| call.read_known(&self.known), || self.read_pending(call, access))
+        call.decide(|| call.read_known(self), || self.read_pending(call, access))
     }
 
     fn read_pending(&self, call: &Call<'_>, access: Access) -> Result<Vec<Found<Pending>>, StoreError> {
@@ -96,7 +104,7 @@ impl Store {
                 decision
             } else {
                 call.decide::<Trouble>(
-                    || Ok(call.read_known(&self.known)?),
+                    || Ok(call.read_known(self)?),
                     || Ok(call.pending_evidence(|key| writer.get(key))?),
                 )?
             };
@@ -112,13 +120,13 @@ impl Store {
     fn admit(&self, call: &Call<'_>) -> Result<Decision, StoreError> {
         let (decision, admitted) = self.known.write(self.patience(), |writer| {
             let decision = call.decide::<Trouble>(
-                || Ok(call.known_evidence(|key| writer.get(key))?),
+                || Ok(call.known_side(self, |key| writer.get(key))?),
                 || Ok(self.read_pending(call, Access::Record)?),
             )?;
-            let (verdict, Change::Admit { first_seen }) = decision else {
+            let (verdict, Change::Admit { first_seen, counts }) = decision else {
                 return Ok((decision, false));
             };
-            call.put_known(self, writer, first_seen)?;
+            call.put_known(self, writer, first_seen, counts)?;
             Ok(((verdict, Change::None), true))
         })?;
         if admitted && let Some(pending) = self.pending(Access::Look)? {
@@ -138,7 +146,7 @@ impl Call<'_> {
     /// Asks the policy, reading what it wants to see.
     fn decide<E>(
         &self,
-        read_known: impl Fn() -> Result<Vec<KnownEvidence>, E>,
+        read_known: impl Fn() -> Result<KnownSide, E>,
         read_pending: impl Fn() -> Result<Vec<Found<Pending>>, E>,
     ) -> Result<Decision, E> {
         let mut evidence = Evidence::default();
@@ -151,14 +159,15 @@ impl Call<'_> {
         }
     }
 
-    fn read_known(&self, known: &Env) -> Result<Vec<KnownEvidence>, StoreError> {
-        known.read(|snapshot| self.known_evidence(|key| snapshot.get(key)))
+    fn read_known(&self, store: &Store) -> Result<KnownSide, StoreError> {
+        store.known.read(|snapshot| self.known_side(store, |key| snapshot.get(key)))
     }
 
-    fn known_evidence<'t>(
+    fn known_side<'t>(
         &self,
+        store: &Store,
         get: impl Fn(&[u8]) -> lmdb::Result<Option<&'t [u8]>>,
-    ) -> lmdb::Result<Vec<KnownEvidence>> {
+    ) -> lmdb::Result<KnownSide> {
         let read = |(identity, keys): (&Identity, &IdentityKeys)| {
             Ok(KnownEvidence {
                 by: identity.by(),
@@ -166,7 +175,40 @@ impl Call<'_> {
                 known: record::known(get(&keys.known.0)?),
             })
         };
-        self.triplet.identities.iter().zip(self.keys).map(read).collect()
+        let identities =
+            self.triplet.identities.iter().zip(self.keys).map(read).collect::<lmdb::Result<_>>()?;
+        let mut side = KnownSide { identities, ..KnownSide::default() };
+
+        // One record says whether there is anything else to look up.
+        let summary = Summary::decode(get(super::STANDING_KEY)?);
+        let secret = store.secret();
+        let standing = |key: Key| Ok(get(&key.0)?.and_then(Standing::decode));
+        for (kind, text) in summary.list.candidates(self.triplet) {
+            let Some(entry) = standing(secret.listed(kind, &text))? else { continue };
+            let vouched =
+                kind != ListKind::Sender || entry.unauthenticated || sender_is_authenticated(self.triplet);
+            if entry.until >= self.now && vouched {
+                side.whitelisted = Some(kind);
+                break;
+            }
+        }
+        if summary.trapped >= self.now
+            && let Some(network) = self.keys.first()
+        {
+            side.trap = standing(secret.trap(network.identity))?.map(|entry| entry.trap());
+        }
+        if summary.replied >= self.now {
+            let domain = self.triplet.replied_domain_key(secret).filter(|_| self.rules.replied_domain);
+            for key in [Some(self.triplet.replied_key(secret)), domain].into_iter().flatten() {
+                side.replied = side.replied.max(standing(key)?.map(|entry| entry.leave()));
+            }
+        }
+        if summary.released >= self.now {
+            for key in self.triplet.released_keys(secret) {
+                side.released = side.released.max(standing(key)?.map(|entry| entry.leave()));
+            }
+        }
+        Ok(side)
     }
 
     fn pending_evidence<'t>(
@@ -200,29 +242,42 @@ impl Call<'_> {
         Ok(())
     }
 
-    fn put_known(&self, store: &Store, writer: &mut Writer<'_>, first_seen: Timestamp) -> lmdb::Result<()> {
+    fn put_known(
+        &self,
+        store: &Store,
+        writer: &mut Writer<'_>,
+        first_seen: Timestamp,
+        counts: bool,
+    ) -> lmdb::Result<()> {
         let expires = self.now.plus(self.rules.lifetime);
         for (identity, keys) in self.triplet.identities.iter().zip(self.keys) {
             let by = identity.by();
-            let facts = Facts::Known(Known { first_seen, passed: self.now, last_seen: self.now });
+            let earned = record::earned(writer.get(&keys.identity.0)?);
+            let before = earned.here().copied();
+            let after = count_pass(self.rules, before, self.now);
+            let counted = counts && before.is_none_or(|before| before.passes != after.passes);
+            if counts && earned != Found::Unreadable {
+                let texts =
+                    Texts { sender: Vec::new(), recipient: Vec::new(), ..self.texts(store, identity) };
+                let record = Record { by, expires, facts: Facts::Identity(after), texts };
+                writer.put(&keys.identity.0, &record.encode())?;
+            }
+            let facts = Facts::Known(Known { first_seen, passed: self.now, last_seen: self.now, counted });
             let record = Record { by, expires, facts, texts: self.texts(store, identity) };
             writer.put(&keys.known.0, &record.encode())?;
             writer.tidy(&keys.known, self.now, None)?;
-
-            let earned = match record::earned(writer.get(&keys.identity.0)?) {
-                Found::Unreadable => continue,
-                Found::Absent => None,
-                Found::Here(earned) => Some(earned),
-            };
-            let facts = Facts::Identity(count_pass(self.rules, earned, self.now));
-            let texts = Texts { sender: Vec::new(), recipient: Vec::new(), ..self.texts(store, identity) };
-            writer.put(&keys.identity.0, &Record { by, expires, facts, texts }.encode())?;
+        }
+        if !counts {
+            // A release is for one mail. That of a whole network stays until it lapses.
+            for key in self.triplet.released_keys(store.secret()).iter().take(2) {
+                writer.delete(&key.0)?;
+            }
         }
         Ok(())
     }
 
     /// Renews the last-seen times of what is known of this triplet.
-    fn renew(&self, store: &Store, writer: &mut Writer<'_>) -> Result<(), Trouble> {
+    pub(super) fn renew(&self, store: &Store, writer: &mut Writer<'_>) -> Result<(), Trouble> {
         let expires = self.now.plus(self.rules.lifetime);
         for key in self.keys.iter().flat_map(|keys| [keys.identity, keys.known]) {
             let Some(mut record) = writer.get(&key.0)?.and_then(Record::decode) else {

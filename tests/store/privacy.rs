@@ -19,7 +19,7 @@ fn with_privacy_no_address_is_on_the_disk() {
         "fingerprint-text",
     ];
     for (privacy, expected) in [(true, 0), (false, 7)] {
-        let place = Place::new(&format!("delay = \"0s\"\nprivacy = {privacy}"));
+        let place = Place::new(&format!("delay = \"0s\"\ntrust_known_domains = false\nprivacy = {privacy}"));
         let built = Built::new(&place);
         let mut driver = built.start();
         for recipient in ["private-bob@rcpt-domain.example", "other@rcpt-domain.example"] {

@@ -1,0 +1,36 @@
+//! `eximgrey trap`
+
+use super::{Outcome, Result};
+use clap::Args;
+use eximgrey::identity::{ClientNetwork, Identity};
+use eximgrey::reply::Result as Told;
+use eximgrey::settings::Settings;
+use eximgrey::time::Timestamp;
+use eximgrey::triplet::Triplet;
+use std::io::Write;
+
+/// Traps a client's network: its mail is deferred for `trap_time` (24h), and what waited starts anew.
+///
+/// A network that has proved itself is not trapped (exit status 1). `eximgrey release --client` lifts a trap.
+#[derive(Args)]
+pub(super) struct Trap {
+    /// The client's address
+    client: String,
+}
+
+pub(super) fn run(command: &Trap, settings: &Settings, out: &mut impl Write) -> Result {
+    let now = Timestamp::now();
+    let network = ClientNetwork::of(super::client(&command.client, settings)?, settings.prefixes);
+    let rules = settings.rules;
+    let triplet = Triplet::new(vec![Identity::Network(network)], b"", b"", b"", rules.sender_key);
+    match super::open_store_to_write(settings, now)?.trap(&triplet, &rules, now)? {
+        Told::Recorded => {
+            writeln!(out, "trapped: {network}, until {}", now.plus(rules.trap_time))?;
+            Ok(Outcome::Done)
+        }
+        _ => {
+            writeln!(out, "not trapped: {network} has proved itself (eximgrey list auto client={network})")?;
+            Ok(Outcome::NotSo)
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! What the store is told besides attempts, and what becomes of it.
+
+use super::*;
+use crate::reply::Result as Told;
+use crate::store::events::{Finding, Scope, standing};
+use crate::store::standing::{Kind, Standing};
+use crate::whitelist::ListKind;
+
+impl World {
+    fn triplet<'a>(&self, identities: &[Identity], sender: &'a str) -> Triplet<'a> {
+        let client = Some("192.0.2.1".parse().unwrap());
+        let triplet =
+            Triplet::new(identities.to_vec(), sender.as_bytes(), b"Bob@y.example", b"", Level::Full);
+        Triplet { client, ..triplet }
+    }
+
+    fn feedback(&self, identities: &[Identity], sender: &str, finding: Finding, at: u32) -> Told {
+        let triplet = self.triplet(identities, sender);
+        self.store.feedback(&triplet, &self.rules, finding, NOW.plus(Seconds(at))).unwrap()
+    }
+
+    fn ask_listed(&self, identities: &[Identity], sender: &str, at: u32) -> Verdict {
+        let triplet = self.triplet(identities, sender);
+        self.store.settle(&triplet, &self.rules, Access::Record, NOW.plus(Seconds(at))).unwrap()
+    }
+
+    /// A mail that waited and passed.
+    fn pass(&self, identities: &[Identity], sender: &str, at: u32) {
+        assert!(matches!(self.ask(identities, sender, at), Verdict::New { .. }), "{sender}");
+        assert!(matches!(self.ask(identities, sender, at + 300), Verdict::Retried { .. }), "{sender}");
+    }
+}
+
+#[test]
+fn who_our_user_wrote_to_need_not_wait() {
+    let world = world();
+    let client = [network("192.0.2.1")];
+    let theirs = world.triplet(&[], "Carol@z.example");
+    assert_eq!(world.store.sent(&theirs, &world.rules, NOW).unwrap(), Told::Recorded);
+    assert_eq!(world.ask(&client, "prvs=0123456789=carol@z.example", 10), Verdict::Replied);
+    assert!(matches!(world.ask(&client, "dave@z.example", 10), Verdict::New { .. }));
+    // A message a day is not worth a write; one after a few days is.
+    assert_eq!(world.store.sent(&theirs, &world.rules, NOW.plus(Seconds::DAY)).unwrap(), Told::Nothing);
+    assert_eq!(
+        world.store.sent(&theirs, &world.rules, NOW.plus(Seconds::DAY.times(3))).unwrap(),
+        Told::Recorded
+    );
+    let after = Seconds::DAY.times(39).0;
+    assert_eq!(world.ask(&client, "carol@z.example", after), Verdict::Replied);
+    assert!(matches!(world.ask(&client, "carol@z.example", after + 1), Verdict::New { .. }));
+}
+
+#[test]
+fn a_whole_domain_may_reply_where_the_site_says_so() {
+    let mut world = world();
+    world.rules.replied_domain = true;
+    let theirs = world.triplet(&[], "Carol@z.example");
+    world.store.sent(&theirs, &world.rules, NOW).unwrap();
+    assert_eq!(world.ask(&[network("192.0.2.1")], "dave@Z.example", 10), Verdict::Replied);
+    assert!(matches!(world.ask(&[network("192.0.2.1")], "dave@sub.z.example", 10), Verdict::New { .. }));
+    world.rules.replied_domain = false;
+    assert!(matches!(world.ask(&[network("192.0.2.1")], "dave@z.example", 10), Verdict::New { .. }));
+    assert_eq!(world.ask(&[network("192.0.2.1")], "carol@z.example", 10), Verdict::Replied);
+}
+
+#[test]
+fn spam_takes_back_what_its_triplet_earned_and_no_more() {
+    let world = world();
+    let client = [network("192.0.2.1"), spf("x.example")];
+    world.pass(&client, "first@x.example", 0);
+    world.pass(&client, "second@x.example", 4_000);
+    // Within the hour: not counted, so there is nothing to take back for it.
+    world.pass(&client, "burst@x.example", 4_400);
+    assert_eq!((world.passes(By::Network), world.passes(By::Spf)), (Some(2), Some(2)));
+    assert_eq!(world.feedback(&client, "burst@x.example", Finding::Spam, 5_000), Told::Recorded);
+    assert_eq!((world.passes(By::Network), world.passes(By::Spf)), (Some(2), Some(2)));
+    assert_eq!(world.feedback(&client, "second@x.example", Finding::Spam, 5_000), Told::Recorded);
+    assert_eq!((world.passes(By::Network), world.passes(By::Spf)), (Some(1), Some(1)));
+    assert!(matches!(world.ask(&client, "second@x.example", 5_001), Verdict::New { .. }));
+    // Told twice, taken back once.
+    assert_eq!(world.feedback(&client, "second@x.example", Finding::Spam, 5_002), Told::Nothing);
+    assert_eq!(world.feedback(&client, "first@x.example", Finding::Spam, 5_003), Told::Recorded);
+    assert_eq!((world.passes(By::Network), world.passes(By::Spf)), (None, None));
+}
+
+#[test]
+fn ham_keeps_a_triplet_known_and_counts_once_an_hour() {
+    let world = world();
+    let client = [network("192.0.2.1")];
+    world.pass(&client, "a@x.example", 0);
+    assert_eq!(world.feedback(&client, "nobody@x.example", Finding::Ham, 400), Told::Nothing);
+    assert_eq!(world.feedback(&client, "a@x.example", Finding::Ham, 400), Told::Recorded);
+    assert_eq!(world.passes(By::Network), Some(1));
+    let later = Seconds::DAY.times(30).0;
+    assert_eq!(world.feedback(&client, "a@x.example", Finding::Ham, later), Told::Recorded);
+    assert_eq!(world.passes(By::Network), Some(2));
+    assert_eq!(
+        world.ask(&client, "a@x.example", later + Seconds::DAY.times(36).0),
+        Verdict::Known { by: By::Network }
+    );
+}
+
+#[test]
+fn a_trapped_network_waits_for_a_day_and_then_starts_anew() {
+    let world = world();
+    let client = [network("192.0.2.1")];
+    world.pass(&client, "known@x.example", 0);
+    world.ask(&client, "waiting@x.example", 80_000);
+    assert_eq!(world.feedback(&client, "spam@x.example", Finding::Trap, 80_100), Told::Recorded);
+    assert_eq!(world.ask(&client, "waiting@x.example", 80_500), Verdict::Trapped { wait: Seconds(86_000) });
+    assert!(matches!(world.ask(&client, "known@x.example", 80_500), Verdict::Trapped { .. }));
+    assert!(matches!(world.ask(&[network("198.51.100.1")], "a@x.example", 80_500), Verdict::New { .. }));
+    // The trap is over; what waited before it does not count, although its window is still open.
+    let over = 80_100 + 86_400;
+    assert!(matches!(world.ask(&client, "waiting@x.example", over), Verdict::New { .. }));
+    assert!(matches!(world.ask(&client, "waiting@x.example", over + 300), Verdict::Retried { .. }));
+    assert_eq!(world.ask(&client, "known@x.example", over), Verdict::Known { by: By::Network });
+}
+
+#[test]
+fn a_client_that_has_proved_itself_is_not_trapped() {
+    let world = world();
+    let client = [network("192.0.2.1"), spf("x.example")];
+    for i in 0..5 {
+        let sender = format!("s{}@x.example", char::from(b'a' + i));
+        world.pass(&client, &sender, u32::from(i) * 4_000);
+    }
+    assert_eq!(world.feedback(&client, "spam@x.example", Finding::Trap, 20_000), Told::Spared);
+    // Its domain speaks for a network that is new.
+    let elsewhere = [network("198.51.100.1"), spf("x.example")];
+    assert_eq!(world.feedback(&elsewhere, "spam@x.example", Finding::Trap, 20_000), Told::Spared);
+    assert_eq!(world.feedback(&elsewhere[..1], "spam@x.example", Finding::Trap, 20_000), Told::Recorded);
+    assert_eq!(world.ask(&client, "new@x.example", 20_001), Verdict::Auto { by: By::Network });
+}
+
+#[test]
+fn a_released_mail_passes_at_its_next_retry_and_is_known_then() {
+    let world = world();
+    let client = [network("192.0.2.1")];
+    let at = |seconds| NOW.plus(Seconds(seconds));
+    world.ask(&client, "a@x.example", 0);
+    let pair = world.triplet(&[], "a@x.example");
+    world.store.release(&pair, Scope::Pair, &world.rules, at(10)).unwrap();
+    assert_eq!(world.ask(&client, "a@x.example", 20), Verdict::Released);
+    assert_eq!(world.ask(&client, "a@x.example", 30), Verdict::Known { by: By::Network });
+    // It was for one mail, and earns nothing.
+    assert!(matches!(world.ask(&[network("198.51.100.1")], "a@x.example", 30), Verdict::New { .. }));
+    assert_eq!(world.passes(By::Network), None);
+
+    let triplet = world.triplet(&client, "b@x.example");
+    world.store.release(&triplet, Scope::Triplet, &world.rules, at(10)).unwrap();
+    assert!(matches!(world.ask(&[network("198.51.100.1")], "b@x.example", 20), Verdict::New { .. }));
+    assert_eq!(world.ask(&client, "b@x.example", 20), Verdict::Released);
+
+    // A release lapses with the retry window.
+    let pair = world.triplet(&[], "c@x.example");
+    world.store.release(&pair, Scope::Pair, &world.rules, at(10)).unwrap();
+    assert!(matches!(world.ask(&client, "c@x.example", 10 + 172_801), Verdict::New { .. }));
+}
+
+#[test]
+fn a_released_network_passes_with_all_its_mail_and_leaves_its_trap() {
+    let world = world();
+    let client = [network("192.0.2.1")];
+    world.feedback(&client, "spam@x.example", Finding::Trap, 0);
+    assert!(matches!(world.ask(&client, "a@x.example", 10), Verdict::Trapped { .. }));
+    let triplet = world.triplet(&client, "");
+    world.store.release(&triplet, Scope::Network, &world.rules, NOW.plus(Seconds(20))).unwrap();
+    for sender in ["a@x.example", "b@x.example"] {
+        assert_eq!(world.ask(&client, sender, 30), Verdict::Released);
+        assert_eq!(world.ask(&client, sender, 31), Verdict::Known { by: By::Network });
+    }
+}
+
+#[test]
+fn the_whitelist_counts_from_the_next_decision_until_it_is_taken_back_or_lapses() {
+    let world = world();
+    let client = [network("192.0.2.1")];
+    let add = |kind: ListKind, entry: &str, until: u32, unauthenticated| {
+        let texts = [kind.canonical(entry).unwrap(), b"why".to_vec(), Vec::new()];
+        let entry = standing(Kind::Listed(kind), NOW, NOW.plus(Seconds(until)), texts);
+        world.store.list(&Standing { unauthenticated, ..entry }, NOW).unwrap();
+    };
+    let asked = |identities: &[Identity], at| world.ask_listed(identities, "a@x.example", at);
+    assert!(matches!(asked(&client, 0), Verdict::New { .. }));
+    add(ListKind::Client, "192.0.0.0/16", 100, false);
+    assert_eq!(asked(&client, 100), Verdict::Whitelisted { kind: ListKind::Client });
+    assert!(matches!(asked(&client, 101), Verdict::Early { .. }));
+    add(ListKind::Recipient, "y.example", 1_000, false);
+    assert_eq!(asked(&client, 101), Verdict::Whitelisted { kind: ListKind::Recipient });
+    assert!(world.store.unlist(ListKind::Recipient, b"y.example").unwrap());
+    assert!(!world.store.unlist(ListKind::Recipient, b"y.example").unwrap());
+    assert!(matches!(asked(&client, 102), Verdict::Early { .. }));
+
+    // Senders are forged: an entry counts where SPF or DKIM vouches, unless the administrator insists.
+    add(ListKind::Sender, "x.example", 1_000, false);
+    assert!(matches!(asked(&client, 103), Verdict::Early { .. }));
+    let vouched = [network("192.0.2.1"), spf("x.example")];
+    assert_eq!(asked(&vouched, 103), Verdict::Whitelisted { kind: ListKind::Sender });
+    add(ListKind::Sender, "x.example", 1_000, true);
+    assert_eq!(asked(&client, 104), Verdict::Whitelisted { kind: ListKind::Sender });
+
+    let mut listed = Vec::new();
+    world.store.scan_standing(|standing| listed.push(standing.kind)).unwrap();
+    assert!(
+        listed.contains(&Kind::Listed(ListKind::Sender)) && listed.contains(&Kind::Listed(ListKind::Client))
+    );
+    // They are no strangers to a scan of the records.
+    assert_eq!(Store::scan(world.store.known(), |_, _| true).unwrap(), Skipped::default());
+}
+
+#[test]
+fn a_verified_domain_that_passed_for_one_recipient_need_not_wait_for_others() {
+    let mut world = world();
+    world.rules.trust_known_domains = true;
+    world.pass(&[network("192.0.2.1"), spf("x.example")], "a@x.example", 0);
+    let elsewhere = [network("198.51.100.1"), spf("x.example")];
+    assert_eq!(world.ask(&elsewhere, "other@x.example", 400), Verdict::Auto { by: By::Spf });
+    assert!(matches!(world.ask(&elsewhere[..1], "other@x.example", 400), Verdict::New { .. }));
+}

@@ -1,0 +1,155 @@
+//! What the administrator changes: the whitelist, releases, traps. Each takes effect with the next decision.
+
+use super::common::Place;
+use super::{Done, eximgrey};
+
+const NEW: &str = "action=defer reason=new wait=300";
+
+/// What Exim would be answered now.
+fn answer(place: &Place, arguments: &[&str]) -> String {
+    let explained = eximgrey(place, &[&["explain"], arguments].concat());
+    assert_eq!(explained.code, Some(0), "{}", explained.err);
+    let line = explained.out.lines().find_map(|line| line.strip_prefix("answer")).expect("an answer");
+    line.trim().to_owned()
+}
+
+fn write(place: &Place, name: &str, content: &str) -> String {
+    let path = place.path(name);
+    std::fs::write(&path, content).expect("the file can be written");
+    path.to_str().expect("a path of ASCII").to_owned()
+}
+
+const TRIPLET: [&str; 3] = ["192.0.2.7", "alice@sender.example", "bob@rcpt.example"];
+
+fn does(place: &Place, arguments: &[&str]) -> Done {
+    let done = eximgrey(place, arguments);
+    assert_eq!(done.code, Some(0), "{arguments:?}: {}", done.err);
+    done
+}
+
+/// An entry of the whitelist counts at once, is listed with its comment, and is gone when it is removed.
+#[test]
+fn the_whitelist_is_live() {
+    let place = Place::new("");
+    for (kind, entry, shown, options) in [
+        ("client", "192.0.2.0/24", "192.0.2.0/24", &[][..]),
+        ("host", "Host.example", "host.example", &["host=mx.host.example"]),
+        ("spf", "sender.example", "sender.example", &["spf=mail.sender.example"]),
+        ("dkim", "sender.example", "sender.example", &["dkim=sender.example"]),
+        ("sender", "alice@sender.example", "alice@sender.example", &["spf=sender.example"]),
+        ("recipient", "bob@", "bob@", &[]),
+    ] {
+        let asked = [&TRIPLET[..], options].concat();
+        assert_eq!(answer(&place, &asked), NEW, "{kind}");
+        does(&place, &["whitelist", "add", kind, entry, "--comment", "see ticket\n7"]);
+        assert_eq!(answer(&place, &asked), "action=pass reason=whitelisted", "{kind}");
+        let listed = does(&place, &["whitelist", "list", "ticket"]).out;
+        assert!(listed.starts_with(&format!("{kind} {shown} 20")), "{listed:?}");
+        assert!(listed.ends_with(" - - see ticket?7\n"), "{listed:?}");
+        assert_eq!(does(&place, &["list", "whitelist"]).out, listed);
+        let json = does(&place, &["whitelist", "list", "--json"]).json();
+        assert_eq!((&json[0]["kind"], &json[0]["entry"]), (&kind.into(), &shown.into()));
+        does(&place, &["whitelist", "remove", kind, entry]);
+        assert_eq!(answer(&place, &asked), NEW, "{kind}");
+        assert_eq!(eximgrey(&place, &["whitelist", "remove", kind, entry]).code, Some(1));
+        assert_eq!(eximgrey(&place, &["whitelist", "list"]).code, Some(1));
+    }
+}
+
+/// A sender's entry counts only where its domain is vouched for, unless the administrator insists; an entry may lapse.
+#[test]
+fn a_forged_sender_is_not_on_the_whitelist() {
+    let place = Place::new("");
+    does(&place, &["whitelist", "add", "sender", "sender.example", "--for", "30d"]);
+    assert_eq!(answer(&place, &TRIPLET), NEW);
+    let listed = does(&place, &["whitelist", "list"]).out;
+    assert!(!listed.contains(" - - "), "{listed:?}");
+    does(&place, &["whitelist", "add", "sender", "sender.example", "--unauthenticated"]);
+    assert_eq!(answer(&place, &TRIPLET), "action=pass reason=whitelisted");
+    assert!(does(&place, &["whitelist", "list"]).out.contains(" unauthenticated"));
+}
+
+/// What is no entry is refused with what was expected, and nothing is changed.
+#[test]
+fn what_is_no_entry_is_refused() {
+    let place = Place::new("");
+    for (arguments, expected) in [
+        (&["client", "everybody"][..], "expected an IP address or network"),
+        (&["client", "0.0.0.0/0"], "expected an IP address or network"),
+        (&["host", "localhost"], "expected a domain"),
+        (&["recipient", "a@b@"], "expected an address"),
+        (&["client", "192.0.2.1", "--for", "soon"], "expected a time such as 30d"),
+        (&["client", "192.0.2.1", "--unauthenticated"], "--unauthenticated is for senders"),
+    ] {
+        let done = eximgrey(&place, &[&["whitelist", "add"], arguments].concat());
+        assert_eq!(done.code, Some(2), "{arguments:?}");
+        assert!(done.err.contains(expected), "{arguments:?}: {}", done.err);
+    }
+    assert_eq!(eximgrey(&place, &["whitelist", "list"]).code, Some(1));
+}
+
+/// postgrey's whitelist files are read; a line that cannot be is named with its file and number, and the rest is added.
+#[test]
+fn whitelists_of_postgrey_are_imported() {
+    let place = Place::new("");
+    let clients = write(&place, "clients", "# comment\nhost.example # a pool\n192.0.2\n/^mx\\d+\\.x$/\n");
+    let done = eximgrey(&place, &["whitelist", "import", &clients]);
+    assert_eq!((done.code, done.out.as_str()), (Some(1), "2 entries added\n"), "{}", done.err);
+    assert!(done.err.contains("clients:4: expected an entry that is no regular expression"), "{}", done.err);
+    assert_eq!(answer(&place, &TRIPLET), "action=pass reason=whitelisted");
+    let listed = does(&place, &["whitelist", "list", "host"]).out;
+    assert!(listed.starts_with("host host.example ") && listed.ends_with(" a pool\n"), "{listed:?}");
+    let recipients = write(&place, "recipients", "postmaster@\n");
+    does(&place, &["whitelist", "import", "--recipients", &recipients]);
+    let to = ["203.0.113.1", "x@y.example", "Postmaster@anywhere.example"];
+    assert_eq!(answer(&place, &to), "action=pass reason=whitelisted");
+}
+
+/// A released mail passes with its next retry; so does all mail of a released client, and its trap is lifted.
+#[test]
+fn what_is_released_passes() {
+    let place = Place::new("");
+    assert_eq!(answer(&place, &TRIPLET), NEW);
+    let done = does(&place, &["release", "alice@sender.example", "bob@rcpt.example"]);
+    assert_eq!(done.out, "released: alice@sender.example to bob@rcpt.example, for 2d\n");
+    assert_eq!(answer(&place, &TRIPLET), "action=pass reason=released");
+    let other = ["192.0.2.7", "carol@sender.example", "bob@rcpt.example"];
+    does(&place, &["release", "carol@sender.example", "bob@rcpt.example", "--client", "198.51.100.1"]);
+    assert_eq!(answer(&place, &other), NEW);
+
+    does(&place, &["trap", "192.0.2.9"]);
+    assert!(answer(&place, &other).starts_with("action=defer reason=trapped wait=86"));
+    let trapped = does(&place, &["list", "trapped", "client=192.0.2.1"]).out;
+    assert!(trapped.ends_with(" 192.0.2.0/24\n"), "{trapped:?}");
+    let done = does(&place, &["release", "--client", "192.0.2.7"]);
+    assert_eq!(done.out, "released: all mail from 192.0.2.0/24, for 2d\n");
+    assert_eq!(answer(&place, &other), "action=pass reason=released");
+    assert_eq!(eximgrey(&place, &["list", "trapped"]).code, Some(1));
+}
+
+/// A client is named by its address, or by a network of the size that clients are known by.
+#[test]
+fn a_client_that_is_none_is_wrong_usage() {
+    let place = Place::new("");
+    for (client, expected) in
+        [("mx.host.example", "is no IP address"), ("192.0.0.0/16", "such as 192.0.0.0/24")]
+    {
+        for arguments in [&["trap", client][..], &["release", "--client", client]] {
+            let done = eximgrey(&place, arguments);
+            assert_eq!(done.code, Some(2), "{arguments:?}");
+            assert!(done.err.contains(expected), "{}", done.err);
+        }
+    }
+    assert_eq!(eximgrey(&place, &["release"]).code, Some(2));
+    assert_eq!(eximgrey(&place, &["release", "a@b.example"]).code, Some(2));
+}
+
+/// A client that has proved itself is not trapped, and the command says so.
+#[test]
+fn a_client_that_has_proved_itself_is_not_trapped() {
+    let place = super::filled();
+    let done = eximgrey(&place, &["trap", "203.0.113.200"]);
+    assert_eq!(done.code, Some(1));
+    assert!(done.out.starts_with("not trapped: 203.0.113.0/24 has proved itself"), "{}", done.out);
+    assert_eq!(eximgrey(&place, &["list", "trapped"]).code, Some(1));
+}
