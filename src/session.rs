@@ -117,12 +117,13 @@ impl Session {
         // Mail the other way has their recipient as its sender. What client it will come from is not known.
         let arguments = [&[b"", *theirs, *ours], options].concat();
         let request = Request::parse(&arguments).map_err(Failure::Arguments)?;
-        let (_, rules) = self.rules(&request)?;
-        let triplet = Triplet::new(Vec::new(), request.sender, request.recipient, b"", rules.sender_key);
-        if request.sender.is_empty() || request.recipient.is_empty() {
+        let (settings, rules) = self.rules(&request)?;
+        if rules.mode == Mode::Off || access == Access::Look || theirs.is_empty() || ours.is_empty() {
             return Ok(Told::Nothing);
         }
-        self.tell(&request, access, now, |store, rules| store.sent(&triplet, rules, now))
+        let triplet = Triplet::new(Vec::new(), request.sender, request.recipient, b"", rules.sender_key);
+        let store = self.store(&settings.store, access, now).map_err(Failure::Store)?;
+        store.map_or(Ok(Told::Nothing), |store| store.sent(&triplet, &rules, now)).map_err(Failure::Store)
     }
 
     /// Takes a call of `greylist_feedback`: client, sender, recipient, what was found, and options.
@@ -137,26 +138,13 @@ impl Session {
         let arguments = [&[*client, *sender, *recipient], options].concat();
         let request = Request::parse(&arguments).map_err(Failure::Arguments)?;
         let (settings, rules) = self.rules(&request)?;
-        let Some(triplet) = request.triplet(settings.prefixes, rules.sender_key) else {
+        let triplet = request.triplet(settings.prefixes, rules.sender_key);
+        let Some(triplet) = triplet.filter(|_| rules.mode != Mode::Off && access == Access::Record) else {
             return Ok(Told::Nothing);
         };
-        self.tell(&request, access, now, |store, rules| store.feedback(&triplet, rules, finding, now))
-    }
-
-    /// Tells the store something, unless nothing may be recorded.
-    fn tell(
-        &mut self,
-        request: &Request<'_>,
-        access: Access,
-        now: Timestamp,
-        tell: impl FnOnce(&Store, &Rules) -> Result<Told, StoreError>,
-    ) -> Result<Told, Failure> {
-        let (settings, rules) = self.rules(request)?;
-        if rules.mode == Mode::Off || access == Access::Look {
-            return Ok(Told::Nothing);
-        }
         let store = self.store(&settings.store, access, now).map_err(Failure::Store)?;
-        store.map_or(Ok(Told::Nothing), |store| tell(store, &rules).map_err(Failure::Store))
+        let told = store.map_or(Ok(Told::Nothing), |store| store.feedback(&triplet, &rules, finding, now));
+        told.map_err(Failure::Store)
     }
 
     /// The configuration of a call and the rules that it goes by.

@@ -3,6 +3,8 @@
 //! Where exim4-dev or libclang is missing the comparison cannot be made, and the test says so. `make test` installs
 //! both. `make bindings` writes the file anew.
 
+#![allow(clippy::expect_used)]
+
 use std::path::Path;
 
 const HEADER: &str = "/usr/include/exim4/local_scan.h";

@@ -1,6 +1,6 @@
 //! The functions that Exim calls with `${dlfunc}`. One of the places where unsafe code is allowed.
 //!
-//! Every export is made by one macro, [`boundary!`], so none can lack the checks or the panic guard. What is kept true:
+//! Every export is made by one macro, `boundary!`, so none can lack the checks or the panic guard. What is kept true:
 //! - The return code is OK and the answer is one of our words, whatever happens: any other code makes Exim answer 451
 //!   to everybody (Exim's expand.c and acl.c).
 //! - A reply is memory of ours that outlives the call; Exim copies it. No byte of an argument is in it.
@@ -146,7 +146,7 @@ thread_local! {
 /// Checks, calls `body` and hands its answer over.
 ///
 /// # Safety
-/// See [`boundary!`].
+/// See `boundary!`.
 unsafe fn respond(
     answer: *mut *mut uschar,
     argc: c_int,
@@ -176,7 +176,7 @@ unsafe fn respond(
 /// The arguments as texts; `None` for a wrong count or a null pointer.
 ///
 /// # Safety
-/// See [`boundary!`].
+/// See `boundary!`.
 unsafe fn arguments<'a>(argc: c_int, argv: *mut *mut uschar) -> Option<Vec<&'a [u8]>> {
     if !(0..=MAX_ARGUMENTS).contains(&argc) || (argv.is_null() && argc > 0) {
         return None;

@@ -3,7 +3,7 @@
 //!
 //! The file is a header of 16 bytes (`eximgrey` and a version), then cells of 64 bits. A cell holds the number of its
 //! hour or minute in the high half and the count in the low half, so an old cell is recognised and taken over in
-//! one atomic step. There is a ring of hours and a ring of minutes, each with a row of [`WORDS`] cells a slot.
+//! one atomic step. There is a ring of hours and a ring of minutes, each with a row of 32 cells a slot.
 //! The file keeps its size for ever: its blocks are allocated when it is made, because a store into a hole of a mapped
 //! file on a full disk is a SIGBUS.
 //!
@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 const MAGIC: [u8; 16] = *b"eximgrey\x01\0\0\0\0\0\0\0";
 
-/// Cells in a row: reasons from 0, faults from 20, [`WOULD_DEFER`] last. There is room for more words.
+/// Cells in a row: reasons from 0, faults from 20, WOULD_DEFER last. There is room for more words.
 const WORDS: usize = 32;
 
 const FIRST_FAULT: usize = 20;
