@@ -35,7 +35,6 @@ fn worst(c: &mut Criterion) {
             })
             .min()
             .unwrap();
-        println!("hostile {name}: {nanos} ns");
         if nanos > slowest.0 {
             slowest = (nanos, name, address);
         }
