@@ -1,7 +1,11 @@
 //! What the administrator changes: the whitelist, releases, traps. Each takes effect with the next decision.
 
-use super::common::Place;
+use super::common::{Place, as_store_user};
 use super::{Done, eximgrey};
+use eximgrey::reply::Result as Told;
+use eximgrey::session::Session;
+use eximgrey::store::Access;
+use eximgrey::time::Timestamp;
 
 const NEW: &str = "action=defer reason=new wait=300";
 
@@ -152,4 +156,32 @@ fn a_client_that_has_proved_itself_is_not_trapped() {
     assert_eq!(done.code, Some(1));
     assert!(done.out.starts_with("not trapped: 203.0.113.0/24 has proved itself"), "{}", done.out);
     assert_eq!(eximgrey(&place, &["list", "trapped"]).code, Some(1));
+}
+
+/// `explain` names the rule: who wrote to whom, what is trapped, listed or released.
+#[test]
+fn explain_names_what_the_administrator_or_a_user_did() {
+    let place = Place::new("");
+    let because = |expected: &str| {
+        let explained = does(&place, &[&["explain"], &TRIPLET[..]].concat()).out;
+        let line = explained.lines().find_map(|line| line.strip_prefix("because")).expect("a reason").trim();
+        assert!(line.contains(expected), "{line}");
+        explained
+    };
+    because("no attempt is recorded");
+    does(&place, &["release", "alice@sender.example", "bob@rcpt.example"]);
+    assert!(because("the administrator released this mail").contains("released until 20"));
+
+    let config = place.config_option();
+    let told = as_store_user(|| {
+        let arguments: [&[u8]; 3] = [b"Bob@rcpt.example", b"alice@sender.example", config.as_bytes()];
+        Session::new().sent(&arguments, Access::Record, Timestamp::now())
+    });
+    assert_eq!(told.expect("the store can be told"), Told::Recorded);
+    assert!(because("somebody here wrote to this sender").contains("replies pass until 20"));
+
+    does(&place, &["trap", "192.0.2.7"]);
+    assert!(because("the client's network is trapped for another").contains("network trapped at 20"));
+    does(&place, &["whitelist", "add", "recipient", "rcpt.example"]);
+    because("the recipient is on the whitelist");
 }
