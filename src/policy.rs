@@ -90,6 +90,19 @@ impl Rules {
         }
         (self.lifetime == Seconds(0)).then(|| "lifetime must be longer than 0".into())
     }
+
+    /// How old a last-seen time must be to be worth a write.
+    #[must_use]
+    pub const fn margin(&self) -> Seconds {
+        Seconds(self.lifetime.0 / 16)
+    }
+
+    /// How long after its last-seen time a record holds: the time may be a margin too old, and nobody shall be forgotten
+    /// before the lifetime is over.
+    #[must_use]
+    pub const fn keep(&self) -> Seconds {
+        Seconds(self.lifetime.0.saturating_add(self.margin().0))
+    }
 }
 
 /// Counted at most once in this time for each identity: one burst of mail is one proof.
@@ -126,7 +139,7 @@ pub struct Earned {
     pub first_seen: Timestamp,
     /// When the last was counted.
     pub counted: Timestamp,
-    /// When the identity was last seen to pass, give or take a sixteenth of the lifetime.
+    /// When the identity was last seen to pass, or up to a sixteenth of the lifetime before that.
     pub last_seen: Timestamp,
 }
 
@@ -137,7 +150,7 @@ pub struct Known {
     pub first_seen: Timestamp,
     /// The retry that passed.
     pub passed: Timestamp,
-    /// When it last passed, give or take a sixteenth of the lifetime.
+    /// When it last passed, or up to a sixteenth of the lifetime before that.
     pub last_seen: Timestamp,
     /// Whether its identities were counted for it.
     pub counted: bool,
@@ -321,13 +334,13 @@ const CLOCK_SLACK: Seconds = Seconds::MINUTE;
 
 /// Whether a record that was last seen at `seen` still holds. One from the future does: the clock was ahead once,
 /// and nobody shall be locked out for that.
-const fn fresh(seen: Timestamp, rules: &Rules, now: Timestamp) -> bool {
-    now.since(seen).0 <= rules.lifetime.0
+fn fresh(seen: Timestamp, rules: &Rules, now: Timestamp) -> bool {
+    now.since(seen) <= rules.keep()
 }
 
 /// Whether a last-seen time is worth a write: a sixteenth of the lifetime old, or from the future.
-const fn stale(seen: Timestamp, rules: &Rules, now: Timestamp) -> bool {
-    seen.0 > now.0 || now.since(seen).0 > rules.lifetime.0 / 16
+fn stale(seen: Timestamp, rules: &Rules, now: Timestamp) -> bool {
+    seen > now || now.since(seen) > rules.margin()
 }
 
 /// Decides about a triplet.

@@ -141,8 +141,8 @@ fn a_known_triplet_passes_for_its_lifetime() {
     assert_eq!(with(ago(1)), (Verdict::Known { by: By::Network }, Change::None));
     assert_eq!(with(ago(194_400)).1, Change::None);
     assert_eq!(with(ago(194_401)).1, Change::Renew);
-    assert_eq!(with(ago(3_110_400)), (Verdict::Known { by: By::Network }, Change::Renew));
-    assert!(matches!(with(ago(3_110_401)).0, Verdict::New { .. }));
+    assert_eq!(with(ago(3_304_800)), (Verdict::Known { by: By::Network }, Change::Renew));
+    assert!(matches!(with(ago(3_304_801)).0, Verdict::New { .. }));
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn an_identity_that_proved_itself_passes_whatever_the_triplet() {
     };
     assert_eq!(with(5, ago(1), &RULES), Verdict::Auto { by: By::Host });
     assert!(matches!(with(4, ago(1), &RULES), Verdict::New { .. }));
-    assert!(matches!(with(5, ago(3_110_401), &RULES), Verdict::New { .. }));
+    assert!(matches!(with(5, ago(3_304_801), &RULES), Verdict::New { .. }));
     assert!(matches!(with(1_000, ago(1), &Rules { auto_after: 0, ..RULES }), Verdict::New { .. }));
 }
 
@@ -288,7 +288,7 @@ fn a_pass_counts_once_an_hour() {
     let later = count_pass(&RULES, Some(soon), ahead(3_600));
     assert_eq!((later.passes, later.counted), (2, ahead(3_600)));
     // After its lifetime an identity begins anew.
-    assert_eq!(count_pass(&RULES, Some(later), ahead(3_600 + 3_110_401)).passes, 1);
+    assert_eq!(count_pass(&RULES, Some(later), ahead(3_600 + 3_304_801)).passes, 1);
     // A count from the future was made before the clock was set back: it must not stop counting until then.
     assert_eq!(count_pass(&RULES, Some(Earned { counted: ahead(31_536_000), ..first }), NOW).passes, 2);
 }

@@ -9,7 +9,7 @@ use super::standing::{Kind, Standing, Summary};
 use super::{STANDING_KEY, Store};
 use crate::policy::{Earned, Found, Rules, count_pass, has_proved_itself};
 use crate::reply::Result as Told;
-use crate::time::{Seconds, Timestamp};
+use crate::time::Timestamp;
 use crate::triplet::{IdentityKeys, Key, Triplet};
 use crate::whitelist::ListKind;
 
@@ -54,7 +54,7 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub fn sent(&self, triplet: &Triplet<'_>, rules: &Rules, now: Timestamp) -> Result<Told, StoreError> {
-        let until = now.plus(rules.lifetime);
+        let until = now.plus(rules.keep());
         let domain = triplet.replied_domain_key(self.secret()).filter(|_| rules.replied_domain);
         let keys = [(Some(triplet.replied_key(self.secret())), Kind::Replied), (domain, Kind::RepliedDomain)];
         self.known.write(self.patience(), |writer| {
@@ -62,7 +62,7 @@ impl Store {
             for (key, kind) in keys.iter().filter_map(|(key, kind)| key.map(|key| (key, *kind))) {
                 // As with a known triplet, a message a day is not worth a write.
                 let before = writer.get(&key.0)?.and_then(Standing::decode);
-                let margin = Seconds(rules.lifetime.0 / 16);
+                let margin = rules.margin();
                 if before.is_some_and(|before| before.until <= until && before.until.plus(margin) >= until) {
                     continue;
                 }

@@ -249,7 +249,7 @@ impl Call<'_> {
         first_seen: Timestamp,
         counts: bool,
     ) -> lmdb::Result<()> {
-        let expires = self.now.plus(self.rules.lifetime);
+        let expires = self.now.plus(self.rules.keep());
         for (identity, keys) in self.triplet.identities.iter().zip(self.keys) {
             let by = identity.by();
             let earned = record::earned(writer.get(&keys.identity.0)?);
@@ -278,7 +278,7 @@ impl Call<'_> {
 
     /// Renews the last-seen times of what is known of this triplet.
     pub(super) fn renew(&self, store: &Store, writer: &mut Writer<'_>) -> Result<(), Trouble> {
-        let expires = self.now.plus(self.rules.lifetime);
+        let expires = self.now.plus(self.rules.keep());
         for key in self.keys.iter().flat_map(|keys| [keys.identity, keys.known]) {
             let Some(mut record) = writer.get(&key.0)?.and_then(Record::decode) else {
                 continue;

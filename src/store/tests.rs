@@ -156,11 +156,11 @@ fn a_known_triplet_is_renewed_only_when_that_is_worth_a_write() {
         })
     };
     let first = last_seen();
-    assert_eq!(first, Some((NOW.plus(Seconds(300)), NOW.plus(Seconds(300 + 3_110_400)))));
+    assert_eq!(first, Some((NOW.plus(Seconds(300)), NOW.plus(Seconds(300 + 3_304_800)))));
     world.ask(&client, "a@x.example", 190_000);
     assert_eq!(last_seen(), first);
     world.ask(&client, "a@x.example", 300 + 194_401);
-    assert_eq!(last_seen(), Some((NOW.plus(Seconds(194_701)), NOW.plus(Seconds(194_701 + 3_110_400)))));
+    assert_eq!(last_seen(), Some((NOW.plus(Seconds(194_701)), NOW.plus(Seconds(194_701 + 3_304_800)))));
     // So a sender who writes now and then never waits again.
     for month in 1..24 {
         assert_eq!(
@@ -169,6 +169,18 @@ fn a_known_triplet_is_renewed_only_when_that_is_worth_a_write() {
             "{month}"
         );
     }
+}
+
+/// Seen shortly before a write was worth it, then silent: the lifetime counts from when it was seen.
+#[test]
+fn nobody_is_forgotten_before_the_lifetime_is_over() {
+    let world = world();
+    let client = [network("192.0.2.1")];
+    world.ask(&client, "a@x.example", 0);
+    world.ask(&client, "a@x.example", 300);
+    let seen = 300 + 194_400;
+    assert_eq!(world.ask(&client, "a@x.example", seen), Verdict::Known { by: By::Network });
+    assert_eq!(world.ask(&client, "a@x.example", seen + 3_110_400), Verdict::Known { by: By::Network });
 }
 
 #[test]
