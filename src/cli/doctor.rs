@@ -174,7 +174,8 @@ fn fragment(exim: &Exim, findings: &mut Findings) {
     if calls("{greylist}") {
         findings.add("fragment", Health::Ok, "an ACL of Exim's configuration calls greylist");
     } else {
-        let text = "no ACL calls greylist; see exim-conf/README.md for the lines and where they go";
+        let text =
+            "no ACL calls greylist; /usr/share/eximgrey/exim-conf/README.md has the lines and where they go";
         findings.add("fragment", Health::Broken, text);
         return;
     }

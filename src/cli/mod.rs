@@ -42,7 +42,7 @@ struct Arguments {
 enum Command {
     /// Show the state of the store: size, counts, recent decisions
     Status(status::Status),
-    /// List first attempts that wait, known triplets, or clients that have proved themselves
+    /// List first attempts that wait, known triplets, proved or trapped clients, the whitelist
     List(list::List),
     /// Say what Exim would be answered now, and why
     Explain(explain::Explain),

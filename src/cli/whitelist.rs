@@ -70,7 +70,7 @@ struct Add {
     /// The entry
     entry: String,
     /// Why, for those who read the list later
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     comment: String,
     /// Drop the entry after that time, such as 30d [default: never]
     #[arg(long = "for", value_name = "TIME")]
