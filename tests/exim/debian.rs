@@ -263,3 +263,36 @@ fn hook_file_of_the_administrator_is_kept() {
         attempt(CLIENT, SENDER, USER).expect_accepted();
     });
 }
+
+/// Recipes go into Debian's configuration by macros alone.
+#[test]
+fn stock_configuration_takes_recipes() {
+    for layout in [Layout::Split, Layout::Unsplit] {
+        in_own_world(move |world| {
+            fs::write(format!("{ETC}/eximgrey-opt-out"), "user@example.org:\n").unwrap();
+            let data = world.path("own_data_acl");
+            let files = format!(
+                "  .include {FRAGMENTS}/data.conf\n  .include {FRAGMENTS}/recipes/sent.conf\n\
+                 \x20 .include {FRAGMENTS}/recipes/spam-feedback.conf\n"
+            );
+            fs::write(&data, files).unwrap();
+            let recipes = format!(
+                ".include {FRAGMENTS}/recipes/dkim.conf\n.include {FRAGMENTS}/recipes/x-greylist.conf\n\
+                 EXIMGREY_CHOICE = {FRAGMENTS}/recipes/opt-out.conf\nCHECK_DATA_LOCAL_ACL_FILE = {}\n",
+                data.display()
+            );
+            let _exim = start(world, layout, &(world.macros() + &recipes));
+            accepts_configuration();
+            attempt(CLIENT, SENDER, USER).expect_accepted();
+            fs::write(format!("{ETC}/eximgrey-opt-out"), "").unwrap();
+            let mut client = Client::connect(CLIENT);
+            for expected in [451, 250] {
+                client.mail(SENDER);
+                client.rcpt(USER).expect_accepted();
+                client.data().expect(expected);
+            }
+            client.quit();
+            world.wait_for_log("eximgrey: action=pass reason=retried", 1);
+        });
+    }
+}

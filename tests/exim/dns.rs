@@ -1,7 +1,7 @@
 //! A DNS server for one test: what its table says, and "no such name" for all else.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -41,10 +41,20 @@ impl Dns {
         Self { zone, stop, thread: Some(thread) }
     }
 
-    pub fn spf(&self, domain: &str, record: &str) {
+    /// A TXT record: of SPF, or of a DKIM key.
+    pub fn txt(&self, domain: &str, record: &str) {
         let mut data = vec![u8::try_from(record.len()).expect("a short record")];
         data.extend(record.as_bytes());
         self.add(domain, TXT, data);
+    }
+
+    pub fn spf(&self, domain: &str, record: &str) {
+        self.txt(domain, record);
+    }
+
+    /// An address without a way back, as blocklists have them.
+    pub fn address(&self, name: &str, address: Ipv4Addr) {
+        self.add(name, A, address.octets().to_vec());
     }
 
     /// A host with matching forward and reverse entries, as Exim wants it for `$sender_host_name`.

@@ -14,3 +14,5 @@ mod debian;
 mod decisions;
 mod faults;
 mod identities;
+mod recipes;
+mod words;

@@ -49,9 +49,14 @@ pub struct Client {
 impl Client {
     /// Connects from `address` and says EHLO.
     pub fn connect(address: &str) -> Self {
+        Self::connect_as(address, "client.test")
+    }
+
+    /// Connects from `address` and says EHLO with `name`.
+    pub fn connect_as(address: &str, name: &str) -> Self {
         let (mut client, greeting) = Self::greeted(address);
         greeting.expect(220);
-        client.command("EHLO client.test").expect(250);
+        client.command(&format!("EHLO {name}")).expect(250);
         client
     }
 
@@ -79,8 +84,13 @@ impl Client {
     }
 
     pub fn data(&mut self) -> Reply {
+        self.message("From: <a@sender.test>\r\nSubject: test\r\n\r\ntext")
+    }
+
+    /// DATA with `text`, the lines of which end in CRLF.
+    pub fn message(&mut self, text: &str) -> Reply {
         self.command("DATA").expect(354);
-        self.command("From: <a@sender.test>\r\nSubject: test\r\n\r\ntext\r\n.")
+        self.command(&format!("{text}\r\n."))
     }
 
     pub fn quit(mut self) {

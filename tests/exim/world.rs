@@ -346,7 +346,7 @@ fn own_namespaces() {
 }
 
 /// What the command prints, errors included.
-fn run_with_input(command: &mut Command, input: &str) -> String {
+pub fn run_with_input(command: &mut Command, input: &str) -> String {
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -357,8 +357,9 @@ fn run_with_input(command: &mut Command, input: &str) -> String {
     pipe.write_all(input.as_bytes()).unwrap();
     drop(pipe);
     let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}", output.status);
-    String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+    let printed = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success(), "{command:?}: {}: {printed}", output.status);
+    printed
 }
 
 fn user(name: &str) -> (u32, u32) {
