@@ -27,7 +27,10 @@ pub const EXIM: &str = "/usr/sbin/exim4";
 const LISTENING: &str = "listening for SMTP";
 
 /// The shipped fragments: what is tested is what is installed.
-pub const FRAGMENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/exim-conf");
+pub const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/exim-conf");
+
+/// Where each test has them. Exim's user must read them there; in a checkout in /root it could not.
+pub const FRAGMENTS: &str = "/mnt/exim-conf";
 
 pub struct World {
     dir: tempfile::TempDir,
@@ -62,6 +65,10 @@ impl World {
 
         let owned = format!("uid={},gid={},mode=0750", exim_user.0, exim_user.1);
         mount_tmpfs(Path::new(SPOOL), &owned);
+        mount_tmpfs(Path::new("/mnt"), "mode=0755");
+        copy_tree(Path::new(SHIPPED), Path::new(FRAGMENTS));
+        let readable = Command::new("chmod").args(["-R", "a+rX", FRAGMENTS]).status().expect("run chmod");
+        assert!(readable.success(), "chmod {FRAGMENTS}");
         mount_tmpfs(Path::new(LOGS), &owned);
         for (name, target) in [("etc", ETC), ("generated", GENERATED)] {
             fs::create_dir(world.path(name)).unwrap();

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::{CLIENT, Place, RECIPES, SENDER, USER, include, put};
 use crate::smtp::attempt;
-use crate::world::{EXIM, FRAGMENTS, World, copy_tree, in_own_world};
+use crate::world::{EXIM, FRAGMENTS, SHIPPED, World, copy_tree, in_own_world};
 
 /// The lines that put `recipes` where they belong.
 fn install(world: &World, recipes: &[&str]) -> String {
@@ -28,7 +28,7 @@ fn write_tables() {
 /// The table of these tests has every file that is shipped.
 #[test]
 fn every_recipe_is_tested() {
-    let shipped = fs::read_dir(format!("{FRAGMENTS}/recipes")).unwrap();
+    let shipped = fs::read_dir(format!("{SHIPPED}/recipes")).unwrap();
     let names = shipped.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let shipped: BTreeSet<_> =
         names.filter_map(|name| Some(name.strip_suffix(".conf")?.to_owned())).collect();

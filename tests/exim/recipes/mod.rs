@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::world::{FRAGMENTS, World};
+use crate::world::{FRAGMENTS, SHIPPED, World};
 
 mod peer;
 
@@ -53,9 +53,9 @@ pub const RECIPES: [(&str, Place); 12] = [
 
 /// The line that includes a recipe.
 pub fn include(recipe: &str) -> String {
-    let file = format!("{FRAGMENTS}/recipes/{recipe}.conf");
-    assert!(fs::exists(&file).unwrap(), "{file}");
-    format!(".include {file}\n")
+    let shipped = format!("{SHIPPED}/recipes/{recipe}.conf");
+    assert!(fs::exists(&shipped).unwrap(), "{shipped}");
+    format!(".include {FRAGMENTS}/recipes/{recipe}.conf\n")
 }
 
 /// Puts `statements` where they belong; yields the text for the main section that does it.
