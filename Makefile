@@ -57,11 +57,12 @@ bindings: setup
 
 # The store belongs to Exim's user; it is made here only when we install into the running system.
 install:
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/exim4 $(conf)/debian/conf.d/main
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/exim4 $(conf)/debian/conf.d/main $(conf)/recipes
 	install -m 0755 $(command) $(DESTDIR)$(PREFIX)/bin/eximgrey
 	install -m 0644 $(library) $(DESTDIR)$(PREFIX)/lib/exim4/eximgrey.so.new
 	mv -f $(DESTDIR)$(PREFIX)/lib/exim4/eximgrey.so.new $(DESTDIR)$(PREFIX)/lib/exim4/eximgrey.so
 	install -m 0644 exim-conf/*.conf exim-conf/README.md $(conf)
+	install -m 0644 exim-conf/recipes/* $(conf)/recipes
 	install -m 0644 exim-conf/debian/exim4.conf.localmacros $(conf)/debian
 	install -m 0644 exim-conf/debian/conf.d/main/00_eximgrey $(conf)/debian/conf.d/main
 	@if [ -n "$(DESTDIR)" ]; then echo 'The package makes /var/lib/eximgrey, owned by the Exim user, mode 0750.'; \

@@ -20,6 +20,7 @@ use crate::triplet::Key;
 use lmdb::{
     Cursor, Database, Environment, EnvironmentFlags, RoTransaction, RwTransaction, Transaction, WriteFlags,
 };
+use std::cell::Cell;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -61,6 +62,9 @@ const FIRST_PAGES: u64 = 64 << 10;
 /// A write that keeps meeting a map that is full or was grown gives up after so many tries.
 const MAX_TRIES: u32 = 8;
 
+/// How long after a wait in vain nobody waits in this process.
+const RESENTMENT: Duration = Duration::from_secs(60);
+
 /// The last pages that a commit took may have been given back in it and never written (mdb.c, loose pages), so a sound
 /// file can end a little before its last page; our transactions touch fewer pages than this.
 const UNWRITTEN_PAGES: u64 = 64;
@@ -71,6 +75,8 @@ pub struct Env {
     db: Database,
     dir: PathBuf,
     writer: File,
+    /// When a wait for the lock was last in vain.
+    gave_up: Cell<Option<Instant>>,
 }
 
 impl Env {
@@ -120,7 +126,7 @@ impl Env {
         clear_dead_readers(&env);
         check_size(&env, dir, fd)?;
         let db = begin(&env, |env| env.open_db(None)).map_err(lmdb_error)?;
-        Ok(Self { env, db, dir: dir.into(), writer })
+        Ok(Self { env, db, dir: dir.into(), writer, gave_up: Cell::new(None) })
     }
 
     /// Reads a snapshot. It ends with the closure: nothing read stays borrowed.
@@ -180,23 +186,34 @@ impl Env {
         let mut pause = Duration::from_micros(20);
         loop {
             match sys::try_lock(&self.writer) {
-                Ok(true) => return Ok(Lock(&self.writer)),
+                Ok(true) => {
+                    self.gave_up.set(None);
+                    return Ok(Lock(&self.writer));
+                }
                 Ok(false) => {}
                 Err(cause) => {
                     return Err(StoreError::Open { path: self.dir.join("writer"), cause });
                 }
             }
-            let waited_enough = match patience {
+            let waited_enough = match self.patience_left(patience) {
                 Patience::None => true,
                 Patience::UpTo(limit) => start.elapsed() >= Duration::from_secs(limit.0.into()),
             };
             if waited_enough {
+                self.gave_up.set(Some(Instant::now()));
                 return Err(StoreError::Lock { path: self.dir.clone() });
             }
             // A write takes some ten microseconds, or a flush of the disk: short pauses first, then longer ones.
             std::thread::sleep(pause);
             pause = (pause * 2).min(Duration::from_millis(5));
         }
+    }
+
+    /// Who has waited in vain does not wait again at once: a message with a hundred recipients must not wait a hundred
+    /// times.
+    fn patience_left(&self, patience: Patience) -> Patience {
+        let lately = self.gave_up.get().is_some_and(|at| at.elapsed() < RESENTMENT);
+        if lately { Patience::None } else { patience }
     }
 
     /// The number of the last commit, by whatever process.
@@ -645,8 +662,11 @@ mod tests {
             let result = env.write(patience, |writer| Ok(writer.put(&key(1).0, b"x")?));
             assert!(matches!(result, Err(StoreError::Lock { .. })));
         }
+        // And not again for every recipient of a message.
+        assert_eq!(env.patience_left(Patience::UpTo(Seconds(9))), Patience::None);
         sys::unlock(&other);
         env.write(Patience::None, |writer| Ok(writer.put(&key(1).0, b"x")?)).unwrap();
+        assert_eq!(env.patience_left(Patience::UpTo(Seconds(9))), Patience::UpTo(Seconds(9)));
     }
 
     #[test]
