@@ -1,0 +1,162 @@
+//! One environment by itself: files, tidying, growth, the lock.
+
+use super::sys::{DIR_MODE, FILE_MODE};
+use super::*;
+use std::os::unix::fs::PermissionsExt;
+
+/// A first attempt as the bytes of a record: only what a neighbour is judged by.
+fn attempt(expires: u32, first_seen: u32, network: u32, length: usize) -> Vec<u8> {
+    let mut bytes = vec![1, 1, 0, 0];
+    for number in [first_seen, expires, 0, network] {
+        bytes.extend(number.to_le_bytes());
+    }
+    bytes.resize(20 + length, 0);
+    bytes
+}
+
+fn key(i: u64) -> Key {
+    // Multiplied by an odd number: evenly spread, as hashes are.
+    let spread = u128::from(i).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+    Key(spread.to_be_bytes())
+}
+
+/// An environment in a directory of its own, as whoever runs the tests.
+fn env() -> (tempfile::TempDir, Env) {
+    let dir = tempfile::tempdir().unwrap();
+    let env = Env::open(&dir.path().join("env"), Durability::Everything).unwrap();
+    (dir, env)
+}
+
+fn put(env: &Env, key: &Key, value: &[u8], now: u32, most: Option<u64>) {
+    env.write(Patience::None, |writer| {
+        writer.put(&key.0, value)?;
+        Ok(writer.tidy(key, Timestamp(now), most)?)
+    })
+    .unwrap();
+}
+
+fn entries(env: &Env) -> u64 {
+    env.read(|snapshot| snapshot.entries()).unwrap()
+}
+
+#[test]
+fn files_have_their_modes_and_are_closed_on_exec() {
+    let (dir, env) = env();
+    put(&env, &key(1), b"x", 0, None);
+    let mode = |name: &str| std::fs::metadata(dir.path().join(name)).unwrap().permissions().mode() & 0o7777;
+    assert_eq!(mode("env"), DIR_MODE);
+    for name in ["env/data.mdb", "env/lock.mdb", "env/writer"] {
+        assert_eq!(mode(name), FILE_MODE, "{name}");
+    }
+    for entry in std::fs::read_dir("/proc/self/fd").unwrap().flatten() {
+        let Ok(target) = std::fs::read_link(entry.path()) else {
+            continue;
+        };
+        if target.starts_with(dir.path()) {
+            let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", entry.file_name().display()))
+                .unwrap();
+            let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).unwrap().trim();
+            let flags = u32::from_str_radix(flags, 8).unwrap();
+            assert_ne!(flags & libc::O_CLOEXEC as u32, 0, "{}", target.display());
+        }
+    }
+}
+
+/// A flood that never stops, of attempts that never come back: what is expired goes with the inserts.
+#[test]
+fn the_table_stays_near_the_number_of_live_records() {
+    let (_dir, env) = env();
+    let live = 1_000;
+    for i in 0..8 * live {
+        put(&env, &key(i.into()), &attempt(i + live, i, 0, 60), i, None);
+    }
+    let there = entries(&env);
+    assert!((u64::from(live)..=u64::from(live) * 5 / 4).contains(&there), "{there} records, {live} alive");
+}
+
+#[test]
+fn a_flood_pushes_out_its_own_attempts_and_not_those_of_others() {
+    let (_dir, env) = env();
+    let others: Vec<Key> = (0..100).map(key).collect();
+    for (i, key) in others.iter().enumerate() {
+        put(&env, key, &attempt(9_000_000, 1, i as u32 + 1_000, 60), 2, Some(1_000));
+    }
+    for i in 0..5_000 {
+        put(&env, &key(1_000 + i), &attempt(9_000_000, 2, 7, 60), 2, Some(1_000));
+    }
+    let there = entries(&env);
+    assert!((990..=1_000).contains(&there), "{there}");
+    let kept =
+        env.read(|s| Ok(others.iter().filter(|key| s.get(&key.0).unwrap().is_some()).count())).unwrap();
+    assert_eq!(kept, 100);
+}
+
+#[test]
+fn the_oldest_goes_when_no_network_stands_out() {
+    let neighbour = |first_seen, network| {
+        (key(1), record::Neighbour { expires: Timestamp(9), first_seen: Timestamp(first_seen), network })
+    };
+    assert_eq!(crowded_out(&[neighbour(5, Some(1)), neighbour(3, Some(2)), neighbour(4, Some(3))]), Some(1));
+    assert_eq!(crowded_out(&[neighbour(1, Some(1)), neighbour(6, Some(2)), neighbour(5, Some(2))]), Some(2));
+    assert_eq!(crowded_out(&[neighbour(1, None)]), None);
+}
+
+#[test]
+fn the_map_grows_by_itself() {
+    let (_dir, env) = env();
+    let big = vec![b'x'; 1_900];
+    let count = 60_000_u64;
+    for chunk in 0..60 {
+        env.write(Patience::None, |writer| {
+            for i in chunk * 1_000..(chunk + 1) * 1_000 {
+                writer.put(&key(i).0, &big)?;
+            }
+            Ok(())
+        })
+        .unwrap();
+    }
+    assert!(env.map_size() > FIRST_MAP, "{}", env.map_size());
+    assert_eq!(entries(&env), count);
+}
+
+#[test]
+fn what_a_failed_change_wrote_is_not_there() {
+    let (_dir, env) = env();
+    let result = env.write(Patience::None, |writer| {
+        writer.put(&key(1).0, b"x")?;
+        Err::<(), _>(Trouble::Lmdb(lmdb::Error::BadValSize))
+    });
+    assert!(matches!(result, Err(StoreError::Damaged { .. })));
+    assert_eq!(entries(&env), 0);
+}
+
+#[test]
+fn a_taken_lock_is_waited_for_no_longer_than_said() {
+    let (dir, env) = env();
+    // Another open file, as another process would have.
+    let other = File::open(dir.path().join("env/writer")).unwrap();
+    assert!(sys::try_lock(&other).unwrap());
+    for patience in [Patience::None, Patience::UpTo(Seconds(0))] {
+        let result = env.write(patience, |writer| Ok(writer.put(&key(1).0, b"x")?));
+        assert!(matches!(result, Err(StoreError::Lock { .. })));
+    }
+    // And not again for every recipient of a message.
+    assert_eq!(env.patience_left(Patience::UpTo(Seconds(9))), Patience::None);
+    sys::unlock(&other);
+    env.write(Patience::None, |writer| Ok(writer.put(&key(1).0, b"x")?)).unwrap();
+    assert_eq!(env.patience_left(Patience::UpTo(Seconds(9))), Patience::UpTo(Seconds(9)));
+}
+
+#[test]
+fn a_truncated_file_is_recognised() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("env");
+    let env = Env::open(&path, Durability::LastCommit).unwrap();
+    env.write(Patience::None, |writer| (0..10_000).try_for_each(|i| Ok(writer.put(&key(i).0, &[0; 100])?)))
+        .unwrap();
+    drop(env);
+    let data = File::options().write(true).open(path.join("data.mdb")).unwrap();
+    data.set_len(data.metadata().unwrap().len() / 2).unwrap();
+    drop(data);
+    assert!(matches!(Env::open(&path, Durability::LastCommit), Err(StoreError::Damaged { .. })));
+}
