@@ -82,11 +82,28 @@ impl Default for Rules {
 }
 
 impl Rules {
-    /// Why mail could never pass by these rules, if so.
+    /// A delay that leaves senders time to retry.
+    const LONGEST_DELAY: Seconds = Seconds::HOUR.times(12);
+
+    /// A trap that mail survives which was deferred by mistake.
+    const LONGEST_TRAP: Seconds = Seconds::DAY.times(3);
+
+    /// Why mail could be lost by these rules, if so.
     #[must_use]
     pub fn fault(&self) -> Option<String> {
         if self.window <= self.delay {
             return Some(format!("window ({}) must be longer than delay ({})", self.window, self.delay));
+        }
+        // Mail servers give up after four or five days, some after one.
+        if self.delay > Self::LONGEST_DELAY {
+            return Some(format!("delay ({}) must not be longer than {}", self.delay, Self::LONGEST_DELAY));
+        }
+        if self.trap_time > Self::LONGEST_TRAP {
+            return Some(format!(
+                "trap_time ({}) must not be longer than {}",
+                self.trap_time,
+                Self::LONGEST_TRAP
+            ));
         }
         (self.lifetime == Seconds(0)).then(|| "lifetime must be longer than 0".into())
     }

@@ -324,10 +324,14 @@ fn every_verdict_has_its_words() {
 }
 
 #[test]
-fn rules_by_which_mail_never_passes_have_a_fault() {
+fn rules_by_which_mail_could_be_lost_have_a_fault() {
     assert_eq!(Rules::default().fault(), None);
     assert!(Rules { window: Seconds(300), ..RULES }.fault().is_some());
     assert!(Rules { lifetime: Seconds(0), ..RULES }.fault().is_some());
+    assert!(Rules { delay: Seconds(43_200), ..RULES }.fault().is_none());
+    assert!(Rules { delay: Seconds(43_201), ..RULES }.fault().is_some());
+    assert!(Rules { trap_time: Seconds(259_200), ..RULES }.fault().is_none());
+    assert!(Rules { trap_time: Seconds(259_201), ..RULES }.fault().is_some());
 }
 
 /// One identity's records in a model store, driven through `decide` as the real store is.

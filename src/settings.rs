@@ -160,7 +160,7 @@ impl Settings {
 
     /// The rules for a call: the file's, a named policy over them, the call's own options over both. A call that names no
     /// policy has that of the recipient, or of the recipient's domain.
-    /// `None` if there is no such policy, or if mail could never pass by these rules.
+    /// `None` if there is no such policy, or if mail could be lost by these rules.
     #[must_use]
     pub fn rules_for(&self, policy: Option<&[u8]>, recipient: &[u8], options: &RuleChanges) -> Option<Rules> {
         let mut rules = self.rules;
@@ -248,7 +248,11 @@ impl Reader<'_> {
                         self.read(name, value, "a number from 1 to 128", |v| integer(v, 1..=128)),
                     );
                 }
-                "lock_timeout" => set(&mut store.lock_timeout, self.read(name, value, TIME, time)),
+                "lock_timeout" => {
+                    // Longer, and clients time out before they are answered.
+                    let short = |v: &DeValue<'_>| time(v).filter(|time| *time <= Seconds::MINUTE);
+                    set(&mut store.lock_timeout, self.read(name, value, "a time of at most \"1m\"", short));
+                }
                 "max_pending" => {
                     let number = |v: &DeValue<'_>| integer(v, 1..=u64::MAX);
                     set(&mut store.max_pending, self.read(name, value, "a number above 0", number));
@@ -538,6 +542,10 @@ mod tests {
     fn rules_by_which_mail_could_never_pass_are_refused() {
         let problems = parse("privacy = true\ndelay = \"1h\"\nwindow = \"30m\"\n").unwrap_err();
         assert_eq!(problems, ["t.toml:3: window (30m) must be longer than delay (1h)"]);
+        let problems = parse("trap_time = \"30d\"\n").unwrap_err();
+        assert_eq!(problems, ["t.toml:1: trap_time (30d) must not be longer than 3d"]);
+        let problems = parse("lock_timeout = \"2m\"\n").unwrap_err();
+        assert_eq!(problems, ["t.toml:1: lock_timeout: expected a time of at most \"1m\", found \"2m\""]);
         let problems = parse("window = \"1d\"\n[policy.slow]\ndelay = \"2d\"\n").unwrap_err();
         assert!(
             problems[0].ends_with("policy slow: window (1d) must be longer than delay (2d)"),

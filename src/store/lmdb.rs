@@ -200,7 +200,10 @@ impl Env {
                 Patience::UpTo(limit) => start.elapsed() >= Duration::from_secs(limit.0.into()),
             };
             if waited_enough {
-                self.gave_up.set(Some(Instant::now()));
+                // A write that was not worth a wait is no wait in vain.
+                if patience != Patience::None {
+                    self.gave_up.set(Some(Instant::now()));
+                }
                 return Err(StoreError::Lock { path: self.dir.clone() });
             }
             // A write takes some ten microseconds, or a flush of the disk: short pauses first, then longer ones.
