@@ -189,3 +189,56 @@ impl Session {
         Ok(found.and_then(|i| open.get(i)).map(|known| &known.store))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(1_000_000_000);
+
+    /// A session with a store of its own, and the option that names its configuration.
+    fn fixture(settings: &str) -> (tempfile::TempDir, String) {
+        let dir = tempfile::tempdir().unwrap();
+        let config = dir.path().join("eximgrey.toml");
+        std::fs::write(&config, format!("store = \"{}\"\n{settings}", dir.path().display())).unwrap();
+        let option = format!("config={}", config.display());
+        (dir, option)
+    }
+
+    const TRIPLET: [&[u8]; 3] = [b"192.0.2.1", b"a@x.example", b"b@y.example"];
+
+    #[test]
+    fn where_greylisting_is_off_or_only_looks_nothing_is_recorded() {
+        let (dir, config) = fixture("delay = \"0s\"\n");
+        let mut session = Session::new();
+        let with = |more: &[&'static [u8]]| [&TRIPLET[..], more].concat();
+        for (option, access) in [(&b"mode=off"[..], Access::Record), (b"", Access::Look)] {
+            let options = [config.as_bytes(), option];
+            let feedback = [&with(&[b"trap"])[..], &options].concat();
+            assert_eq!(session.feedback(&feedback, access, NOW).unwrap(), Told::Nothing);
+            let sent = [&TRIPLET[1..], &options].concat();
+            assert_eq!(session.sent(&sent, access, NOW).unwrap(), Told::Nothing);
+            session.answer(&[&TRIPLET[..], &options].concat(), access, NOW).unwrap();
+        }
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "the configuration alone");
+        let feedback = [&with(&[b"trap"])[..], &[config.as_bytes()]].concat();
+        assert_eq!(session.feedback(&feedback, Access::Record, NOW).unwrap(), Told::Recorded);
+    }
+
+    #[test]
+    fn one_directory_is_opened_once_whatever_path_leads_to_it() {
+        let (dir, config) = fixture("");
+        let link = dir.path().with_extension("link");
+        std::os::unix::fs::symlink(dir.path(), &link).unwrap();
+        let other = dir.path().join("other.toml");
+        std::fs::write(&other, format!("store = \"{}\"\n", link.display())).unwrap();
+        let other = format!("config={}", other.display());
+        let mut session = Session::new();
+        for (option, reason) in [(&config, "new"), (&other, "early")] {
+            let reply = session.answer(&[&TRIPLET[..], &[option.as_bytes()]].concat(), Access::Record, NOW);
+            assert!(reply.unwrap().to_string().contains(reason), "{option}");
+        }
+        assert_eq!(session.stores.len(), 1);
+        std::fs::remove_file(link).unwrap();
+    }
+}

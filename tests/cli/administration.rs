@@ -4,8 +4,12 @@ use super::common::{Place, as_store_user};
 use super::{Done, eximgrey};
 use eximgrey::reply::Result as Told;
 use eximgrey::session::Session;
-use eximgrey::store::Access;
-use eximgrey::time::Timestamp;
+use eximgrey::store::events::standing;
+use eximgrey::store::lmdb::{Patience, Writer};
+use eximgrey::store::standing::Kind;
+use eximgrey::store::{Access, Store};
+use eximgrey::time::{Seconds, Timestamp};
+use eximgrey::whitelist::ListKind;
 
 const NEW: &str = "action=defer reason=new wait=300";
 
@@ -184,4 +188,25 @@ fn explain_names_what_the_administrator_or_a_user_did() {
     assert!(because("the client's network is trapped for another").contains("network trapped at 20"));
     does(&place, &["whitelist", "add", "recipient", "rcpt.example"]);
     because("the recipient is on the whitelist");
+}
+
+/// What has lapsed is no longer listed.
+#[test]
+fn lapsed_entries_and_traps_are_not_listed() {
+    let place = Place::new("");
+    does(&place, &["whitelist", "add", "client", "192.0.2.1"]);
+    does(&place, &["whitelist", "remove", "client", "192.0.2.1"]);
+    let past = Timestamp(1_000_000_000);
+    as_store_user(|| {
+        let store = Store::open(&place.settings().store, Access::Record, past);
+        let store = store.expect("the store can be opened").expect("there is a store");
+        for (kind, text) in [(Kind::Listed(ListKind::Host), "host.example"), (Kind::Trap, "192.0.2.0/24")] {
+            let texts = [text.into(), Vec::new(), Vec::new()];
+            let standing = standing(kind, past, past.plus(Seconds::HOUR), texts);
+            let change = |writer: &mut Writer<'_>| Ok(writer.put(text.as_bytes(), &standing.encode())?);
+            store.known().write(Patience::UpTo(Seconds(9)), change).expect("the record can be written");
+        }
+    });
+    assert_eq!(eximgrey(&place, &["whitelist", "list"]).code, Some(1));
+    assert_eq!(eximgrey(&place, &["list", "trapped"]).code, Some(1));
 }
