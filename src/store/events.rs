@@ -167,7 +167,7 @@ impl Store {
         let Kind::Listed(kind) = entry.kind else { return Ok(()) };
         let [text, ..] = &entry.texts;
         let key = self.secret().listed(kind, text);
-        self.known.write(self.patience(), |writer| Ok(put(writer, &key, entry, now)?))
+        self.known.write(self.patience(), |writer| put(writer, &key, entry, now))
     }
 
     /// Removes an entry, in its canonical form, from the whitelist; says whether it was there.
@@ -212,16 +212,24 @@ pub fn standing(kind: Kind, since: Timestamp, until: Timestamp, texts: [Vec<u8>;
     Standing { kind, unauthenticated: false, since, expires: until, until, texts }
 }
 
-/// Writes a standing record, and makes sure that the summary knows of it.
-fn put(writer: &mut Writer<'_>, key: &Key, standing: &Standing, now: Timestamp) -> lmdb::Result<()> {
+/// Writes a standing record, and makes sure that the summary knows of it. What a later version wrote in the place of either
+/// is not overwritten.
+fn put(writer: &mut Writer<'_>, key: &Key, standing: &Standing, now: Timestamp) -> Result<(), Trouble> {
+    let summary = match writer.get(STANDING_KEY)? {
+        None => Some(Summary::default()),
+        Some(bytes) => Summary::decode(bytes),
+    };
+    let ours = writer.get(&key.0)?.is_none_or(|bytes| Standing::decode(bytes).is_some());
+    let Some(before) = summary.filter(|_| ours) else {
+        return Err(Trouble::Lmdb(lmdb::Error::VersionMismatch));
+    };
     writer.put(&key.0, &standing.encode())?;
-    let before = Summary::decode(writer.get(STANDING_KEY)?);
     let mut after = before;
     after.add(standing);
     if after != before {
         writer.put(STANDING_KEY, &after.encode())?;
     }
-    writer.tidy(key, now, None)
+    Ok(writer.tidy(key, now, None)?)
 }
 
 /// Takes back what the triplet earned: it is known no longer, and the identities that were counted for it lose that

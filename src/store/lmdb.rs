@@ -308,14 +308,6 @@ impl Snapshot<'_> {
         }
         Ok(())
     }
-
-    /// How many records there are.
-    ///
-    /// # Errors
-    /// What LMDB says.
-    pub fn entries(&self) -> lmdb::Result<u64> {
-        self.txn.stat(self.db).map(|stat| stat.entries() as u64)
-    }
 }
 
 /// A write transaction under the outer lock.

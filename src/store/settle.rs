@@ -179,8 +179,8 @@ impl Call<'_> {
             self.triplet.identities.iter().zip(self.keys).map(read).collect::<lmdb::Result<_>>()?;
         let mut side = KnownSide { identities, ..KnownSide::default() };
 
-        // One record says whether there is anything else to look up.
-        let summary = Summary::decode(get(super::STANDING_KEY)?);
+        // One record says whether there is anything else to look up. Nothing is, where a later version wrote it.
+        let summary = get(super::STANDING_KEY)?.and_then(Summary::decode).unwrap_or_default();
         let secret = store.secret();
         let standing = |key: Key| Ok(get(&key.0)?.and_then(Standing::decode));
         for (kind, text) in summary.list.candidates(self.triplet) {
@@ -262,6 +262,10 @@ impl Call<'_> {
                 let record = Record { by, expires, facts: Facts::Identity(after), texts };
                 writer.put(&keys.identity.0, &record.encode())?;
             }
+            // A release admits without regard to what stands there; a record of a later version stays.
+            if record::known(writer.get(&keys.known.0)?) == Found::Unreadable {
+                continue;
+            }
             let facts = Facts::Known(Known { first_seen, passed: self.now, last_seen: self.now, counted });
             let record = Record { by, expires, facts, texts: self.texts(store, identity) };
             writer.put(&keys.known.0, &record.encode())?;
@@ -309,7 +313,7 @@ impl Call<'_> {
     }
 }
 
-/// Half of a half of a key: enough to tell networks apart on one page.
+/// A quarter of a key: enough to tell networks apart on one page.
 fn fold(key: &Key) -> u32 {
     key.0.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes))
 }

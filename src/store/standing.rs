@@ -169,20 +169,17 @@ impl Summary {
         bytes
     }
 
-    /// The record that `bytes` hold; without one, or with one of another version, there is nothing to look up.
+    /// The record that `bytes` hold; `None` for another kind or version.
     #[must_use]
-    pub fn decode(bytes: Option<&[u8]>) -> Self {
-        let read = |bytes: &[u8]| {
-            let (head, rest) = bytes.split_first_chunk::<3>()?;
-            let [VERSION, SUMMARY, kinds] = *head else { return None };
-            let (ipv4, rest) = rest.split_first_chunk::<4>()?;
-            let (ipv6, rest) = rest.split_first_chunk::<16>()?;
-            let list = Contents { kinds, ipv4: u32::from_le_bytes(*ipv4), ipv6: u128::from_le_bytes(*ipv6) };
-            let mut times =
-                rest.chunks_exact(4).filter_map(|t| Some(Timestamp(u32::from_le_bytes(t.try_into().ok()?))));
-            Some(Self { list, trapped: times.next()?, released: times.next()?, replied: times.next()? })
-        };
-        bytes.and_then(read).unwrap_or_default()
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let (head, rest) = bytes.split_first_chunk::<3>()?;
+        let [VERSION, SUMMARY, kinds] = *head else { return None };
+        let (ipv4, rest) = rest.split_first_chunk::<4>()?;
+        let (ipv6, rest) = rest.split_first_chunk::<16>()?;
+        let list = Contents { kinds, ipv4: u32::from_le_bytes(*ipv4), ipv6: u128::from_le_bytes(*ipv6) };
+        let mut times =
+            rest.chunks_exact(4).filter_map(|t| Some(Timestamp(u32::from_le_bytes(t.try_into().ok()?))));
+        Some(Self { list, trapped: times.next()?, released: times.next()?, replied: times.next()? })
     }
 }
 
@@ -234,8 +231,7 @@ mod tests {
         let moment = Timestamp(0x0403_0201);
         assert_eq!((summary.trapped, summary.released, summary.replied), (moment, moment, moment));
         assert_eq!((summary.list.kinds, summary.list.ipv4), (1, 1 << 23));
-        assert_eq!(Summary::decode(Some(&summary.encode())), summary);
-        assert_eq!(Summary::decode(None), Summary::default());
-        assert_eq!(Summary::decode(Some(&[9; 60])), Summary::default());
+        assert_eq!(Summary::decode(&summary.encode()), Some(summary));
+        assert_eq!(Summary::decode(&[9; 60]), None);
     }
 }

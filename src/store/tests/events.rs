@@ -223,3 +223,27 @@ fn a_verified_domain_that_passed_for_one_recipient_need_not_wait_for_others() {
     assert_eq!(world.ask(&elsewhere, "other@x.example", 400), Verdict::Auto { by: By::Spf });
     assert!(matches!(world.ask(&elsewhere[..1], "other@x.example", 400), Verdict::New { .. }));
 }
+
+#[test]
+fn what_a_later_version_wrote_is_not_overwritten() {
+    let world = world();
+    let client = [network("192.0.2.1")];
+    let triplet = world.triplet(&client, "a@x.example");
+    let secret = *world.store.secret();
+    let later = [9_u8; 40];
+    let known = triplet.keys(&secret)[0].known;
+    let replied = triplet.replied_key(&secret);
+    let is = |key: &[u8]| world.store.known().read(|s| Ok(s.get(key)?.map(<[u8]>::to_vec))).unwrap();
+    let write = |key: &[u8]| world.store.known().write(Patience::None, |w| Ok(w.put(key, &later)?)).unwrap();
+    write(&known.0);
+    write(&replied.0);
+    world.store.release(&triplet, Scope::Pair, &world.rules, NOW).unwrap();
+    assert_eq!(world.ask(&client, "a@x.example", 10), Verdict::Released);
+    let refused = world.store.sent(&triplet, &world.rules, NOW).unwrap_err();
+    assert_eq!(refused.fault(), Fault::StoreDamaged);
+    assert_eq!([is(&known.0), is(&replied.0)], [Some(later.to_vec()), Some(later.to_vec())]);
+    write(STANDING_KEY);
+    assert!(world.store.trap(&triplet, &world.rules, NOW).is_err());
+    assert_eq!(is(STANDING_KEY), Some(later.to_vec()));
+    assert!(matches!(world.ask(&client, "b@x.example", 20), Verdict::New { .. }));
+}

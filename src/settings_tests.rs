@@ -1,0 +1,144 @@
+//! The configuration file: what is read, and what each mistake is answered with.
+
+use super::*;
+
+fn parse(text: &str) -> Result<Settings, Vec<String>> {
+    Settings::parse(Path::new("t.toml"), text)
+        .map_err(|problems| problems.iter().map(Problem::to_string).collect())
+}
+
+#[test]
+fn an_empty_file_gives_the_defaults() {
+    assert_eq!(parse(""), Ok(Settings::default()));
+    assert_eq!(parse("# nothing\n"), Ok(Settings::default()));
+}
+
+#[test]
+fn every_setting_is_read() {
+    let text = r#"
+        mode = "observe"
+        delay = "10m"
+        window = "3d"
+        lifetime = "60d"
+        auto_after = 0
+        sender_key = "exact"
+        trust_known_domains = false
+        replied_domain = true
+        trap_time = "2h"
+        store = "/srv/grey"
+        ipv4_prefix = 32
+        ipv6_prefix = 56
+        lock_timeout = "2s"
+        max_pending = 1_000
+        privacy = true
+        [policy.codes]
+        delay = "1m"
+        [policy.none]
+        mode = "off"
+    "#;
+    let settings = parse(text).unwrap();
+    let rules = Rules {
+        mode: Mode::Observe,
+        delay: Seconds(600),
+        window: Seconds(259_200),
+        lifetime: Seconds(5_184_000),
+        auto_after: 0,
+        sender_key: Level::Exact,
+        trust_known_domains: false,
+        replied_domain: true,
+        trap_time: Seconds(7_200),
+    };
+    assert_eq!(settings.rules, rules);
+    assert_eq!(settings.prefixes, Prefixes { ipv4: 32, ipv6: 56 });
+    let store = StoreSettings {
+        path: "/srv/grey".into(),
+        lock_timeout: Seconds(2),
+        max_pending: 1_000,
+        privacy: true,
+    };
+    assert_eq!(settings.store, store);
+    assert_eq!(
+        settings.rules_for(Some(b"codes"), b"", &RuleChanges::default()),
+        Some(Rules { delay: Seconds(60), ..rules })
+    );
+    assert_eq!(
+        settings.rules_for(Some(b"none"), b"", &RuleChanges::default()).map(|r| r.mode),
+        Some(Mode::Off)
+    );
+    assert_eq!(settings.rules_for(Some(b"nobody"), b"", &RuleChanges::default()), None);
+    let options = RuleChanges { delay: Some(Seconds(5)), ..RuleChanges::default() };
+    assert_eq!(settings.rules_for(Some(b"codes"), b"", &options).map(|r| r.delay), Some(Seconds(5)));
+}
+
+#[test]
+fn a_recipient_or_its_domain_has_a_policy_and_a_call_may_name_another() {
+    let text = r#"
+        mode = "off"
+        [policy.codes]
+        mode = "enforce"
+        delay = "1m"
+        [recipients]
+        "Codes@Example.org" = "codes"
+        "example.org" = "enforce"
+        "joe@example.org" = "observe"
+    "#;
+    let settings = parse(text).unwrap();
+    let rules = |policy: Option<&[u8]>, recipient: &str| {
+        let rules = settings.rules_for(policy, recipient.as_bytes(), &RuleChanges::default()).unwrap();
+        (rules.mode, rules.delay)
+    };
+    assert_eq!(rules(None, "codes@example.ORG"), (Mode::Enforce, Seconds(60)));
+    assert_eq!(rules(None, "jane@example.org"), (Mode::Enforce, Seconds(300)));
+    assert_eq!(rules(None, "joe@example.org"), (Mode::Observe, Seconds(300)));
+    assert_eq!(rules(None, "jane@other.example"), (Mode::Off, Seconds(300)));
+    assert_eq!(rules(Some(b"off"), "codes@example.org"), (Mode::Off, Seconds(300)));
+    let problems = parse("[recipients]\n\"a@x.example\" = \"cods\"\n").unwrap_err();
+    assert!(problems[0].starts_with("t.toml:2: a@x.example: expected the name of a policy"), "{problems:?}");
+}
+
+#[test]
+fn every_problem_is_named_with_its_line() {
+    let text = "delay = \"5 minutes\"\nwindw = \"2d\"\nprivacy = 1\nstore = \"grey\"\nipv4_prefix = 33\nmax_pending = 0\n[policy.a]\nstore = \"/x\"\nmode = \"on\"\n";
+    let problems = parse(text).unwrap_err();
+    let expected = [
+        "t.toml:1: delay: expected a time such as \"5m\" or \"2d12h\", found \"5 minutes\"",
+        "t.toml:2: windw: no such setting; expected one of mode, delay,",
+        "t.toml:3: privacy: expected true or false, found 1",
+        "t.toml:4: store: expected an absolute path, found \"grey\"",
+        "t.toml:5: ipv4_prefix: expected a number from 1 to 32, found 33",
+        "t.toml:6: max_pending: expected a number above 0, found 0",
+        "t.toml:8: store: no rule; expected one of mode, delay,",
+        "t.toml:9: mode: expected \"enforce\", \"observe\" or \"off\", found \"on\"",
+    ];
+    assert_eq!(problems.len(), expected.len(), "{problems:#?}");
+    for (problem, expected) in problems.iter().zip(expected) {
+        assert!(problem.starts_with(expected), "{problem}");
+    }
+}
+
+#[test]
+fn a_file_that_is_no_toml_is_named_with_its_line() {
+    let problems = parse("delay = \"5m\"\nwindow = \n").unwrap_err();
+    assert!(problems[0].starts_with("t.toml:2: "), "{problems:?}");
+    assert!(parse("delay = \"5m\"\ndelay = \"6m\"\n").is_err());
+}
+
+#[test]
+fn rules_by_which_mail_could_never_pass_are_refused() {
+    let problems = parse("privacy = true\ndelay = \"1h\"\nwindow = \"30m\"\n").unwrap_err();
+    assert_eq!(problems, ["t.toml:3: window (30m) must be longer than delay (1h)"]);
+    let problems = parse("trap_time = \"30d\"\n").unwrap_err();
+    assert_eq!(problems, ["t.toml:1: trap_time (30d) must not be longer than 3d"]);
+    let problems = parse("lock_timeout = \"2m\"\n").unwrap_err();
+    assert_eq!(problems, ["t.toml:1: lock_timeout: expected a time of at most \"1m\", found \"2m\""]);
+    let problems = parse("window = \"1d\"\n[policy.slow]\ndelay = \"2d\"\n").unwrap_err();
+    assert!(problems[0].ends_with("policy slow: window (1d) must be longer than delay (2d)"), "{problems:?}");
+    let options = RuleChanges { delay: Some(Seconds::DAY.times(3)), ..RuleChanges::default() };
+    assert_eq!(Settings::default().rules_for(None, b"", &options), None);
+}
+
+#[test]
+fn a_named_file_must_exist_and_the_default_one_need_not() {
+    let problems = Settings::load(Some(Path::new("/nonexistent/eximgrey.toml"))).unwrap_err();
+    assert!(problems[0].to_string().contains("cannot be read"), "{problems:?}");
+}
