@@ -15,6 +15,7 @@ compile_error!("build with panic = \"unwind\": a panic must not end Exim's proce
 pub mod ffi;
 pub mod identity;
 pub mod policy;
+pub mod prepared;
 pub mod reply;
 pub mod request;
 pub mod sender;

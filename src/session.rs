@@ -5,6 +5,7 @@
 //! would lose its locks.
 
 use crate::policy::{Mode, Rules, Verdict};
+use crate::prepared;
 use crate::reply::{Fault, Reply, Result as Told};
 use crate::request::Request;
 use crate::settings::{Problem, Settings, StoreSettings};
@@ -28,8 +29,6 @@ pub struct Session {
 /// A store that is open, under the path it was opened by.
 struct OpenStore {
     path: PathBuf,
-    /// Device and inode: the directory, whatever path leads to it.
-    place: (u64, u64),
     store: Store,
 }
 
@@ -160,7 +159,10 @@ impl Session {
         if let Some((_, settings)) = self.configurations.iter().find(|(path, _)| path.as_deref() == named) {
             return Ok(Arc::clone(settings));
         }
-        let settings = Arc::new(Settings::load(named).map_err(Failure::Configuration)?);
+        let settings = match (named, prepared::settings()) {
+            (None, Some(settings)) => settings,
+            _ => Arc::new(Settings::load(named).map_err(Failure::Configuration)?),
+        };
         self.configurations.push((named.map(Path::to_path_buf), Arc::clone(&settings)));
         Ok(settings)
     }
@@ -174,17 +176,17 @@ impl Session {
     ) -> Result<Option<&Store>, StoreError> {
         let open = &mut self.stores;
         let mut found = open.iter().position(|known| known.path == settings.path);
-        if found.is_none() {
-            let meta = std::fs::metadata(&settings.path)
-                .map_err(|cause| StoreError::Open { path: settings.path.clone(), cause })?;
-            let place = (meta.dev(), meta.ino());
-            found = open.iter().position(|known| known.place == place);
-            if found.is_none()
-                && let Some(store) = Store::open(settings, access, now)?
-            {
-                open.push(OpenStore { path: settings.path.clone(), place, store });
-                found = Some(open.len() - 1);
-            }
+        if found.is_none() && !open.is_empty() {
+            // A directory is the same whatever path leads to it.
+            let place = |path: &Path| std::fs::metadata(path).map(|meta| (meta.dev(), meta.ino())).ok();
+            let wanted = place(&settings.path);
+            found = open.iter().position(|known| wanted.is_some() && place(&known.path) == wanted);
+        }
+        if found.is_none()
+            && let Some(store) = Store::open(settings, access, now)?
+        {
+            open.push(OpenStore { path: settings.path.clone(), store });
+            found = Some(open.len() - 1);
         }
         Ok(found.and_then(|i| open.get(i)).map(|known| &known.store))
     }

@@ -36,6 +36,12 @@ static DEBUG_SELECTOR: Symbol = Symbol::new(c"debug_selector");
 static DEBUG_PRINTF: Symbol = Symbol::new(c"debug_printf");
 static LOG_WRITE: Symbol = Symbol::new(c"log_write");
 
+/// Looks up what nearly every call looks at: in Exim's daemon, once for all its children.
+pub(super) fn prepare() {
+    HOST_CHECKING.address();
+    DEBUG_SELECTOR.address();
+}
+
 /// Whether this is `exim -bh`: a test of the configuration that must leave no trace.
 pub(super) fn is_checking() -> bool {
     HOST_CHECKING.number() != 0

@@ -11,6 +11,7 @@
 mod bindings;
 mod host;
 
+use crate::prepared;
 use crate::reply::{Fault, Reply, ReplyText, Result as Told};
 use crate::session::{Failure, Session};
 use crate::store::Access;
@@ -79,9 +80,16 @@ boundary! {
 }
 
 boundary! {
-    /// Yields its first argument and opens nothing. In an option that Exim's daemon expands before it forks, it makes
-    /// the daemon load the library once for all its children.
-    greylist_preload = |_| Answer::FirstArgument
+    /// Yields its first argument. In an option that Exim's daemon expands before it forks, it makes the daemon load the
+    /// library once for all its children, and look up and read what they would each look up and read. Nothing stays open.
+    greylist_preload = |_| {
+        // Whatever happens there, the answer is the argument.
+        let _ = catch_unwind(|| {
+            host::prepare();
+            prepared::prepare();
+        });
+        Answer::FirstArgument
+    }
 }
 
 boundary! {

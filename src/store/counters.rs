@@ -142,13 +142,16 @@ impl Counters {
             let Some(cell) = self.cells().get(slot * WORDS + word) else {
                 continue;
             };
-            let mut old = cell.load(Ordering::Relaxed);
-            loop {
-                let count = if epoch_of(old) == epoch { old as u32 } else { 0 };
-                let new = u64::from(epoch) << 32 | u64::from(count.saturating_add(1));
-                match cell.compare_exchange_weak(old, new, Ordering::Relaxed, Ordering::Relaxed) {
+            // Written first, without a look before: in a new process a look would be a page fault of its own. The low
+            // half does not run over: no hour has four billion decisions.
+            let mut old = cell.fetch_add(1, Ordering::Relaxed);
+            while epoch_of(old) != epoch {
+                let first = u64::from(epoch) << 32 | 1;
+                match cell.compare_exchange(old.wrapping_add(1), first, Ordering::Relaxed, Ordering::Relaxed)
+                {
                     Ok(_) => break,
-                    Err(now_there) => old = now_there,
+                    // Somebody else was here in between, and has perhaps begun the new hour.
+                    Err(_) => old = cell.fetch_add(1, Ordering::Relaxed),
                 }
             }
         }

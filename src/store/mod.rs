@@ -25,15 +25,16 @@ use crate::reply::Reply;
 use crate::settings::StoreSettings;
 use crate::time::Timestamp;
 use crate::triplet::{Key, Secret};
-use once_cell::unsync::OnceCell;
+use once_cell::{sync, unsync::OnceCell};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The key of the record that says what the store is; every other key has 16 bytes.
-const META_KEY: &[u8] = b"meta";
+/// The key of the record that says what the store is; every other key but the next has 16 bytes. Both begin with zeros,
+/// so that they stand on one page, or on two side by side: every process reads them.
+const META_KEY: &[u8] = b"\0\0meta";
 
 /// The key of the record that says which standing records there are.
-const STANDING_KEY: &[u8] = b"standing";
+const STANDING_KEY: &[u8] = b"\0\0standing";
 
 /// What a call may do to the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,7 +113,7 @@ impl Store {
     pub fn pending(&self, access: Access) -> Result<Option<&Env>, StoreError> {
         if self.pending.get().is_none() {
             let boot = boot_id();
-            let dir = pending_dir(&self.settings.path, boot.as_deref());
+            let dir = pending_dir(&self.settings.path, boot);
             if !lmdb::has_data(&dir) {
                 if access == Access::Look {
                     return Ok(None);
@@ -194,12 +195,16 @@ fn read_meta(
     })
 }
 
-/// The kernel's name for this boot, where it tells one.
-fn boot_id() -> Option<String> {
-    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    let id = id.trim();
-    let fits = !id.is_empty() && id.len() <= 64 && id.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
-    fits.then(|| id.to_owned())
+/// The kernel's name for this boot, where it tells one. Read once: no process outlives a boot.
+pub(crate) fn boot_id() -> Option<&'static str> {
+    static ID: sync::OnceCell<Option<String>> = sync::OnceCell::new();
+    let read = || {
+        let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        let id = id.trim();
+        let fits = !id.is_empty() && id.len() <= 64 && id.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
+        fits.then(|| id.to_owned())
+    };
+    ID.get_or_init(read).as_deref()
 }
 
 const PENDING_PREFIX: &str = "pending-";

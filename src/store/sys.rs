@@ -73,6 +73,10 @@ pub fn close_on_exec(fd: RawFd) -> io::Result<()> {
 #[must_use]
 pub fn occupy_standard_descriptors() -> Vec<OwnedFd> {
     let mut held = Vec::new();
+    // SAFETY: F_GETFD takes a descriptor, open or not.
+    if (0..=2).all(|fd| unsafe { libc::fcntl(fd, libc::F_GETFD) } >= 0) {
+        return held;
+    }
     loop {
         // SAFETY: a constant path that ends in NUL.
         let fd = unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC) };

@@ -101,7 +101,7 @@ fn a_store_of_an_unknown_version_is_left_alone() {
         let store = place.open();
         let put = store
             .known()
-            .write(Patience::UpTo(Seconds(5)), |writer| Ok(writer.put(b"meta", b"\x63\x00later")?));
+            .write(Patience::UpTo(Seconds(5)), |writer| Ok(writer.put(b"\0\0meta", b"\x63\x00later")?));
         put.unwrap();
     });
     let before = place.tree();

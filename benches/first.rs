@@ -1,0 +1,121 @@
+//! The first decision of a process, as in Exim with the library preloaded: a daemon forks, the child decides once and
+//! ends with `_exit`. What the child costs beyond one that ends at once is what greylisting adds to a connection.
+//!
+//! Children that decide and children that do nothing take turns, so that drift hits both alike. Times are medians of the
+//! whole life of a child, from fork to wait. The store is at its default place, with no configuration file, as on most
+//! machines; for that the process gets a view of the file system of its own, so it must be root.
+//!
+//! `cargo bench --bench first`
+
+use eximgrey::ffi;
+use std::ffi::{CStr, CString, c_char, c_int};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::Instant;
+
+const WARM: u32 = 10_000;
+const ROUNDS: u32 = 2_000;
+
+fn decide(i: u32, options: &[&str], reason: &str) {
+    let [_, b, c, d] = i.to_be_bytes();
+    let arguments = [
+        format!("10.{b}.{c}.{d}"),
+        format!("person{i}x@sender.example"),
+        "somebody@recipient.example".to_owned(),
+    ];
+    let options = options.iter().map(|&o| o.to_owned());
+    let texts: Vec<CString> =
+        arguments.into_iter().chain(options).filter_map(|a| CString::new(a).ok()).collect();
+    let mut pointers: Vec<*mut u8> = texts.iter().map(|t| t.as_ptr().cast::<u8>().cast_mut()).collect();
+    let mut answer = std::ptr::null_mut();
+    // SAFETY: the pointers are those of C strings that live as long as `texts`; the answer is a C string of the library
+    // that stays valid until the next call.
+    let reply = unsafe {
+        ffi::greylist(&raw mut answer, pointers.len() as c_int, pointers.as_mut_ptr());
+        CStr::from_ptr(answer.cast())
+    };
+    assert!(reply.to_string_lossy().contains(reason), "{reply:?}");
+}
+
+/// Runs `work` in a child: the microseconds from its fork to its end, and its page faults.
+fn child(work: impl FnOnce()) -> [f64; 2] {
+    let start = Instant::now();
+    // SAFETY: this process has one thread, so the child may go on as if it were this process.
+    let pid = unsafe { libc::fork() };
+    assert!(pid >= 0, "fork failed");
+    if pid == 0 {
+        work();
+        // SAFETY: ends the process.
+        unsafe { libc::_exit(0) };
+    }
+    let mut status = 0;
+    // SAFETY: rusage is plain numbers, for which all zeros is a value.
+    let mut used: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: waits for the child just made; both places are valid.
+    assert_eq!(unsafe { libc::wait4(pid, &raw mut status, 0, &raw mut used) }, pid);
+    assert_eq!(status, 0, "the child failed");
+    [start.elapsed().as_secs_f64() * 1e6, used.ru_minflt as f64]
+}
+
+fn median(figures: impl Iterator<Item = f64>) -> f64 {
+    let mut figures: Vec<f64> = figures.collect();
+    figures.sort_by(f64::total_cmp);
+    figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// Makes `dir` the /var/lib of this process alone.
+fn move_in(dir: &Path) {
+    let path = CString::new(dir.as_os_str().as_bytes()).expect("a path");
+    let mount = |from: *const c_char, to: *const c_char, flags| {
+        // SAFETY: both paths end in NUL; the type and the data of a mount of this kind may be null.
+        let done = unsafe { libc::mount(from, to, std::ptr::null(), flags, std::ptr::null()) };
+        assert_eq!(done, 0, "mount: {}", std::io::Error::last_os_error());
+    };
+    // SAFETY: unshare takes a number.
+    assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNS) }, 0, "run this as root");
+    mount(c"none".as_ptr(), c"/".as_ptr(), libc::MS_REC | libc::MS_PRIVATE);
+    mount(path.as_ptr(), c"/var/lib".as_ptr(), libc::MS_BIND);
+    std::fs::create_dir("/var/lib/eximgrey").expect("a directory for the store");
+}
+
+fn main() {
+    let Ok(dir) = tempfile::tempdir() else { return };
+    move_in(dir.path());
+    // In a child: this process must have opened nothing, as Exim's daemon has not.
+    child(|| {
+        for i in 0..WARM {
+            decide(i, &["delay=0s"], "reason=new");
+            if i % 2 == 0 {
+                decide(i, &["delay=0s"], "reason=retried");
+            }
+        }
+    });
+    // As Exim's daemon does.
+    let mut argument = [c"500".as_ptr().cast::<u8>().cast_mut()];
+    let mut answer = std::ptr::null_mut();
+    // SAFETY: as in `decide`.
+    unsafe { ffi::greylist_preload(&raw mut answer, 1, argument.as_mut_ptr()) };
+    let names = ["nothing", "known", "early", "new"];
+    let mut figures = [const { Vec::new() }; 4];
+    for round in 0..ROUNDS {
+        let [nothing, known, early, new] = &mut figures;
+        nothing.push(child(|| ()));
+        known.push(child(|| decide(round % WARM / 2 * 2, &[], "reason=known")));
+        early.push(child(|| decide(round % WARM / 2 * 2 + 1, &[], "reason=early")));
+        new.push(child(|| decide(2 * WARM + round, &[], "reason=new")));
+    }
+    let mut floor = [0.0; 2];
+    println!("the first decision of a forked process, {ROUNDS} processes each, medians");
+    for (name, figures) in names.iter().zip(&figures) {
+        let found = [0, 1].map(|i| median(figures.iter().map(|f| f[i])));
+        if *name == "nothing" {
+            floor = found;
+        }
+        let [time, faults] = found;
+        println!(
+            "{name:>8} {time:6.1} us {:+6.1} us, {faults:3.0} page faults {:+3.0}",
+            time - floor[0],
+            faults - floor[1]
+        );
+    }
+}
