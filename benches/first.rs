@@ -38,7 +38,7 @@ fn decide(i: u32, options: &[&str], reason: &str) {
 }
 
 /// Runs `work` in a child: the microseconds from its fork to its end, and its page faults.
-fn child(work: impl FnOnce()) -> [f64; 2] {
+fn child(work: impl FnOnce()) -> (f64, f64) {
     let start = Instant::now();
     // SAFETY: this process has one thread, so the child may go on as if it were this process.
     let pid = unsafe { libc::fork() };
@@ -54,7 +54,7 @@ fn child(work: impl FnOnce()) -> [f64; 2] {
     // SAFETY: waits for the child just made; both places are valid.
     assert_eq!(unsafe { libc::wait4(pid, &raw mut status, 0, &raw mut used) }, pid);
     assert_eq!(status, 0, "the child failed");
-    [start.elapsed().as_secs_f64() * 1e6, used.ru_minflt as f64]
+    (start.elapsed().as_secs_f64() * 1e6, used.ru_minflt as f64)
 }
 
 fn median(figures: impl Iterator<Item = f64>) -> f64 {
@@ -65,7 +65,7 @@ fn median(figures: impl Iterator<Item = f64>) -> f64 {
 
 /// Makes `dir` the /var/lib of this process alone.
 fn move_in(dir: &Path) {
-    let path = CString::new(dir.as_os_str().as_bytes()).expect("a path");
+    let Ok(path) = CString::new(dir.as_os_str().as_bytes()) else { return };
     let mount = |from: *const c_char, to: *const c_char, flags| {
         // SAFETY: both paths end in NUL; the type and the data of a mount of this kind may be null.
         let done = unsafe { libc::mount(from, to, std::ptr::null(), flags, std::ptr::null()) };
@@ -75,7 +75,7 @@ fn move_in(dir: &Path) {
     assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNS) }, 0, "run this as root");
     mount(c"none".as_ptr(), c"/".as_ptr(), libc::MS_REC | libc::MS_PRIVATE);
     mount(path.as_ptr(), c"/var/lib".as_ptr(), libc::MS_BIND);
-    std::fs::create_dir("/var/lib/eximgrey").expect("a directory for the store");
+    assert!(std::fs::create_dir("/var/lib/eximgrey").is_ok(), "a directory for the store");
 }
 
 fn main() {
@@ -104,18 +104,17 @@ fn main() {
         early.push(child(|| decide(round % WARM / 2 * 2 + 1, &[], "reason=early")));
         new.push(child(|| decide(2 * WARM + round, &[], "reason=new")));
     }
-    let mut floor = [0.0; 2];
+    let mut floor = (0.0, 0.0);
     println!("the first decision of a forked process, {ROUNDS} processes each, medians");
     for (name, figures) in names.iter().zip(&figures) {
-        let found = [0, 1].map(|i| median(figures.iter().map(|f| f[i])));
+        let [time, faults] = [median(figures.iter().map(|f| f.0)), median(figures.iter().map(|f| f.1))];
         if *name == "nothing" {
-            floor = found;
+            floor = (time, faults);
         }
-        let [time, faults] = found;
         println!(
             "{name:>8} {time:6.1} us {:+6.1} us, {faults:3.0} page faults {:+3.0}",
-            time - floor[0],
-            faults - floor[1]
+            time - floor.0,
+            faults - floor.1
         );
     }
 }

@@ -92,7 +92,7 @@ impl Session {
         let verdict = match self.store(&settings.store, access, now).map_err(Failure::Store)? {
             Some(store) => {
                 let verdict = store.settle(&triplet, &rules, access, now);
-                if access == Access::Record {
+                if verdict.as_ref().map_or(access != Access::Look, |verdict| access.records(verdict)) {
                     let reply =
                         verdict.as_ref().map_or_else(|e| Reply::error(e.fault()), |v| v.reply(rules.mode));
                     store.count(&reply, now);
@@ -195,6 +195,8 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::counters::Counters;
+    use crate::time::Seconds;
 
     const NOW: Timestamp = Timestamp(1_000_000_000);
 
@@ -225,6 +227,34 @@ mod tests {
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "the configuration alone");
         let feedback = [&with(&[b"trap"])[..], &[config.as_bytes()]].concat();
         assert_eq!(session.feedback(&feedback, Access::Record, NOW).unwrap(), Told::Recorded);
+    }
+
+    /// With `Settle` a client that has to wait or has just waited leaves no trace; others are recorded as ever.
+    #[test]
+    fn settling_records_nothing_of_those_who_wait() {
+        let (dir, config) = fixture("delay = \"1m\"\n");
+        let mut session = Session::new();
+        let mut ask = |access, minutes| {
+            let now = NOW.plus(Seconds::MINUTE.times(minutes));
+            let arguments = [&TRIPLET[..], &[config.as_bytes()]].concat();
+            session.answer(&arguments, access, now).unwrap().to_string()
+        };
+        assert_eq!(ask(Access::Settle, 0), "action=defer reason=new wait=60");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "the configuration alone");
+        assert_eq!(ask(Access::Record, 1), "action=defer reason=new wait=60");
+        for _ in 0..2 {
+            assert_eq!(ask(Access::Settle, 2), "action=pass reason=retried delay=60 by=network");
+        }
+        assert_eq!(ask(Access::Record, 2), "action=pass reason=retried delay=60 by=network");
+        assert_eq!(ask(Access::Settle, 3), "action=pass reason=known by=network");
+
+        // Seen so late, its last-seen time is renewed: it is still known a lifetime after that.
+        let month = 60 * 24 * 30;
+        assert_eq!(ask(Access::Settle, month), "action=pass reason=known by=network");
+        assert_eq!(ask(Access::Look, 2 * month), "action=pass reason=known by=network");
+        let counters = Counters::open(dir.path()).unwrap();
+        let counted = |minutes| counters.last_hours(1, NOW.plus(Seconds::MINUTE.times(minutes))).total();
+        assert_eq!([counted(3), counted(month), counted(2 * month)], [3, 1, 0]);
     }
 
     #[test]

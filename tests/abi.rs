@@ -15,9 +15,10 @@ use eximgrey::reply::{Action, By, Fault, Reason};
 use std::process::Command;
 
 /// Every function that the library exports.
-const FUNCTIONS: [&str; 6] = [
+const FUNCTIONS: [&str; 7] = [
     "greylist",
     "greylist_feedback",
+    "greylist_known",
     "greylist_peek",
     "greylist_preload",
     "greylist_sent",

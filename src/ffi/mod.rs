@@ -67,6 +67,12 @@ boundary! {
 }
 
 boundary! {
+    /// The same as `greylist` for a client that need not wait. Of one that has to wait, or has just waited, it records
+    /// nothing: there the caller finds out more about the client, by SPF for example, and then asks `greylist`.
+    greylist_known = |arguments| decide(arguments, if host::is_checking() { Access::Look } else { Access::Settle })
+}
+
+boundary! {
     /// `${dlfunc{SO}{greylist_sent}{OUR-SENDER}{THEIR-RECIPIENT}[{OPTION=VALUE}]...}`: our user wrote to that address; mail
     /// from there passes with `reason=replied`. Answers `result=recorded`, `result=nothing` or `result=error error=...`.
     greylist_sent = |arguments| tell(|session, access, now| session.sent(arguments, access, now))
@@ -85,8 +91,10 @@ boundary! {
     greylist_preload = |_| {
         // Whatever happens there, the answer is the argument.
         let _ = catch_unwind(|| {
-            host::prepare();
-            prepared::prepare();
+            if !host::in_session() {
+                host::prepare();
+                prepared::prepare();
+            }
         });
         Answer::FirstArgument
     }

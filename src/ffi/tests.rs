@@ -25,11 +25,12 @@ fn call_raw(function: Function, argc: c_int, argv: *mut *mut uschar) -> String {
 const BAD: &str = "action=pass reason=error error=bad-option";
 
 /// Each function, and what it answers to a call without arguments.
-fn without_arguments() -> [(Function, String); 6] {
+fn without_arguments() -> [(Function, String); 7] {
     let told = "result=error error=bad-option".to_owned();
     let version = format!("version={} store=1", env!("CARGO_PKG_VERSION"));
     [
         (greylist, BAD.into()),
+        (greylist_known, BAD.into()),
         (greylist_peek, BAD.into()),
         (greylist_sent, told.clone()),
         (greylist_feedback, told),

@@ -21,6 +21,7 @@ use self::error::StoreError;
 use self::lmdb::{Durability, Env, Patience};
 use self::record::{Meta, Record};
 use self::standing::Standing;
+use crate::policy::Verdict;
 use crate::reply::Reply;
 use crate::settings::StoreSettings;
 use crate::time::Timestamp;
@@ -41,8 +42,25 @@ const STANDING_KEY: &[u8] = b"\0\0standing";
 pub enum Access {
     /// Make what is missing, record what is decided.
     Record,
+    /// Record what is decided, but nothing of a client that has to wait or has just waited: more may be found out about
+    /// it before it is decided.
+    Settle,
     /// Look at what is there.
     Look,
+}
+
+impl Access {
+    /// Whether a verdict is recorded.
+    #[must_use]
+    pub const fn records(self, verdict: &Verdict) -> bool {
+        match self {
+            Self::Record => true,
+            Self::Settle => {
+                !matches!(verdict, Verdict::New { .. } | Verdict::Early { .. } | Verdict::Retried { .. })
+            }
+            Self::Look => false,
+        }
+    }
 }
 
 /// An open store.
@@ -73,7 +91,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<Option<Self>, StoreError> {
         let dir = settings.path.join("known");
-        if access == Access::Look && !lmdb::has_data(&dir) {
+        if access != Access::Record && !lmdb::has_data(&dir) {
             // A directory that is missing or locked away is trouble, not an empty store.
             return match fs::read_dir(&settings.path) {
                 Ok(_) => Ok(None),
@@ -115,7 +133,7 @@ impl Store {
             let boot = boot_id();
             let dir = pending_dir(&self.settings.path, boot);
             if !lmdb::has_data(&dir) {
-                if access == Access::Look {
+                if access != Access::Record {
                     return Ok(None);
                 }
                 remove_other_boots(&self.settings.path, &dir);

@@ -47,7 +47,7 @@ impl Store {
         for _ in 0..3 {
             (verdict, change) = match change {
                 Change::None => break,
-                _ if access == Access::Look => break,
+                _ if !access.records(&verdict) => break,
                 Change::Renew => {
                     // The answer stands, whether or not the lock is free for it.
                     let _ = self.known.write(Patience::None, |writer| call.renew(self, writer));

@@ -155,20 +155,45 @@ fn stock_unsplit_configuration_greylists() {
     in_own_world(|world| expect_greylisting(world, Layout::Unsplit));
 }
 
-/// SPF and preloading work with Debian's configuration too.
+/// SPF works with Debian's configuration too, and the daemon loads the library for all its children.
 #[test]
 fn stock_configuration_knows_a_pool_by_spf() {
     in_own_world(|world| {
         let networks = "v=spf1 ip4:198.51.100.0/24 ip4:192.0.2.0/24 -all";
         world.dns.spf("sender.test", networks);
-        let macros = world.macros() + "EXIMGREY_PRELOAD = 0\n";
-        let exim = start(world, Layout::Split, &macros);
+        let exim = start(world, Layout::Split, &world.macros());
         attempt(CLIENT, SENDER, USER).expect_greylisted();
         attempt("192.0.2.7", SENDER, USER).expect_accepted();
         world.wait_for_log("by=spf", 1);
         let maps = fs::read_to_string(format!("/proc/{}/maps", exim.pid())).unwrap();
         assert!(maps.contains("eximgrey.so"), "the daemon has not loaded it");
     });
+}
+
+/// Somebody who has set the option that preloading needs keeps it: Debian refuses a configuration that sets it twice, and
+/// the one before stays in force; then EXIMGREY_NO_PRELOAD leaves it to him, or EXIMGREY_PRELOAD takes its value over.
+#[test]
+fn limit_of_the_administrator_is_kept() {
+    let limit = "smtp_accept_max_per_host = 1\n";
+    in_own_world(move |world| {
+        let _exim = start(world, Layout::Split, &world.macros());
+        let before = fs::read(GENERATED_FILE).unwrap();
+        let macros = format!("{ETC}/{}", Layout::Split.macros_file());
+        fs::write(macros, world.macros() + limit).unwrap();
+        let output = Command::new("update-exim4.conf").output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains("smtp_accept_max_per_host"), "{output:?}");
+        assert_eq!(fs::read(GENERATED_FILE).unwrap(), before);
+    });
+    for macros in [format!("EXIMGREY_NO_PRELOAD = yes\n{limit}"), "EXIMGREY_PRELOAD = 1\n".to_owned()] {
+        in_own_world(move |world| {
+            let _exim = start(world, Layout::Split, &(world.macros() + &macros));
+            attempt(CLIENT, SENDER, USER).expect_greylisted();
+            let first = Client::connect(CLIENT);
+            Client::greeted(CLIENT).1.expect(421);
+            first.quit();
+        });
+    }
 }
 
 /// With Debian's own SPF check switched on, its result is used and not asked for again.
