@@ -523,7 +523,9 @@ fn an_unclear_place_is_told_in_words() {
         installed.install();
         let text = "acl_smtp_rcpt = a\nbegin acl\na:\n  accept domains = +x\n  deny\n";
         fs::write(format!("{ETC}/exim4.conf"), installed.own_lines() + text).unwrap();
-        let shown = installed.eximgrey(&["enable"]).expect(1, "the ACL a (acl_smtp_rcpt), where relaying");
+        let shown = installed
+            .eximgrey(&["enable"])
+            .expect(1, "/exim4.conf: in the ACL a (acl_smtp_rcpt), where relaying");
         let numbered = shown.out.lines().filter(|line| line.contains(": before this line")).count();
         // The main section, the setting for the DATA ACL, and the ACL itself.
         assert_eq!(numbered, 3, "{shown}");

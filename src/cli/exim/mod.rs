@@ -119,7 +119,7 @@ fn show_lines(exim: &Exim, file: &Path, out: &mut impl Write) -> Result {
         writeln!(out)?;
         match insertion.before {
             Some((file, line)) => {
-                writeln!(out, "{}:{line}: before this line: {}", file.display(), insertion.place)?;
+                writeln!(out, "{}:{line}: before this line, {}", file.display(), insertion.place)?;
             }
             None => writeln!(out, "{}: {}", file.display(), insertion.place)?,
         }
@@ -237,7 +237,14 @@ impl<W: Write> Change<'_, W> {
     /// Exim with the configuration `candidate`, and which of its ACLs greylist.
     fn tried(&self, candidate: &Path) -> Refusal<(Exim, Calls)> {
         let trial = self.exim.on(candidate);
-        trial.ask(&["-bV"]).map_err(|error| format!("Exim refuses the configuration: {error}"))?;
+        trial.ask(&["-bV"]).map_err(|error| {
+            let hint = if error.contains("smtp_accept_max_per_host") {
+                "\nThe fragments set that option: set EXIMGREY_PRELOAD to its value, and remove your own line"
+            } else {
+                ""
+            };
+            format!("Exim refuses the configuration: {error}{hint}")
+        })?;
         let calls = trial.calls(&trial.whole_configuration()?);
         Ok((trial, calls))
     }

@@ -68,7 +68,7 @@ pub(super) fn missing(
         let begin = lines.iter().find(|line| line.first_word() == "begin");
         insertions.push(Insertion {
             before: begin.map(Line::place),
-            place: "the end of the main section, before the first \"begin\"".into(),
+            place: "at the end of the main section, before the first \"begin\"".into(),
             lines: text,
         });
     }
@@ -78,8 +78,8 @@ pub(super) fn missing(
         insertions.push(Insertion {
             before: acl.and_then(after_verification).map(Line::place),
             place: format!(
-                "the ACL {name} (acl_smtp_rcpt), where relaying was refused and the recipient verified, and \
-                 before the statement that accepts mail from everywhere"
+                "in the ACL {name} (acl_smtp_rcpt), where relaying is refused and the recipient verified, and before \
+                 mail is accepted"
             ),
             lines: vec![format!("  {}", include("rcpt.conf"))],
         });
@@ -101,19 +101,19 @@ fn for_data(exim: &Exim, lines: &[Line], include: &str) -> Vec<Insertion> {
         return vec![
             Insertion {
                 before: first,
-                place: "the end of the main section, before the first \"begin\"".into(),
+                place: "at the end of the main section, before the first \"begin\"".into(),
                 lines: vec!["acl_smtp_data = eximgrey_data".into()],
             },
             Insertion {
                 before: first_acl,
-                place: "the section of the ACLs, after \"begin acl\"".into(),
+                place: "in the section of the ACLs, after \"begin acl\"".into(),
                 lines: vec!["eximgrey_data:".into(), include, "  accept".into()],
             },
         ];
     };
     let acl = acl(lines, &name);
     let end = acl.and_then(|acl| last_accept(acl).or(acl.first()));
-    let place = format!("the ACL {name} (acl_smtp_data), before the statement that accepts");
+    let place = format!("in the ACL {name} (acl_smtp_data), before mail is accepted");
     vec![Insertion { before: end.map(Line::place), place, lines: vec![include] }]
 }
 

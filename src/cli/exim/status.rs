@@ -5,6 +5,7 @@ use super::debian::Layout;
 use super::{answer, find, whole_configuration};
 use crate::cli::{Failure, Outcome, Result};
 use clap::Args;
+use eximgrey::policy::Mode;
 use eximgrey::settings::Settings;
 use serde_json::{Value, json};
 use std::fs;
@@ -31,7 +32,14 @@ pub(super) fn run(command: &Status, config: Option<&Path>, out: &mut impl Write)
     let healthy =
         exim.dlfunc && calls.rcpt && settings.is_ok() && !matches!(library, Some(Err(_))) && daemon != RELOAD;
 
-    let mode = settings.as_ref().map_or("unknown", |settings| settings.rules.mode.word());
+    // Exim may have the library read another configuration file than this command does: its answer tells.
+    let mode = match (&library, &settings) {
+        (Some(Ok(words)), _) if words.contains(" would=") => Mode::Observe.word(),
+        (Some(Ok(words)), _) if words.contains(" reason=off") => Mode::Off.word(),
+        (Some(Ok(_)), _) => Mode::Enforce.word(),
+        (_, Ok(settings)) => settings.rules.mode.word(),
+        (_, Err(_)) => "unknown",
+    };
     let library = library.map_or_else(|| "-".into(), |said| said.unwrap_or_else(|why| why));
     let lines: [(&str, Value); 10] = [
         ("exim", json!(exim.binary.to_string_lossy())),
