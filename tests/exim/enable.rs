@@ -337,11 +337,11 @@ fn a_configuration_that_was_not_tried_is_undone() {
             let installed = Installed::on_debian(world, layout, "# mine\n");
             fs::copy("/usr/sbin/update-exim4.conf", world.path("generator")).unwrap();
             let script = format!(
-                "sh {} \"$@\" && {{ [ $# -gt 0 ] || echo 'accept_8bitmime = ' >>{GENERATED_FILE}; }}\n",
+                "sh {} \"$@\" && {{ [ $# -gt 0 ] || sed -i 's/^begin acl/recipients_max = 7\\n&/' {GENERATED_FILE}; }}\n",
                 world.path("generator").display()
             );
             replace_program(world, "/usr/sbin/update-exim4.conf", &script);
-            installed.expect_refused(&["enable", "--observe"], "undone: all files are as they were");
+            installed.expect_refused(&["enable", "--observe"], "is not what was tried\nundone: ");
             let script = format!("[ $# -gt 0 ] || exit 3\nsh {} \"$@\"\n", world.path("generator").display());
             replace_program(world, "/usr/sbin/update-exim4.conf", &script);
             installed.expect_refused(&["enable"], "update-exim4.conf: exit status: 3\nundone: ");

@@ -161,8 +161,7 @@ impl Exim {
 /// The lines of the ACL `name` in a whole configuration.
 fn acl_lines<'a>(whole: &'a str, name: &str) -> impl Iterator<Item = &'a str> {
     let label = format!("{name}:");
-    let acls = whole.lines().skip_while(|line| *line != "begin acl");
-    let body = acls.skip_while(move |line| line.trim() != label).skip(1);
+    let body = whole.lines().skip_while(move |line| line.trim() != label).skip(1);
     body.take_while(|line| !is_label(line) && !line.starts_with("begin "))
 }
 
