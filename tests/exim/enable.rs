@@ -199,6 +199,38 @@ fn a_symbolic_link_is_followed() {
     });
 }
 
+/// A drop-in that was put there by hand is used as it is; it is taken away, and is back when that fails.
+#[test]
+fn a_linked_drop_in_is_used() {
+    in_own_world(|world| {
+        let share = world.path("usr/share/eximgrey/exim-conf");
+        let library = world.path("usr/lib/exim4/eximgrey.so");
+        let macros = format!("EXIMGREY_DIR = {}\nEXIMGREY_SO = {}\n", share.display(), library.display());
+        let installed = Installed::on_debian(world, Layout::Split, &macros);
+        let drop_in = format!("{ETC}/conf.d/main/00_eximgrey");
+        let shipped = share.join("debian/conf.d/main/00_eximgrey");
+        std::os::unix::fs::symlink(&shipped, &drop_in).unwrap();
+        let enabled = installed.eximgrey(&["enable"]).expect(0, "\nenabled\n");
+        assert!(!enabled.out.contains("wrote"), "{enabled}");
+
+        let stop = world.path("stop");
+        fs::write(&stop, "").unwrap();
+        fs::copy("/usr/sbin/update-exim4.conf", world.path("generator")).unwrap();
+        let script = format!(
+            "[ $# -gt 0 ] || [ ! -e {} ] || exit 3\nsh {} \"$@\"\n",
+            stop.display(),
+            world.path("generator").display()
+        );
+        replace_program(world, "/usr/sbin/update-exim4.conf", &script);
+        installed.eximgrey(&["disable"]).expect(1, "exit status: 3\nundone: ");
+        assert_eq!(fs::read_link(&drop_in).unwrap(), shipped);
+        installed.eximgrey(&["status"]).expect(0, "enabled       yes");
+        fs::remove_file(stop).unwrap();
+        installed.eximgrey(&["disable"]).expect(0, "\ndisabled\n");
+        assert!(fs::read_link(&drop_in).is_err() && shipped.exists());
+    });
+}
+
 #[track_caller]
 fn enable_and_disable(installed: &Installed<'_>) {
     let world = installed.world;

@@ -46,7 +46,9 @@ impl Exim {
     /// What the administrator should know: there is none, or it does not even tell its version.
     pub(in crate::cli) fn find(named: Option<PathBuf>, config: Option<PathBuf>) -> Result<Self, String> {
         let usual = || BINARIES.iter().map(PathBuf::from).find(|path| path.exists());
-        let binary = named.or_else(usual).ok_or("not found; eximgrey doctor --exim FILE names it")?;
+        let binary = named
+            .or_else(usual)
+            .ok_or("no Exim in the usual places; to doctor it can be named with --exim FILE")?;
         let mut exim = Self { binary, config, user: None, dlfunc: false, version: String::new() };
         let about = exim
             .ask(&["-bV"])
