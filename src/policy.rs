@@ -32,6 +32,16 @@ impl Mode {
             _ => None,
         }
     }
+
+    /// The word that [`Mode::from_word`] reads.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Observe => "observe",
+            Self::Off => "off",
+        }
+    }
 }
 
 /// The rules that one decision goes by.

@@ -2,7 +2,7 @@
 
 use super::{Failure, Outcome, Result};
 use clap::Args;
-use eximgrey::policy::{Mode, Rules};
+use eximgrey::policy::Rules;
 use eximgrey::sender::Level;
 use eximgrey::settings::{DEFAULT_FILE, Problem, Settings};
 use serde_json::{Map, Value, json};
@@ -90,18 +90,13 @@ fn in_force(settings: &Settings) -> Lines {
 }
 
 fn rules(rules: &Rules) -> Lines {
-    let mode = match rules.mode {
-        Mode::Enforce => "enforce",
-        Mode::Observe => "observe",
-        Mode::Off => "off",
-    };
     let level = match rules.sender_key {
         Level::Full => "full",
         Level::Unwrap => "unwrap",
         Level::Exact => "exact",
     };
     vec![
-        ("mode", json!(mode)),
+        ("mode", json!(rules.mode.word())),
         ("delay", json!(rules.delay.to_string())),
         ("window", json!(rules.window.to_string())),
         ("lifetime", json!(rules.lifetime.to_string())),

@@ -1,5 +1,6 @@
 //! `eximgrey doctor`: the installation, one line a check, and what to do about what is wrong.
 
+use super::exim::daemon::Exim;
 use super::output::bytes;
 use super::{Failure, Outcome, Result, owner};
 use clap::Args;
@@ -11,7 +12,6 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 /// Checks Exim, its configuration, the configuration file and the store. Run it as root: Exim tells its configuration to
 /// root only.
@@ -32,9 +32,6 @@ pub(super) struct Doctor {
 }
 
 const LIBRARY: &str = "/usr/lib/exim4/eximgrey.so";
-
-/// Where distributions put Exim.
-const EXIM: [&str; 4] = ["/usr/sbin/exim4", "/usr/sbin/exim", "/usr/exim/bin/exim", "/usr/local/sbin/exim"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Health {
@@ -115,58 +112,28 @@ fn configuration(config: Option<&Path>, findings: &mut Findings) -> Option<Setti
     }
 }
 
-/// The Exim that was found.
-struct Exim {
-    binary: PathBuf,
-    config: Option<PathBuf>,
-    user: Option<String>,
-    dlfunc: bool,
-}
-
-impl Exim {
-    /// What Exim prints when called with `arguments`; `None` if it fails.
-    fn ask(&self, arguments: &[&str]) -> Option<String> {
-        let mut command = Command::new(&self.binary);
-        if let Some(config) = &self.config {
-            command.arg("-C").arg(config);
-        }
-        let output = command.args(arguments).stdin(Stdio::null()).output().ok()?;
-        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
-    }
-}
-
 fn exim(command: &Doctor, findings: &mut Findings) -> Option<Exim> {
-    let usual = || EXIM.iter().map(PathBuf::from).find(|path| path.exists());
-    let Some(binary) = command.exim.clone().or_else(usual) else {
-        findings.add("exim", Health::Broken, "not found; name it with --exim FILE");
-        return None;
+    let exim = match Exim::find(command.exim.clone(), command.exim_config.clone()) {
+        Ok(exim) => exim,
+        Err(error) => {
+            findings.add("exim", Health::Broken, error);
+            return None;
+        }
     };
-    let mut exim = Exim { binary, config: command.exim_config.clone(), user: None, dlfunc: false };
-    let Some(version) = exim.ask(&["-bV"]) else {
-        let text = format!("{} -bV fails; run it to see why", exim.binary.display());
-        findings.add("exim", Health::Broken, text);
-        return None;
-    };
-    exim.dlfunc = version.contains("Expand_dlfunc");
-    let first = version.lines().next().unwrap_or_default();
+    let found = format!("{}: {}", exim.binary.display(), exim.version);
     if exim.dlfunc {
-        findings.add("exim", Health::Ok, format!("{}: {first}, with dlfunc", exim.binary.display()));
+        findings.add("exim", Health::Ok, format!("{found}, with dlfunc"));
     } else {
-        let text = format!(
-            "{}: {first}, built without dlfunc; on Debian install exim4-daemon-heavy",
-            exim.binary.display()
-        );
+        let text = format!("{found}, built without dlfunc; on Debian install exim4-daemon-heavy");
         findings.add("exim", Health::Broken, text);
     }
-    let first_line = |text: String| text.lines().next().map(|line| line.trim().to_owned());
-    exim.user = exim.ask(&["-n", "-bP", "exim_user"]).and_then(first_line);
     fragment(&exim, findings);
     Some(exim)
 }
 
 /// Whether Exim's configuration, with its macros and included files, calls us.
 fn fragment(exim: &Exim, findings: &mut Findings) {
-    let Some(text) = exim.ask(&["-bP", "config"]) else {
+    let Ok(text) = exim.ask(&["-bP", "config"]) else {
         let text = "Exim does not tell its configuration; run doctor as root";
         return findings.add("fragment", Health::Warning, text);
     };
@@ -174,8 +141,7 @@ fn fragment(exim: &Exim, findings: &mut Findings) {
     if calls("{greylist}") {
         findings.add("fragment", Health::Ok, "an ACL of Exim's configuration calls greylist");
     } else {
-        let text =
-            "no ACL calls greylist; /usr/share/eximgrey/exim-conf/README.md has the lines and where they go";
+        let text = "no ACL calls greylist; \"eximgrey exim enable\" mends that";
         findings.add("fragment", Health::Broken, text);
         return;
     }

@@ -5,6 +5,7 @@
 
 mod check_config;
 mod doctor;
+mod exim;
 mod explain;
 mod list;
 mod normalize;
@@ -58,6 +59,8 @@ enum Command {
     Normalize(normalize::Normalize),
     /// Check the installation: Exim, its configuration, the store
     Doctor(doctor::Doctor),
+    /// Switch greylisting on and off in Exim's configuration
+    Exim(exim::EximCommand),
 }
 
 /// What a command found.
@@ -134,6 +137,7 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> Result {
         Command::Whitelist(command) => whitelist::run(command, &load(config)?, out),
         Command::CheckConfig(command) => check_config::run(command, config, out),
         Command::Doctor(command) => doctor::run(command, config, out),
+        Command::Exim(command) => exim::run(command, config, out),
         Command::Normalize(command) => {
             normalize::run(command, load(config)?.rules.sender_key, out)?;
             Ok(Outcome::Done)

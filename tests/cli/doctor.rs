@@ -82,7 +82,7 @@ fn the_doctor_names_what_is_broken() {
     let place = filled();
     let silent = doctor(&place, "", "", &[]);
     assert_eq!(silent.code, Some(1), "{}", silent.out);
-    assert!(findings(&silent, "BROKEN", "fragment")[0].contains("exim-conf/README.md"), "{}", silent.out);
+    assert!(findings(&silent, "BROKEN", "fragment")[0].contains("eximgrey exim enable"), "{}", silent.out);
 
     let no_preload = doctor(&place, "", &format!("  defer condition = {}", call(&place, "greylist")), &[]);
     assert_eq!(no_preload.code, Some(0), "{}", no_preload.out);

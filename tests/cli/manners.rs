@@ -26,6 +26,8 @@ fn wrong_usage_is_exit_status_2() {
         &["explain", "192.0.2.1"],
         &["check-config", "file.toml"],
         &["doctor", "--exim"],
+        &["exim", "enable", "--nonsense"],
+        &["exim", "--json"],
         &["stat"],
     ] {
         let answer = plain(arguments);
@@ -53,7 +55,7 @@ fn a_bad_configuration_is_exit_status_2() {
 /// The help of each command names each of its flags and arguments.
 #[test]
 fn help_mentions_every_flag() {
-    let expected: [(&str, &[&str]); 5] = [
+    let expected: [(&str, &[&str]); 6] = [
         ("status", &["--json", "--config"]),
         (
             "list",
@@ -62,6 +64,7 @@ fn help_mentions_every_flag() {
         ("explain", &["--json", "--config", "<CLIENT>", "<SENDER>", "<RECIPIENT>", "OPTION=VALUE"]),
         ("check-config", &["--json", "--config"]),
         ("doctor", &["--json", "--config", "--exim ", "--exim-config", "--library"]),
+        ("exim", &["enable", "disable", "status", "--config"]),
     ];
     let all = plain(&["--help"]);
     assert_eq!((all.code, all.err.as_str()), (Some(0), ""));

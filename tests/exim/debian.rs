@@ -13,14 +13,14 @@ const SENDER: &str = "alice@sender.test";
 const USER: &str = "user@example.org";
 
 #[derive(Clone, Copy)]
-enum Layout {
+pub enum Layout {
     Split,
     Unsplit,
 }
 
 impl Layout {
     /// The file that holds the administrator's own macros.
-    fn macros_file(self) -> &'static str {
+    pub fn macros_file(self) -> &'static str {
         match self {
             Layout::Split => "conf.d/main/000_localmacros",
             Layout::Unsplit => "exim4.conf.localmacros",
@@ -37,7 +37,7 @@ impl Layout {
 }
 
 /// What debconf asks for: a host that takes mail for example.org from everywhere.
-fn answer_debconf(layout: Layout) {
+pub fn answer_debconf(layout: Layout) {
     let file = format!("{ETC}/update-exim4.conf.conf");
     let split = matches!(layout, Layout::Split);
     let answers = format!(
@@ -68,7 +68,7 @@ fn add_drop_in(layout: Layout, macros: &str) {
 }
 
 /// Debian's own generator; it has Exim check the result before it puts it in place.
-fn update_exim4_conf() {
+pub fn update_exim4_conf() {
     let output = Command::new("update-exim4.conf").output().unwrap();
     assert!(output.status.success(), "update-exim4.conf: {}", String::from_utf8_lossy(&output.stderr));
 }
@@ -93,7 +93,7 @@ fn start<'w>(world: &'w World, layout: Layout, macros: &str) -> Exim<'w> {
     world.start_installed_exim()
 }
 
-fn files_of_etc() -> BTreeMap<PathBuf, Vec<u8>> {
+pub fn files_of_etc() -> BTreeMap<PathBuf, Vec<u8>> {
     let mut files = BTreeMap::new();
     let mut directories = vec![PathBuf::from(ETC)];
     while let Some(directory) = directories.pop() {

@@ -12,6 +12,7 @@ mod world;
 mod boundary;
 mod debian;
 mod decisions;
+mod enable;
 mod faults;
 mod identities;
 mod recipes;

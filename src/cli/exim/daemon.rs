@@ -1,0 +1,224 @@
+//! The Exim of this machine, asked through its own options. Shared with `eximgrey doctor`.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// Where distributions put Exim.
+const BINARIES: [&str; 4] =
+    ["/usr/sbin/exim4", "/usr/sbin/exim", "/usr/exim/bin/exim", "/usr/local/sbin/exim"];
+
+/// A test session may ask the DNS for the name of its client. Where the DNS does not answer, it is given up.
+const SESSION_DEADLINE: Duration = Duration::from_secs(30);
+
+/// The client of a test session: a network for documentation, whose hosts nobody relays for (RFC 5737).
+pub(super) const TEST_CLIENT: &str = "192.0.2.1";
+
+/// The Exim that was found.
+#[derive(Clone)]
+pub(in crate::cli) struct Exim {
+    pub(in crate::cli) binary: PathBuf,
+    /// The configuration it is asked about; `None` for its own.
+    pub(in crate::cli) config: Option<PathBuf>,
+    /// Whom it runs as.
+    pub(in crate::cli) user: Option<String>,
+    /// Whether it can load libraries.
+    pub(in crate::cli) dlfunc: bool,
+    /// The first line of `-bV`.
+    pub(in crate::cli) version: String,
+}
+
+/// Which of Exim's ACLs greylist.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Calls {
+    pub(super) rcpt: bool,
+    /// For bounces, which are greylisted after DATA.
+    pub(super) data: bool,
+}
+
+impl Exim {
+    /// The Exim in the usual places, or `named`.
+    ///
+    /// # Errors
+    /// What the administrator should know: there is none, or it does not even tell its version.
+    pub(in crate::cli) fn find(named: Option<PathBuf>, config: Option<PathBuf>) -> Result<Self, String> {
+        let usual = || BINARIES.iter().map(PathBuf::from).find(|path| path.exists());
+        let binary = named
+            .or_else(usual)
+            .ok_or("no Exim in the usual places; to doctor it can be named with --exim FILE")?;
+        let mut exim = Self { binary, config, user: None, dlfunc: false, version: String::new() };
+        let about = exim
+            .ask(&["-bV"])
+            .map_err(|error| format!("{} -bV fails: {}", exim.binary.display(), one_line(&error)))?;
+        exim.dlfunc = about.contains("Expand_dlfunc");
+        exim.version = about.lines().next().unwrap_or_default().to_owned();
+        exim.user = exim.option("exim_user");
+        Ok(exim)
+    }
+
+    /// The same Exim with another configuration.
+    pub(super) fn on(&self, config: &Path) -> Self {
+        Self { config: Some(config.into()), ..self.clone() }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.binary);
+        if let Some(config) = &self.config {
+            command.arg("-C").arg(config);
+        }
+        command.args(arguments).stdin(Stdio::null());
+        command
+    }
+
+    /// What Exim prints when called with `arguments`.
+    ///
+    /// # Errors
+    /// What it says on its standard error, or why it could not be run.
+    pub(in crate::cli) fn ask(&self, arguments: &[&str]) -> Result<String, String> {
+        printed(&mut self.command(arguments))
+    }
+
+    /// What Exim makes of `text` as the user that it is while it receives mail; with its own configuration only, for with
+    /// another that user has no business (it says so in the panic log).
+    pub(super) fn expand_as_its_user(&self, text: &str) -> Result<String, String> {
+        let (uid, gid) = self.ids().ok_or("the user that Exim runs as is not known")?;
+        let answer = expand(self.command(&["-be"]).uid(uid).gid(gid).current_dir("/"), text)?;
+        answer.strip_prefix("Failed: ").map_or(Ok(answer.clone()), |why| Err(why.to_owned()))
+    }
+
+    /// The user and the group that Exim runs as.
+    pub(super) fn ids(&self) -> Option<(u32, u32)> {
+        let users = fs::read_to_string("/etc/passwd").ok()?;
+        let name = self.user.as_deref()?;
+        let mut fields =
+            users.lines().map(|line| line.split(':')).find(|f| f.clone().next() == Some(name))?;
+        Some((fields.nth(2)?.parse().ok()?, fields.next()?.parse().ok()?))
+    }
+
+    /// The value of a main option; `None` where it is not set.
+    pub(super) fn option(&self, name: &str) -> Option<String> {
+        let answer = self.ask(&["-n", "-bP", name]).ok()?;
+        Some(answer.lines().next()?.trim().to_owned()).filter(|value| !value.is_empty())
+    }
+
+    /// The value of a macro; `None` where it is not defined. Exim replaces macros in what `-be` is given; within `\N` it
+    /// expands nothing else.
+    pub(super) fn macro_value(&self, name: &str) -> Option<String> {
+        let answer = expand(&mut self.command(&["-be"]), &format!("=\\N{name}\\N")).ok()?;
+        answer.strip_prefix('=').filter(|value| *value != name).map(str::to_owned)
+    }
+
+    /// The configuration with its macros and included files, as Exim reads it; that is told to root only.
+    pub(super) fn whole_configuration(&self) -> Result<String, String> {
+        self.ask(&["-bP", "config"])
+    }
+
+    /// Which ACLs of `whole`, this Exim's whole configuration, greylist.
+    pub(super) fn calls(&self, whole: &str) -> Calls {
+        let greylists = |option: &str| {
+            let name = self.option(option).unwrap_or_default();
+            acl_lines(whole, &name).any(|line| line.contains("acl_m_eximgrey") || line.contains("{greylist}"))
+        };
+        Calls { rcpt: greylists("acl_smtp_rcpt"), data: greylists("acl_smtp_data") }
+    }
+
+    /// What the recipient root gets for an answer in a session that is not for real (`-bh`), from a client that is none of
+    /// ours. Nothing is recorded. `None` where there is no answer, or not in time.
+    pub(super) fn answer_to_a_recipient(&self, scratch: &Path) -> Option<String> {
+        let host = self.option("primary_hostname")?;
+        let files = ["session", "answers", "trace"].map(|name| scratch.join(name));
+        let [session, answers, trace] = &files;
+        let lines =
+            format!("EHLO client.invalid\r\nMAIL FROM:<root@{host}>\r\nRCPT TO:<root@{host}>\r\nQUIT\r\n");
+        fs::write(session, lines).ok()?;
+        let mut command = self.command(&["-bh", TEST_CLIENT]);
+        command
+            .stdin(File::open(session).ok()?)
+            .stdout(File::create(answers).ok()?)
+            .stderr(File::create(trace).ok()?);
+        end_in_time(command.spawn().ok()?)?;
+        let text = fs::read(answers).ok()?;
+        let text = String::from_utf8_lossy(&text);
+        let last_line = |line: &&str| {
+            let code = line.get(..3).is_some_and(|code| code.bytes().all(|b| b.is_ascii_digit()));
+            code && line.get(3..4) == Some(" ")
+        };
+        // The greeting, EHLO, MAIL, RCPT.
+        text.lines().filter(last_line).nth(3).map(|line| line.trim().to_owned())
+    }
+
+    /// The process of the running daemon.
+    pub(super) fn daemon(&self) -> Option<u32> {
+        let pid = fs::read_to_string(self.option("pid_file_path")?).ok()?.trim().parse().ok()?;
+        let running = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+        // An upgrade of Exim leaves " (deleted)" behind the name.
+        let own = self.binary.canonicalize().ok()?;
+        running.to_str()?.starts_with(own.to_str()?).then_some(pid)
+    }
+}
+
+/// The lines of the ACL `name` in a whole configuration.
+fn acl_lines<'a>(whole: &'a str, name: &str) -> impl Iterator<Item = &'a str> {
+    let label = format!("{name}:");
+    let body = whole.lines().skip_while(move |line| line.trim() != label).skip(1);
+    body.take_while(|line| !is_label(line) && !line.starts_with("begin "))
+}
+
+/// Whether an ACL begins in this line.
+pub(super) fn is_label(line: &str) -> bool {
+    let name = line.trim().strip_suffix(':').unwrap_or_default();
+    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+/// What `exim -be` makes of `text`, which it reads from its standard input: an argument may have 256 bytes.
+fn expand(exim: &mut Command, text: &str) -> Result<String, String> {
+    let mut child = exim
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| error.to_string())?;
+    // If Exim does not read it, it says why.
+    let _ = child.stdin.take().map(|mut pipe| pipe.write_all(format!("{text}\n").as_bytes()));
+    let printed = said(child.wait_with_output())?;
+    // Each line is asked for with "> ", the one after the last too.
+    let answer = printed.trim().trim_start_matches("> ").trim_end_matches('>');
+    Ok(answer.trim().to_owned())
+}
+
+/// Runs a command to its end; yields what it prints, or what it complains about.
+pub(super) fn printed(command: &mut Command) -> Result<String, String> {
+    said(command.output())
+}
+
+fn said(output: io::Result<Output>) -> Result<String, String> {
+    let output = output.map_err(|error| error.to_string())?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    if output.status.success() {
+        return Ok(text(&output.stdout));
+    }
+    let complaint = text(&output.stderr);
+    Err(if complaint.trim().is_empty() { output.status.to_string() } else { complaint.trim().to_owned() })
+}
+
+fn end_in_time(mut child: Child) -> Option<ExitStatus> {
+    let start = Instant::now();
+    while start.elapsed() < SESSION_DEADLINE {
+        if let Ok(Some(status)) = child.try_wait() {
+            return Some(status);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // It may have ended just now; in any case it is waited for.
+    let _ = child.kill();
+    let _ = child.wait();
+    None
+}
+
+/// A complaint of several lines as one.
+pub(super) fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}

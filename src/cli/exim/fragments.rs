@@ -1,0 +1,51 @@
+//! The shipped fragments of an Exim configuration: where they are, and the lines that read them.
+
+use std::path::{Path, PathBuf};
+
+const DROP_IN: &str = include_str!("../../../exim-conf/debian/conf.d/main/00_eximgrey");
+
+/// What the fragments take for granted.
+const USUAL_PREFIX: &str = "/usr";
+
+/// The fragments that were installed with this command.
+pub(super) struct Fragments {
+    prefix: PathBuf,
+}
+
+impl Fragments {
+    /// Those beside this command: `/usr/bin/eximgrey` belongs to `/usr/share/eximgrey/exim-conf`.
+    pub(super) fn installed() -> Self {
+        let own = std::env::current_exe().ok();
+        let prefix = own.as_deref().and_then(Path::parent).and_then(Path::parent);
+        let beside = prefix.map(Self::of_prefix).filter(|fragments| fragments.directory().is_dir());
+        beside.unwrap_or_else(|| Self::of_prefix(Path::new(USUAL_PREFIX)))
+    }
+
+    pub(super) fn of_prefix(prefix: &Path) -> Self {
+        Self { prefix: prefix.into() }
+    }
+
+    pub(super) fn directory(&self) -> PathBuf {
+        self.prefix.join("share/eximgrey/exim-conf")
+    }
+
+    pub(super) fn file(&self, name: &str) -> PathBuf {
+        self.directory().join(name)
+    }
+
+    /// The lines for Debian's main section.
+    pub(super) fn drop_in(&self) -> String {
+        let usual = Self::of_prefix(Path::new(USUAL_PREFIX)).directory();
+        let text = DROP_IN.replace(&usual.display().to_string(), &self.directory().display().to_string());
+        match self.library() {
+            Some(line) => format!(".ifndef EXIMGREY_SO\n{line}\n.endif\n{text}"),
+            None => text,
+        }
+    }
+
+    /// The line that names the library; `None` where it is in the usual place.
+    pub(super) fn library(&self) -> Option<String> {
+        let library = self.prefix.join("lib/exim4/eximgrey.so");
+        (self.prefix != Path::new(USUAL_PREFIX)).then(|| format!("EXIMGREY_SO = {}", library.display()))
+    }
+}

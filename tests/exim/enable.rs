@@ -1,0 +1,602 @@
+//! `eximgrey exim`: what it puts into Exim's configuration greylists, what does not work is undone, and what is the
+//! administrator's stays his.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::debian::{Layout, answer_debconf, files_of_etc, update_exim4_conf};
+use crate::smtp::attempt;
+use crate::world::{
+    ETC, EXIM, GENERATED_FILE, SHIPPED, World, copy_tree, in_own_world, mount_bind, mount_tmpfs,
+};
+
+const CLIENT: &str = "198.51.100.7";
+const SENDER: &str = "alice@sender.test";
+const USER: &str = "user@example.org";
+const BACKUPS: &str = "/var/backups";
+
+/// An installation in a place of its own, on a machine with Debian's configuration.
+struct Installed<'w> {
+    world: &'w World,
+    layout: Layout,
+}
+
+/// What the command did.
+struct Done {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl Done {
+    #[track_caller]
+    fn expect(self, code: i32, text: &str) -> Self {
+        assert!(self.code == Some(code) && self.out.contains(text), "{code} {text:?}: {self}");
+        self
+    }
+}
+
+impl std::fmt::Display for Done {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "exit status {:?}\n{}{}", self.code, self.out, self.err)
+    }
+}
+
+impl<'w> Installed<'w> {
+    /// Debian's configuration as generated, with `macros` of the administrator's and no greylisting.
+    fn on_debian(world: &'w World, layout: Layout, macros: &str) -> Self {
+        let installed = Self { world, layout };
+        installed.install();
+        fs::write(world.path("aliases"), "user: :blackhole:\nroot: :blackhole:\n").unwrap();
+        mount_bind(&world.path("aliases"), Path::new("/etc/aliases"));
+        answer_debconf(layout);
+        installed.set_macros(macros);
+        update_exim4_conf();
+        installed
+    }
+
+    /// What `make install PREFIX=` does, and a directory of backups that is the test's.
+    fn install(&self) {
+        let prefix = self.world.path("usr");
+        for directory in ["bin", "lib/exim4", "share/eximgrey/exim-conf"] {
+            fs::create_dir_all(prefix.join(directory)).unwrap();
+        }
+        fs::copy(env!("CARGO_BIN_EXE_eximgrey"), self.command()).unwrap();
+        fs::copy(self.world.library(), prefix.join("lib/exim4/eximgrey.so")).unwrap();
+        copy_tree(Path::new(SHIPPED), &prefix.join("share/eximgrey/exim-conf"));
+        let readable = Command::new("chmod").args(["-R", "a+rX"]).arg(&prefix).status().unwrap();
+        assert!(readable.success());
+        mount_tmpfs(Path::new(BACKUPS), "mode=0755");
+    }
+
+    fn command(&self) -> PathBuf {
+        self.world.path("usr/bin/eximgrey")
+    }
+
+    /// The macros that a test needs in any case, as lines of the main section.
+    fn own_lines(&self) -> String {
+        format!(
+            "EXIMGREY_OPTIONS = {{config={}}}\npid_file_path = {}\n",
+            self.world.path("eximgrey.toml").display(),
+            self.world.path("exim.pid").display()
+        )
+    }
+
+    fn set_macros(&self, macros: &str) {
+        fs::write(format!("{ETC}/{}", self.layout.macros_file()), self.own_lines() + macros).unwrap();
+    }
+
+    fn eximgrey(&self, arguments: &[&str]) -> Done {
+        let mut command = Command::new(self.command());
+        command.arg("exim").args(arguments).arg("--config").arg(self.world.path("eximgrey.toml"));
+        done(&mut command)
+    }
+
+    /// What the command may have changed: Exim's files and eximgrey.toml.
+    fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        let mut files: Vec<_> = files_of_etc().into_iter().collect();
+        for file in [PathBuf::from(GENERATED_FILE), self.world.path("eximgrey.toml")] {
+            let bytes = fs::read(&file).unwrap();
+            files.push((file, bytes));
+        }
+        files
+    }
+
+    #[track_caller]
+    fn expect_unchanged(&self, before: &[(PathBuf, Vec<u8>)]) {
+        let now = self.files();
+        let names = |files: &[(PathBuf, Vec<u8>)]| files.iter().map(|f| f.0.clone()).collect::<Vec<_>>();
+        assert_eq!(names(&now), names(before));
+        for (now, before) in now.iter().zip(before) {
+            assert!(now == before, "{:?} was changed: {}", now.0, String::from_utf8_lossy(&now.1));
+        }
+    }
+
+    /// Nothing is enabled, for a reason that has `text` in it, and every file is as it was.
+    #[track_caller]
+    fn expect_refused(&self, arguments: &[&str], text: &str) {
+        let before = self.files();
+        let refused = self.eximgrey(arguments).expect(1, "not enabled: ");
+        assert!(refused.out.contains(text), "no {text:?} in {refused}");
+        self.expect_unchanged(&before);
+        self.eximgrey(&["status"]).expect(1, "enabled       no\n");
+    }
+
+    fn backups(&self) -> Vec<String> {
+        let files = fs::read_dir(format!("{BACKUPS}/eximgrey")).into_iter().flatten();
+        files.map(|file| fs::read_to_string(file.unwrap().path()).unwrap()).collect()
+    }
+}
+
+fn done(command: &mut Command) -> Done {
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Done { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+}
+
+#[track_caller]
+fn expect_greylisting(sender: &str) {
+    attempt(CLIENT, sender, USER).expect_greylisted();
+    attempt(CLIENT, sender, USER).expect_accepted();
+}
+
+/// A script in the place of a program, for this test only.
+fn replace_program(world: &World, program: &str, script: &str) {
+    let name = Path::new(program).file_name().unwrap().to_str().unwrap();
+    let file = world.path(&format!("fake-{name}"));
+    fs::write(&file, format!("#!/bin/sh\n{script}")).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+    mount_bind(&file, Path::new(program));
+}
+
+/// On Debian one command switches greylisting on, and one switches it off without a trace. Each says so the second time.
+#[test]
+fn enable_and_disable_on_debian() {
+    for layout in [Layout::Split, Layout::Unsplit] {
+        in_own_world(move |world| {
+            let installed = Installed::on_debian(world, layout, "# the end has no newline");
+            enable_and_disable(&installed);
+            // A new file leaves no backup; each change of a file does.
+            assert_eq!(installed.backups().len(), if matches!(layout, Layout::Split) { 1 } else { 2 });
+        });
+    }
+}
+
+/// Where there are no local macros yet, their file comes and goes.
+#[test]
+fn enable_and_disable_without_local_macros() {
+    in_own_world(|world| {
+        let installed = Installed::on_debian(world, Layout::Unsplit, "");
+        fs::remove_file(format!("{ETC}/exim4.conf.localmacros")).unwrap();
+        // The test's macros, where there is greylisting.
+        let template = format!("{ETC}/exim4.conf.template");
+        let own = installed.own_lines().replacen('=', "==", 1);
+        let (options, pid_file) = own.split_once('\n').unwrap();
+        let own = format!(".ifdef EXIMGREY_DIR\n{options}\n.endif\n{pid_file}");
+        fs::write(&template, own + &fs::read_to_string(&template).unwrap()).unwrap();
+        update_exim4_conf();
+        enable_and_disable(&installed);
+    });
+}
+
+/// A symbolic link stays one, and what it leads to keeps its mode.
+#[test]
+fn a_symbolic_link_is_followed() {
+    in_own_world(|world| {
+        let installed = Installed::on_debian(world, Layout::Unsplit, "");
+        let link = format!("{ETC}/exim4.conf.localmacros");
+        let target = world.path("macros");
+        fs::copy(&link, &target).unwrap();
+        fs::remove_file(&link).unwrap();
+        fs::set_permissions(&target, fs::Permissions::from_mode(0o640)).unwrap();
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        enable_and_disable(&installed);
+        assert_eq!(fs::read_link(&link).unwrap(), target);
+        assert_eq!(fs::metadata(&target).unwrap().permissions().mode() & 0o777, 0o640);
+    });
+}
+
+/// A drop-in that was put there by hand is used as it is; it is taken away, and is back when that fails.
+#[test]
+fn a_linked_drop_in_is_used() {
+    in_own_world(|world| {
+        let share = world.path("usr/share/eximgrey/exim-conf");
+        let library = world.path("usr/lib/exim4/eximgrey.so");
+        let macros = format!("EXIMGREY_DIR = {}\nEXIMGREY_SO = {}\n", share.display(), library.display());
+        let installed = Installed::on_debian(world, Layout::Split, &macros);
+        let drop_in = format!("{ETC}/conf.d/main/00_eximgrey");
+        let shipped = share.join("debian/conf.d/main/00_eximgrey");
+        std::os::unix::fs::symlink(&shipped, &drop_in).unwrap();
+        let enabled = installed.eximgrey(&["enable"]).expect(0, "\nenabled\n");
+        assert!(!enabled.out.contains("wrote"), "{enabled}");
+
+        let stop = world.path("stop");
+        fs::write(&stop, "").unwrap();
+        fs::copy("/usr/sbin/update-exim4.conf", world.path("generator")).unwrap();
+        let script = format!(
+            "[ $# -gt 0 ] || [ ! -e {} ] || exit 3\nsh {} \"$@\"\n",
+            stop.display(),
+            world.path("generator").display()
+        );
+        replace_program(world, "/usr/sbin/update-exim4.conf", &script);
+        installed.eximgrey(&["disable"]).expect(1, "exit status: 3\nundone: ");
+        assert_eq!(fs::read_link(&drop_in).unwrap(), shipped);
+        installed.eximgrey(&["status"]).expect(0, "enabled       yes");
+        fs::remove_file(stop).unwrap();
+        installed.eximgrey(&["disable"]).expect(0, "\ndisabled\n");
+        assert!(fs::read_link(&drop_in).is_err() && shipped.exists());
+    });
+}
+
+#[track_caller]
+fn enable_and_disable(installed: &Installed<'_>) {
+    let world = installed.world;
+    let stock = installed.files();
+    installed.eximgrey(&["status"]).expect(1, "enabled       no\n");
+    installed.eximgrey(&["disable"]).expect(0, "already disabled\n");
+    installed.expect_unchanged(&stock);
+
+    let enabled = installed.eximgrey(&["enable"]).expect(0, "\nenabled\n");
+    assert!(enabled.out.contains("gets \"451 4.7.1 Greylisted"), "{enabled}");
+    let files = installed.files();
+    installed.eximgrey(&["enable"]).expect(0, "already enabled");
+    installed.expect_unchanged(&files);
+    let status = installed.eximgrey(&["status"]).expect(0, "enabled       yes\nbounces       yes\n");
+    for line in ["dlfunc        yes", "mode          enforce", "library       action=defer reason=new"] {
+        assert!(status.out.contains(line), "no {line} in {status}");
+    }
+    let json = installed.eximgrey(&["status", "--json"]).expect(0, "");
+    let json: serde_json::Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!((&json["enabled"], &json["healthy"], &json["pid"]), (&true.into(), &true.into(), &().into()));
+    {
+        let _exim = world.start_installed_exim();
+        expect_greylisting(SENDER);
+        expect_greylisting("");
+    }
+    installed.eximgrey(&["disable"]).expect(0, "\ndisabled\n");
+    installed.expect_unchanged(&stock);
+    let _exim = world.start_installed_exim();
+    attempt(CLIENT, "bob@sender.test", USER).expect_accepted();
+}
+
+/// Killed between its steps, the command leaves a configuration by which mail flows; the next call does the rest.
+#[test]
+fn killed_half_way_it_leaves_mail_flowing() {
+    for layout in [Layout::Split, Layout::Unsplit] {
+        in_own_world(move |world| {
+            let installed = Installed::on_debian(world, layout, "");
+            fs::copy("/usr/sbin/update-exim4.conf", world.path("generator")).unwrap();
+            let script = format!(
+                "[ $# -gt 0 ] || [ -e {0}/go ] || {{ kill -KILL $PPID; exit; }}\nsh {0}/generator \"$@\"\n",
+                world.path("").display()
+            );
+            replace_program(world, "/usr/sbin/update-exim4.conf", &script);
+            fs::write(world.path("go"), "").unwrap();
+            // A comment names the program that made the file.
+            update_exim4_conf();
+            let stock = installed.files();
+            for action in ["enable", "disable"] {
+                fs::remove_file(world.path("go")).unwrap();
+                let mut command = Command::new(installed.command());
+                let mut child = command.args(["exim", action]).stdout(Stdio::null()).spawn().unwrap();
+                let scratch = format!("/run/eximgrey-trial.{}", child.id());
+                assert_eq!(child.wait().unwrap().code(), None, "{action} was not killed");
+                fs::remove_dir_all(scratch).unwrap();
+                {
+                    let _exim = world.start_installed_exim();
+                    let first = attempt(CLIENT, &format!("{action}@sender.test"), USER);
+                    // Not yet enabled, not yet disabled.
+                    assert_eq!(first.code, if action == "enable" { 250 } else { 451 });
+                }
+                fs::write(world.path("go"), "").unwrap();
+                installed.eximgrey(&[action]).expect(0, &format!("\n{action}d\n"));
+                let _exim = world.start_installed_exim();
+                let first = attempt(CLIENT, &format!("{action}d@sender.test"), USER);
+                assert_eq!(first.code, if action == "enable" { 451 } else { 250 });
+            }
+            installed.expect_unchanged(&stock);
+        });
+    }
+}
+
+/// A running Exim is reloaded, by Debian's own means.
+#[test]
+fn enable_reloads_a_running_exim() {
+    in_own_world(|world| {
+        let macros = "EXIMGREY_PRELOAD = 0\n";
+        let installed = Installed::on_debian(world, Layout::Split, macros);
+        let exim = world.start_installed_exim();
+        attempt(CLIENT, SENDER, USER).expect_accepted();
+        replace_program(world, "/usr/sbin/invoke-rc.d", "echo denied >&2\nexit 101\n");
+        installed.eximgrey(&["enable"]).expect(0, "NOT reloaded: denied");
+        installed.eximgrey(&["status"]).expect(0, "daemon        running, library not loaded\n");
+        attempt(CLIENT, SENDER, USER).expect_accepted();
+        installed.eximgrey(&["disable"]).expect(0, "disabled");
+
+        let script = format!("[ \"$*\" = '--disclose-deny exim4 reload' ] && kill -HUP {}\n", exim.pid());
+        replace_program(world, "/usr/sbin/invoke-rc.d", &script);
+        installed.eximgrey(&["enable"]).expect(0, "reloaded: Exim, process");
+        world.wait_for_log("listening for SMTP", 2);
+        expect_greylisting(SENDER);
+        installed.eximgrey(&["status"]).expect(0, "daemon        running, library loaded\n");
+        let library = world.path("usr/lib/exim4/eximgrey.so");
+        fs::copy(&library, world.path("new.so")).unwrap();
+        fs::rename(world.path("new.so"), library).unwrap();
+        installed.eximgrey(&["status"]).expect(1, "daemon        old library, to be reloaded\n");
+    });
+}
+
+/// A mistake by which Exim would answer 451 to everybody is found before anything is put in place.
+#[test]
+fn what_would_break_mail_is_refused() {
+    for layout in [Layout::Split, Layout::Unsplit] {
+        in_own_world(move |world| {
+            let choice = world.path("choice");
+            fs::write(&choice, "  warn\n    set acl_m_eximgrey_skip = ${nonsense}\n").unwrap();
+            fs::set_permissions(&choice, fs::Permissions::from_mode(0o644)).unwrap();
+            let installed = Installed::on_debian(world, layout, "");
+            for (macros, why) in [
+                ("EXIMGREY_OPTIONS == {config=/nowhere\n".to_owned(), "cannot ask the library"),
+                ("EXIMGREY_OPTIONS == {config=/nowhere}\n".to_owned(), "error=bad-config"),
+                ("EXIMGREY_SO = /nowhere.so\n".to_owned(), "there is no library /nowhere.so"),
+                ("EXIMGREY_DIR = /nowhere\n".to_owned(), "is /nowhere there?"),
+                ("EXIMGREY_PRELOAD = much\n".to_owned(), "no number"),
+                (
+                    "EXIMGREY_PRELOAD = 0\nsmtp_accept_max_per_host = 5\n".to_owned(),
+                    "smtp_accept_max_per_host",
+                ),
+                (
+                    format!("EXIMGREY_CHOICE = {}\n", choice.display()),
+                    "would be answered \"451 Temporary local",
+                ),
+            ] {
+                installed.set_macros(&macros);
+                update_exim4_conf();
+                installed.expect_refused(&["enable"], why);
+            }
+        });
+    }
+}
+
+/// What is put in place is what was tried, or it is taken back.
+#[test]
+fn a_configuration_that_was_not_tried_is_undone() {
+    for layout in [Layout::Split, Layout::Unsplit] {
+        in_own_world(move |world| {
+            let installed = Installed::on_debian(world, layout, "# mine\n");
+            fs::copy("/usr/sbin/update-exim4.conf", world.path("generator")).unwrap();
+            let script = format!(
+                "sh {} \"$@\" && {{ [ $# -gt 0 ] || sed -i 's/^begin acl/recipients_max = 7\\n&/' {GENERATED_FILE}; }}\n",
+                world.path("generator").display()
+            );
+            replace_program(world, "/usr/sbin/update-exim4.conf", &script);
+            installed.expect_refused(&["enable", "--observe"], "is not what was tried\nundone: ");
+            let script = format!("[ $# -gt 0 ] || exit 3\nsh {} \"$@\"\n", world.path("generator").display());
+            replace_program(world, "/usr/sbin/update-exim4.conf", &script);
+            installed.expect_refused(&["enable"], "update-exim4.conf: exit status: 3\nundone: ");
+        });
+    }
+}
+
+/// An administrator who uses Debian's hook is told what to add to his file; with that, greylisting works.
+#[test]
+fn a_hook_of_the_administrator_is_kept() {
+    in_own_world(|world| {
+        let own = world.path("own_rcpt_acl");
+        fs::write(&own, "  deny\n    senders = spam@sender.test\n    message = not from you\n").unwrap();
+        let macros = format!("CHECK_RCPT_LOCAL_ACL_FILE = {}\n", own.display());
+        let installed = Installed::on_debian(world, Layout::Split, &macros);
+        installed.expect_refused(&["enable"], &format!("Add to {}:", own.display()));
+        let shown = installed.eximgrey(&["enable"]).out;
+        let added: String = shown
+            .lines()
+            .filter_map(|line| line.strip_prefix("    "))
+            .fold(fs::read_to_string(&own).unwrap(), |text, line| text + line + "\n");
+        fs::write(&own, added).unwrap();
+        installed.eximgrey(&["enable"]).expect(0, "\nenabled\n");
+        {
+            let _exim = world.start_installed_exim();
+            attempt(CLIENT, "spam@sender.test", USER).expect(550);
+            expect_greylisting(SENDER);
+        }
+        installed.eximgrey(&["disable"]).expect(0, "\ndisabled\n");
+        let _exim = world.start_installed_exim();
+        attempt(CLIENT, "spam@sender.test", USER).expect(550);
+        attempt(CLIENT, "bob@sender.test", USER).expect_accepted();
+    });
+}
+
+/// `enable --observe` defers nothing, and says in the log what would have been; the rest of the file stays.
+#[test]
+fn observe_defers_nothing_until_the_mode_is_changed() {
+    in_own_world(|world| {
+        let installed = Installed::on_debian(world, Layout::Unsplit, "");
+        let toml = world.path("eximgrey.toml");
+        fs::set_permissions(&toml, fs::Permissions::from_mode(0o640)).unwrap();
+        std::os::unix::fs::chown(&toml, Some(0), Some(world.exim_user.1)).unwrap();
+        let before = fs::read_to_string(&toml).unwrap();
+
+        // A call that does not heed the file would defer.
+        let options = format!("EXIMGREY_OPTIONS == {{config={}}}{{mode=enforce}}\n", toml.display());
+        installed.set_macros(&options);
+        update_exim4_conf();
+        installed.expect_refused(&["enable", "--observe"], "EXIMGREY_OPTIONS names another mode");
+
+        installed.set_macros("");
+        let enabled = installed.eximgrey(&["enable", "--observe"]).expect(0, "\nenabled\n");
+        assert!(enabled.out.contains("set mode = \"enforce\" in"), "{enabled}");
+        assert_eq!(fs::read_to_string(&toml).unwrap(), format!("mode = \"observe\"\n{before}"));
+        assert_eq!(fs::metadata(&toml).unwrap().permissions().mode() & 0o777, 0o640);
+        installed.eximgrey(&["status"]).expect(0, "mode          observe\n");
+        // Without --observe the mode is nobody's business.
+        installed.eximgrey(&["enable"]).expect(0, "already enabled");
+        assert!(fs::read_to_string(&toml).unwrap().contains("observe"));
+
+        let _exim = world.start_installed_exim();
+        attempt(CLIENT, SENDER, USER).expect_accepted();
+        world.wait_for_log("would=defer", 1);
+        fs::write(&toml, before).unwrap();
+        expect_greylisting("bob@sender.test");
+    });
+}
+
+/// A configuration of the administrator's own.
+const OWN: &str = "\
+primary_hostname = mx.example.org
+domainlist local_domains = @ : example.org
+@HOSTS@
+acl_smtp_rcpt = acl_rcpt
+@DATA@
+host_lookup =
+keep_environment =
+begin acl
+
+acl_rcpt:
+  accept  hosts = :
+  accept  local_parts = postmaster
+  require message = relay not permitted
+          domains = +local_domains
+  # require verify = recipient
+  require verify = recipient
+  @CHECKS@
+
+@DATA_ACL@
+begin routers
+bin:
+  driver = redirect
+  local_parts = user : root
+  data = :blackhole:
+";
+
+/// The lines that are shown for a configuration of the administrator's own, inserted where they are said to belong, enable
+/// greylisting. The command does not touch the file.
+#[test]
+fn lines_shown_for_an_own_configuration_work() {
+    let data_acl = "acl_data:\n  deny condition = ${if eq{1}{2}}\n  accept\n";
+    let hosts = "hostlist relay_from_hosts = 127.0.0.1";
+    for (hosts, data, data_acl, checks) in [
+        (hosts, "acl_smtp_data = acl_data", data_acl, "accept"),
+        ("", "", "", "accept\n    hosts = 198.51.100.0/24 : 127.0.0.1\n  deny"),
+        (
+            hosts,
+            "smtp_accept_max_per_host = 9",
+            "",
+            "deny senders = x@y.example\n  accept  control = dkim_disable_verify",
+        ),
+    ] {
+        in_own_world(move |world| {
+            let installed = Installed { world, layout: Layout::Unsplit };
+            installed.install();
+            let file = PathBuf::from(format!("{ETC}/exim4.conf"));
+            let acls = world.path("acls.conf");
+            let text = OWN
+                .replace("@HOSTS@", hosts)
+                .replace("@DATA@", data)
+                .replace("@DATA_ACL@", data_acl)
+                .replace("@CHECKS@", checks);
+            // The ACLs are in a file that is included.
+            let (main, rest) = text.split_once("\nacl_rcpt:").unwrap();
+            let (acl_text, rest) = rest.split_once("begin routers").unwrap();
+            fs::write(&acls, format!("acl_rcpt:{acl_text}")).unwrap();
+            let main =
+                format!("{}{main}\n.include {}\nbegin routers{rest}", installed.own_lines(), acls.display());
+            fs::write(&file, main).unwrap();
+
+            let before = installed.files();
+            let shown =
+                installed.eximgrey(&["enable"]).expect(1, "not enabled: /etc/exim4/exim4.conf is yours");
+            installed.expect_unchanged(&before);
+            insert(&shown.out);
+            installed.eximgrey(&["enable"]).expect(0, "already enabled");
+            installed
+                .eximgrey(&["status"])
+                .expect(0, "kind          own\nenabled       yes\nbounces       yes\n");
+            {
+                let _exim = world.start_installed_exim();
+                expect_greylisting(SENDER);
+                expect_greylisting("");
+                attempt("127.0.0.1", SENDER, USER).expect_accepted();
+                attempt(CLIENT, SENDER, "user@elsewhere.test").expect(550);
+            }
+            let shown = installed.eximgrey(&["disable"]).expect(1, "not disabled: ");
+            let includes = shown.out.lines().filter(|line| line.contains(":") && line.contains(".include"));
+            assert_eq!(includes.count(), 3, "{shown}");
+        });
+    }
+}
+
+/// Inserts lines as an administrator would who takes the command at its word.
+fn insert(shown: &str) {
+    let mut place: Option<(PathBuf, usize)> = None;
+    for line in shown.lines() {
+        if let Some((file, rest)) =
+            line.split_once(": before this line").map(|(place, _)| place.rsplit_once(':').unwrap())
+        {
+            place = Some((file.into(), rest.parse::<usize>().unwrap() - 1));
+        } else if let Some(new) = line.strip_prefix("    ") {
+            let (file, at) = place.as_mut().expect("a place");
+            let text = fs::read_to_string(&*file).unwrap();
+            let mut lines: Vec<&str> = text.lines().collect();
+            lines.insert(*at, new);
+            *at += 1;
+            fs::write(file, lines.join("\n") + "\n").unwrap();
+        }
+    }
+}
+
+/// Where the place is not clear, it is told in words and no line is named.
+#[test]
+fn an_unclear_place_is_told_in_words() {
+    in_own_world(|world| {
+        let installed = Installed { world, layout: Layout::Unsplit };
+        installed.install();
+        let text = "acl_smtp_rcpt = a\nbegin acl\na:\n  accept domains = +x\n  deny\n";
+        fs::write(format!("{ETC}/exim4.conf"), installed.own_lines() + text).unwrap();
+        let shown = installed
+            .eximgrey(&["enable"])
+            .expect(1, "/exim4.conf: in the ACL a (acl_smtp_rcpt), where relaying");
+        let numbered = shown.out.lines().filter(|line| line.contains(": before this line")).count();
+        // The main section, the setting for the DATA ACL, and the ACL itself.
+        assert_eq!(numbered, 3, "{shown}");
+    });
+}
+
+/// An Exim that cannot load libraries is left alone.
+#[test]
+fn exim_without_dlfunc_is_left_alone() {
+    in_own_world(|world| {
+        let installed = Installed::on_debian(world, Layout::Split, "");
+        fs::copy(EXIM, world.path("heavy")).unwrap();
+        // The same, but for what it says of itself; without privileges it can be asked all the same.
+        let script = format!("{} \"$@\" | sed 's/ Expand_dlfunc//'\n", world.path("heavy").display());
+        replace_program(world, EXIM, &script);
+        installed.expect_refused(&["enable"], "exim4-daemon-heavy");
+        installed.eximgrey(&["status"]).expect(1, "dlfunc        no\n");
+    });
+}
+
+/// Who is not root is told so, and so is who has made a mistake in eximgrey.toml or has no Exim.
+#[test]
+fn trouble_is_exit_status_2() {
+    in_own_world(|world| {
+        let installed = Installed::on_debian(world, Layout::Split, "");
+        let before = installed.files();
+        for action in ["enable", "disable", "status"] {
+            let refused =
+                done(Command::new(installed.command()).args(["exim", action]).uid(65_534).gid(65_534));
+            assert!(refused.code == Some(2) && !refused.err.is_empty(), "{action}: {refused}");
+        }
+        installed.expect_unchanged(&before);
+        world.configure("delay = 7");
+        let refused = installed.eximgrey(&["enable"]);
+        assert!(refused.code == Some(2) && refused.err.contains("eximgrey.toml:2: delay"), "{refused}");
+        world.configure("delay = \"0s\"");
+        installed.expect_unchanged(&before);
+        replace_program(world, EXIM, "echo out of order >&2\nexit 1\n");
+        let refused = installed.eximgrey(&["enable"]);
+        assert!(refused.code == Some(2) && refused.err.contains("out of order"), "{refused}");
+    });
+}
