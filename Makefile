@@ -55,6 +55,10 @@ pools:
 bindings: setup
 	EXIMGREY_WRITE_BINDINGS=1 $(CARGO) test --locked --test bindings
 
+.PHONY: completions
+completions:
+	EXIMGREY_WRITE_COMPLETIONS=1 $(CARGO) test --locked --bin eximgrey completions
+
 # The store belongs to Exim's user; it is made here only when we install into the running system.
 install:
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/exim4 $(conf)/debian/conf.d/main $(conf)/recipes
