@@ -20,7 +20,9 @@ help:
 	@echo 'make check     formatting, lints, documentation, tests, the library as built'
 	@echo 'make bench     decision times; make senders: scores of the sender normaliser'
 	@echo 'make pools     what greylisting costs sending pools, here and with postgrey and greylistd'
-	@echo 'make bindings  write src/ffi/bindings.rs anew from Exim'"'"'s header'
+	@echo 'make bindings  write src/ffi/bindings.rs anew from Exim'"'"'s header; make completions: completions/'
+	@echo 'make deny      licences, sources and known weaknesses of the dependencies (needs cargo-deny)'
+	@echo 'make minimal-versions: build and test with the oldest dependencies that Cargo.toml allows'
 
 build:
 	$(CARGO) build --release --locked
@@ -54,6 +56,18 @@ pools:
 
 bindings: setup
 	EXIMGREY_WRITE_BINDINGS=1 $(CARGO) test --locked --test bindings
+
+.PHONY: completions deny minimal-versions
+completions:
+	EXIMGREY_WRITE_COMPLETIONS=1 $(CARGO) test --locked --bin eximgrey completions
+
+deny:
+	@$(CARGO) deny --version >/dev/null 2>&1 || { echo 'make deny: cargo-deny is missing: cargo install --locked cargo-deny' >&2; exit 1; }
+	$(CARGO) deny --locked check licenses bans sources
+	$(CARGO) deny --locked check advisories
+
+minimal-versions:
+	scripts/minimal-versions
 
 # The store belongs to Exim's user; it is made here only when we install into the running system.
 install:

@@ -16,6 +16,9 @@ mod status;
 mod trap;
 mod whitelist;
 
+#[cfg(test)]
+mod documented;
+
 use clap::{Parser, Subcommand};
 use eximgrey::identity::ClientNetwork;
 use eximgrey::settings::{Problem, Settings};

@@ -1,0 +1,109 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_eximgrey_global_optspecs
+    string join \n config= h/help V/version
+end
+
+function __fish_eximgrey_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_eximgrey_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_eximgrey_using_subcommand
+    set -l cmd (__fish_eximgrey_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c eximgrey -n "__fish_eximgrey_needs_command" -l config -d 'The configuration file [default: /etc/eximgrey/eximgrey.toml, which need not exist]' -r -F
+complete -c eximgrey -n "__fish_eximgrey_needs_command" -s h -l help -d 'Print help'
+complete -c eximgrey -n "__fish_eximgrey_needs_command" -s V -l version -d 'Print version'
+complete -c eximgrey -n "__fish_eximgrey_needs_command" -f -a "status" -d 'Show the state of the store: size, counts, recent decisions'
+complete -c eximgrey -n "__fish_eximgrey_needs_command" -f -a "list" -d 'List first attempts that wait, known triplets, proved or trapped clients, the whitelist'
+complete -c eximgrey -n "__fish_eximgrey_needs_command" -f -a "explain" -d 'Say what Exim would be answered now, and why'
+complete -c eximgrey -n "__fish_eximgrey_needs_command" -f -a "check-config" -d 'Check the configuration file'
+complete -c eximgrey -n "__fish_eximgrey_needs_command" -f -a "release" -d 'Let the next retry of a deferred mail pass'
+complete -c eximgrey -n "__fish_eximgrey_needs_command" -f -a "trap" -d 'Trap a client\'s network for a while'
+complete -c eximgrey -n "__fish_eximgrey_needs_command" -f -a "whitelist" -d 'Clients, domains, senders and recipients that are never greylisted'
+complete -c eximgrey -n "__fish_eximgrey_needs_command" -f -a "normalize" -d 'Show the sender key of addresses'
+complete -c eximgrey -n "__fish_eximgrey_needs_command" -f -a "doctor" -d 'Check the installation: Exim, its configuration, the store'
+complete -c eximgrey -n "__fish_eximgrey_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand status" -l config -d 'The configuration file [default: /etc/eximgrey/eximgrey.toml, which need not exist]' -r -F
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand status" -l json -d 'Print JSON'
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand status" -s h -l help -d 'Print help'
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand list" -l config -d 'The configuration file [default: /etc/eximgrey/eximgrey.toml, which need not exist]' -r -F
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand list" -l all -d 'With auto: also clients that have not proved themselves yet'
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand list" -l json -d 'Print JSON, one object a line'
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand list" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand explain" -l config -d 'The configuration file [default: /etc/eximgrey/eximgrey.toml, which need not exist]' -r -F
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand explain" -l json -d 'Print JSON'
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand explain" -s h -l help -d 'Print help'
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand check-config" -l config -d 'The configuration file [default: /etc/eximgrey/eximgrey.toml, which need not exist]' -r -F
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand check-config" -l json -d 'Print JSON'
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand check-config" -s h -l help -d 'Print help'
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand release" -l client -d 'The client\'s address' -r
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand release" -l config -d 'The configuration file [default: /etc/eximgrey/eximgrey.toml, which need not exist]' -r -F
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand release" -s h -l help -d 'Print help'
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand trap" -l config -d 'The configuration file [default: /etc/eximgrey/eximgrey.toml, which need not exist]' -r -F
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand trap" -s h -l help -d 'Print help'
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand whitelist; and not __fish_seen_subcommand_from add remove list import help" -l config -d 'The configuration file [default: /etc/eximgrey/eximgrey.toml, which need not exist]' -r -F
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand whitelist; and not __fish_seen_subcommand_from add remove list import help" -s h -l help -d 'Print help'
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand whitelist; and not __fish_seen_subcommand_from add remove list import help" -f -a "add" -d 'Add an entry, or replace it'
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand whitelist; and not __fish_seen_subcommand_from add remove list import help" -f -a "remove" -d 'Remove an entry'
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand whitelist; and not __fish_seen_subcommand_from add remove list import help" -f -a "list" -d 'List entries: KIND ENTRY SINCE UNTIL FLAGS COMMENT'
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand whitelist; and not __fish_seen_subcommand_from add remove list import help" -f -a "import" -d 'Read postgrey\'s whitelist files'
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand whitelist; and not __fish_seen_subcommand_from add remove list import help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand whitelist; and __fish_seen_subcommand_from add" -l comment -d 'Why, for those who read the list later' -r
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand whitelist; and __fish_seen_subcommand_from add" -l for -d 'Drop the entry after that time, such as 30d [default: never]' -r
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand whitelist; and __fish_seen_subcommand_from add" -l config -d 'The configuration file [default: /etc/eximgrey/eximgrey.toml, which need not exist]' -r -F
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand whitelist; and __fish_seen_subcommand_from add" -l unauthenticated -d 'With sender: also where neither SPF nor DKIM vouches for it. Senders are easily forged'
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand whitelist; and __fish_seen_subcommand_from add" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand whitelist; and __fish_seen_subcommand_from remove" -l config -d 'The configuration file [default: /etc/eximgrey/eximgrey.toml, which need not exist]' -r -F
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand whitelist; and __fish_seen_subcommand_from remove" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand whitelist; and __fish_seen_subcommand_from list" -l config -d 'The configuration file [default: /etc/eximgrey/eximgrey.toml, which need not exist]' -r -F
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand whitelist; and __fish_seen_subcommand_from list" -l json -d 'Print JSON, one object a line'
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand whitelist; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help'
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand whitelist; and __fish_seen_subcommand_from import" -l config -d 'The configuration file [default: /etc/eximgrey/eximgrey.toml, which need not exist]' -r -F
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand whitelist; and __fish_seen_subcommand_from import" -l recipients -d 'The files are whitelists of recipients'
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand whitelist; and __fish_seen_subcommand_from import" -s h -l help -d 'Print help'
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand whitelist; and __fish_seen_subcommand_from help" -f -a "add" -d 'Add an entry, or replace it'
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand whitelist; and __fish_seen_subcommand_from help" -f -a "remove" -d 'Remove an entry'
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand whitelist; and __fish_seen_subcommand_from help" -f -a "list" -d 'List entries: KIND ENTRY SINCE UNTIL FLAGS COMMENT'
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand whitelist; and __fish_seen_subcommand_from help" -f -a "import" -d 'Read postgrey\'s whitelist files'
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand whitelist; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand normalize" -l recipient -d 'The recipient the senders wrote to: found inside a sender, it is cut out exactly' -r
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand normalize" -l level -d 'How much to normalise: full, unwrap (SRS and BATV only) or exact; default: what the configuration says' -r
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand normalize" -l config -d 'The configuration file [default: /etc/eximgrey/eximgrey.toml, which need not exist]' -r -F
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand normalize" -l stdin -d 'Read from standard input: one sender a line, or sender, tab, recipient'
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand normalize" -l why -d 'Also print each rule that fired, and what it took away'
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand normalize" -l json -d 'Print one JSON object a line, with the steps'
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand normalize" -s h -l help -d 'Print help'
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand doctor" -l exim -d 'The Exim binary [default: exim4 or exim in the usual places]' -r -F
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand doctor" -l exim-config -d 'The configuration that Exim shall be asked about [default: Exim\'s own]' -r -F
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand doctor" -l library -d 'The library [default: /usr/lib/exim4/eximgrey.so]' -r -F
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand doctor" -l config -d 'The configuration file [default: /etc/eximgrey/eximgrey.toml, which need not exist]' -r -F
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand doctor" -l json -d 'Print JSON'
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand doctor" -s h -l help -d 'Print help'
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand help; and not __fish_seen_subcommand_from status list explain check-config release trap whitelist normalize doctor help" -f -a "status" -d 'Show the state of the store: size, counts, recent decisions'
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand help; and not __fish_seen_subcommand_from status list explain check-config release trap whitelist normalize doctor help" -f -a "list" -d 'List first attempts that wait, known triplets, proved or trapped clients, the whitelist'
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand help; and not __fish_seen_subcommand_from status list explain check-config release trap whitelist normalize doctor help" -f -a "explain" -d 'Say what Exim would be answered now, and why'
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand help; and not __fish_seen_subcommand_from status list explain check-config release trap whitelist normalize doctor help" -f -a "check-config" -d 'Check the configuration file'
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand help; and not __fish_seen_subcommand_from status list explain check-config release trap whitelist normalize doctor help" -f -a "release" -d 'Let the next retry of a deferred mail pass'
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand help; and not __fish_seen_subcommand_from status list explain check-config release trap whitelist normalize doctor help" -f -a "trap" -d 'Trap a client\'s network for a while'
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand help; and not __fish_seen_subcommand_from status list explain check-config release trap whitelist normalize doctor help" -f -a "whitelist" -d 'Clients, domains, senders and recipients that are never greylisted'
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand help; and not __fish_seen_subcommand_from status list explain check-config release trap whitelist normalize doctor help" -f -a "normalize" -d 'Show the sender key of addresses'
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand help; and not __fish_seen_subcommand_from status list explain check-config release trap whitelist normalize doctor help" -f -a "doctor" -d 'Check the installation: Exim, its configuration, the store'
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand help; and not __fish_seen_subcommand_from status list explain check-config release trap whitelist normalize doctor help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand help; and __fish_seen_subcommand_from whitelist" -f -a "add" -d 'Add an entry, or replace it'
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand help; and __fish_seen_subcommand_from whitelist" -f -a "remove" -d 'Remove an entry'
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand help; and __fish_seen_subcommand_from whitelist" -f -a "list" -d 'List entries: KIND ENTRY SINCE UNTIL FLAGS COMMENT'
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand help; and __fish_seen_subcommand_from whitelist" -f -a "import" -d 'Read postgrey\'s whitelist files'
