@@ -53,7 +53,7 @@ fn a_bad_configuration_is_exit_status_2() {
 /// The help of each command names each of its flags and arguments.
 #[test]
 fn help_mentions_every_flag() {
-    let expected: [(&str, &[&str]); 5] = [
+    let expected: [(&str, &[&str]); 6] = [
         ("status", &["--json", "--config"]),
         (
             "list",
@@ -61,6 +61,7 @@ fn help_mentions_every_flag() {
         ),
         ("explain", &["--json", "--config", "<CLIENT>", "<SENDER>", "<RECIPIENT>", "OPTION=VALUE"]),
         ("check-config", &["--json", "--config"]),
+        ("purge", &["--json", "--config"]),
         ("doctor", &["--json", "--config", "--exim ", "--exim-config", "--library"]),
     ];
     let all = plain(&["--help"]);
