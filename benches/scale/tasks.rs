@@ -106,7 +106,7 @@ fn purge(host: &Host) {
     let store = Store::open(&settings, Access::Record, now).unwrap().unwrap();
     let later = now.plus(fill::SOON).plus(fill::SOON);
     let start = Instant::now();
-    let purged = store.purge(store.known(), later, |_, _| {}).unwrap();
+    let purged = Store::purge(store.known(), later, |_, _| {}).unwrap();
     let time = start.elapsed().as_secs_f64();
     assert!(purged.deleted.abs_diff(purged.kept) < purged.kept / 5, "{purged:?}");
     println!("{time} {}", purged.longest_hold.as_secs_f64() * 1e3);

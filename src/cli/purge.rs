@@ -4,8 +4,8 @@ use super::output::count;
 use super::{Outcome, Result};
 use clap::Args;
 use eximgrey::settings::Settings;
-use eximgrey::store::Access;
 use eximgrey::store::purge::Purged;
+use eximgrey::store::{Access, Store};
 use eximgrey::time::Timestamp;
 use serde_json::{Value, json};
 use std::io::{self, IsTerminal, Write};
@@ -35,9 +35,9 @@ pub(super) fn run(command: &Purge, settings: &Settings, out: &mut impl Write) ->
         return Ok(Outcome::Done);
     };
     let mut progress = Progress::new();
-    let known = store.purge(store.known(), now, |share, so_far| progress.show("known", share, so_far))?;
+    let known = Store::purge(store.known(), now, |share, so_far| progress.show("known", share, so_far))?;
     let pending = match store.pending(Access::Look)? {
-        Some(env) => store.purge(env, now, |share, so_far| progress.show("pending", share, so_far))?,
+        Some(env) => Store::purge(env, now, |share, so_far| progress.show("pending", share, so_far))?,
         None => Purged::default(),
     };
     let earlier_boots = store.purge_other_boots();

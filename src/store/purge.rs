@@ -7,17 +7,20 @@
 //! whoever came meanwhile has tried again by then.
 
 use super::error::StoreError;
-use super::lmdb::Env;
+use super::lmdb::{Env, Patience};
 use super::record::{self, Neighbour};
 use super::standing::Summary;
 use super::{META_KEY, STANDING_KEY, Store};
-use crate::time::Timestamp;
+use crate::time::{Seconds, Timestamp};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 /// How long a transaction is meant to hold the writer's lock, flush included: well under the 5 ms that other writers can
 /// count on, because flushes differ.
 const HOLD: Duration = Duration::from_millis(1);
+
+/// How long to wait for the lock: nobody waits for a purge, but a writer that is stopped is an error all the same.
+const PATIENCE: Patience = Patience::UpTo(Seconds::MINUTE);
 
 /// Records of the first transaction, and of the smallest.
 const FEWEST: usize = 16;
@@ -45,7 +48,6 @@ impl Store {
     /// # Errors
     /// See [`StoreError`]; what was deleted until then is deleted.
     pub fn purge(
-        &self,
         env: &Env,
         now: Timestamp,
         mut progress: impl FnMut(f64, &Purged),
@@ -58,7 +60,7 @@ impl Store {
             let found = look(env, &from, now, &mut purged)?;
             let mut left = found.expired.as_slice();
             while !left.is_empty() {
-                let (done, deleted, hold) = self.delete(env, left.get(..batch).unwrap_or(left), now)?;
+                let (done, deleted, hold) = delete(env, left.get(..batch).unwrap_or(left), now)?;
                 left = left.get(done..).unwrap_or_default();
                 purged.deleted += deleted;
                 purged.kept += done as u64 - deleted;
@@ -80,34 +82,29 @@ impl Store {
         let current = super::pending_dir(&self.settings.path, super::boot_id());
         super::remove_other_boots(&self.settings.path, &current)
     }
+}
 
-    /// Deletes the first of `keys` in one transaction, as many as time allows, where they are still expired. Says how
-    /// many it looked at, how many were deleted, and how long it held the lock.
-    fn delete(
-        &self,
-        env: &Env,
-        keys: &[Vec<u8>],
-        now: Timestamp,
-    ) -> Result<(usize, u64, Duration), StoreError> {
-        let mut start = None;
-        let (done, deleted) = env.write(self.patience(), |writer| {
-            let start = *start.get_or_insert_with(Instant::now);
-            let (mut done, mut deleted) = (0, 0);
-            for key in keys {
-                if done > 0 && start.elapsed() >= HOLD {
-                    break;
-                }
-                done += 1;
-                let record = writer.get(key)?.and_then(record::neighbour);
-                if record.is_some_and(|record| record.expires < now) {
-                    writer.delete(key)?;
-                    deleted += 1;
-                }
+/// Deletes the first of `keys` in one transaction, as many as time allows, where they are still expired. Says how
+/// many it looked at, how many were deleted, and how long it held the lock.
+fn delete(env: &Env, keys: &[Vec<u8>], now: Timestamp) -> Result<(usize, u64, Duration), StoreError> {
+    let mut start = None;
+    let (done, deleted) = env.write(PATIENCE, |writer| {
+        let start = *start.get_or_insert_with(Instant::now);
+        let (mut done, mut deleted) = (0, 0);
+        for key in keys {
+            if done > 0 && start.elapsed() >= HOLD {
+                break;
             }
-            Ok((done, deleted))
-        })?;
-        Ok((done, deleted, start.map_or(Duration::ZERO, |start| start.elapsed())))
-    }
+            done += 1;
+            let record = writer.get(key)?.and_then(record::neighbour);
+            if record.is_some_and(|record| record.expires < now) {
+                writer.delete(key)?;
+                deleted += 1;
+            }
+        }
+        Ok((done, deleted))
+    })?;
+    Ok((done, deleted, start.map_or(Duration::ZERO, |start| start.elapsed())))
 }
 
 /// What a look found.
@@ -154,7 +151,6 @@ mod tests {
     use crate::reply::By;
     use crate::settings::StoreSettings;
     use crate::store::Access;
-    use crate::store::lmdb::Patience;
     use crate::store::record::{Facts, Record, Texts};
 
     /// Somebody may have come back between the look and the lock.
@@ -174,7 +170,7 @@ mod tests {
         let found = look(env, &[0], now, &mut Purged::default()).unwrap();
         assert_eq!(found.expired, [[1; 16], [2; 16]]);
         change((&[2; 16], 2_000));
-        let (done, deleted, _) = store.delete(env, &found.expired, now).unwrap();
+        let (done, deleted, _) = delete(env, &found.expired, now).unwrap();
         assert_eq!((done, deleted), (2, 1));
         let is_there = |key: u8| env.read(|s| Ok(s.get(&[key; 16])?.is_some())).unwrap();
         assert_eq!([1, 2, 3].map(is_there), [false, true, true]);
