@@ -14,6 +14,8 @@ mod doctor;
 mod explain;
 #[path = "cli/manners.rs"]
 mod manners;
+#[path = "cli/purge.rs"]
+mod purge;
 
 use common::{Place, run};
 use eximgrey::time::Timestamp;

@@ -11,6 +11,7 @@ mod list;
 mod normalize;
 mod output;
 mod owner;
+mod purge;
 mod release;
 mod status;
 mod trap;
@@ -58,6 +59,8 @@ enum Command {
     Trap(trap::Trap),
     /// Clients, domains, senders and recipients that are never greylisted
     Whitelist(whitelist::Whitelist),
+    /// Delete what has expired, now
+    Purge(purge::Purge),
     /// Show the sender key of addresses
     Normalize(normalize::Normalize),
     /// Check the installation: Exim, its configuration, the store
@@ -138,6 +141,7 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> Result {
         Command::Release(command) => release::run(command, &load(config)?, out),
         Command::Trap(command) => trap::run(command, &load(config)?, out),
         Command::Whitelist(command) => whitelist::run(command, &load(config)?, out),
+        Command::Purge(command) => purge::run(command, &load(config)?, out),
         Command::CheckConfig(command) => check_config::run(command, config, out),
         Command::Doctor(command) => doctor::run(command, config, out),
         Command::Exim(command) => exim::run(command, config, out),

@@ -299,12 +299,24 @@ impl Snapshot<'_> {
     ///
     /// # Errors
     /// What LMDB says.
-    pub fn each(&self, mut visit: impl FnMut(&[u8], &[u8]) -> bool) -> lmdb::Result<()> {
-        for item in self.txn.open_ro_cursor(self.db)?.iter_start() {
-            let (key, value) = item?;
-            if !visit(key, value) {
+    pub fn each(&self, visit: impl FnMut(&[u8], &[u8]) -> bool) -> lmdb::Result<()> {
+        // The least key there can be.
+        self.each_from(&[0], visit)
+    }
+
+    /// The same from the first key that is not below `from`.
+    ///
+    /// # Errors
+    /// What LMDB says.
+    pub fn each_from(&self, from: &[u8], mut visit: impl FnMut(&[u8], &[u8]) -> bool) -> lmdb::Result<()> {
+        let cursor = self.txn.open_ro_cursor(self.db)?;
+        let mut item = optional(cursor.get(Some(from), None, lmdb_sys::MDB_SET_RANGE))?;
+        while let Some((key, value)) = item {
+            // LMDB gives no key where it is the one that was asked for.
+            if !visit(key.unwrap_or(from), value) {
                 break;
             }
+            item = optional(cursor.get(None, None, lmdb_sys::MDB_NEXT))?;
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ pub mod counters;
 pub mod error;
 pub mod events;
 pub mod lmdb;
+pub mod purge;
 pub mod record;
 pub mod settle;
 pub mod standing;
@@ -231,18 +232,20 @@ fn pending_dir(store: &Path, boot: Option<&str>) -> PathBuf {
     store.join(format!("{PENDING_PREFIX}{}", boot.unwrap_or("always")))
 }
 
-/// Removes the first attempts of other boots. Best effort: what stays does no harm but take room.
-fn remove_other_boots(store: &Path, current: &Path) {
+/// Removes the first attempts of other boots; says of how many. Best effort: what stays does no harm but take room.
+fn remove_other_boots(store: &Path, current: &Path) -> usize {
     let Ok(entries) = fs::read_dir(store) else {
-        return;
+        return 0;
     };
+    let mut removed = 0;
     for path in entries.flatten().map(|entry| entry.path()) {
         let is_pending =
             path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PENDING_PREFIX));
-        if is_pending && path != current {
-            let _ = fs::remove_dir_all(&path);
+        if is_pending && path != current && fs::remove_dir_all(&path).is_ok() {
+            removed += 1;
         }
     }
+    removed
 }
 
 #[cfg(test)]

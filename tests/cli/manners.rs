@@ -63,6 +63,7 @@ fn help_mentions_every_flag() {
         ),
         ("explain", &["--json", "--config", "<CLIENT>", "<SENDER>", "<RECIPIENT>", "OPTION=VALUE"]),
         ("check-config", &["--json", "--config"]),
+        ("purge", &["--json", "--config"]),
         ("doctor", &["--json", "--config", "--exim ", "--exim-config", "--library"]),
         ("exim", &["enable", "disable", "status", "--config"]),
     ];

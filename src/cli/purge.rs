@@ -1,0 +1,105 @@
+//! `eximgrey purge`
+
+use super::output::count;
+use super::{Outcome, Result};
+use clap::Args;
+use eximgrey::settings::Settings;
+use eximgrey::store::purge::Purged;
+use eximgrey::store::{Access, Store};
+use eximgrey::time::Timestamp;
+use serde_json::{Value, json};
+use std::io::{self, IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+/// Deletes all records that have expired, now.
+///
+/// Nobody needs this: the store tidies itself while it is used. Exim's processes go on meanwhile; the lock for writing is
+/// held for about a millisecond at a time, and longer only where one flush of the disk takes longer. The files keep
+/// their size; the room in them is used again.
+#[derive(Args)]
+pub(super) struct Purge {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(command: &Purge, settings: &Settings, out: &mut impl Write) -> Result {
+    let start = Instant::now();
+    let now = Timestamp::now();
+    let Some(store) = super::open_store(settings, now)? else {
+        if command.json {
+            writeln!(out, "{}", json!({"known": null}))?;
+        } else {
+            writeln!(out, "nothing recorded yet")?;
+        }
+        return Ok(Outcome::Done);
+    };
+    let mut progress = Progress::new();
+    let known = Store::purge(store.known(), now, |share, so_far| progress.show("known", share, so_far))?;
+    let pending = match store.pending(Access::Look)? {
+        Some(env) => Store::purge(env, now, |share, so_far| progress.show("pending", share, so_far))?,
+        None => Purged::default(),
+    };
+    let earlier_boots = store.purge_other_boots();
+    drop(progress);
+
+    let (seconds, hold) = (start.elapsed().as_secs_f64(), known.longest_hold.max(pending.longest_hold));
+    let milliseconds = hold.as_secs_f64() * 1_000.0;
+    let unreadable = known.unreadable + pending.unreadable;
+    if command.json {
+        let value = json!({
+            "known": json(&known), "pending": json(&pending), "unreadable": unreadable,
+            "earlier_boots": earlier_boots, "seconds": seconds, "longest_hold_ms": milliseconds,
+        });
+        writeln!(out, "{value}")?;
+        return Ok(Outcome::Done);
+    }
+    writeln!(out, "known      {}", text(&known))?;
+    writeln!(out, "pending    {}", text(&pending))?;
+    if earlier_boots > 0 {
+        writeln!(out, "removed    the first attempts of {}", count(earlier_boots as u64, "earlier boot"))?;
+    }
+    if unreadable > 0 {
+        writeln!(out, "kept       {} of another version", count(unreadable, "record"))?;
+    }
+    writeln!(out, "time       {seconds:.1} s, longest hold {milliseconds:.1} ms")?;
+    Ok(Outcome::Done)
+}
+
+fn text(purged: &Purged) -> String {
+    format!("{} deleted, {} kept", count(purged.deleted, "expired record"), purged.kept)
+}
+
+fn json(purged: &Purged) -> Value {
+    json!({"deleted": purged.deleted, "kept": purged.kept})
+}
+
+/// A line on a terminal that says how far the work is; gone when dropped.
+struct Progress {
+    /// When it was last shown; `None` where nobody looks.
+    shown: Option<Instant>,
+    line: bool,
+}
+
+impl Progress {
+    fn new() -> Self {
+        Self { shown: io::stderr().is_terminal().then(Instant::now), line: false }
+    }
+
+    /// Five times a second, from the first fifth on.
+    fn show(&mut self, what: &str, share: f64, so_far: &Purged) {
+        if self.shown.is_some_and(|shown| shown.elapsed() > Duration::from_millis(200)) {
+            let percent = share * 100.0;
+            let _ = write!(io::stderr(), "\r{what:<10} {percent:>3.0} %, {} deleted\x1b[K", so_far.deleted);
+            (self.shown, self.line) = (Some(Instant::now()), true);
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.line {
+            let _ = write!(io::stderr(), "\r\x1b[K");
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Deletes all that has expired, now: `eximgrey purge`. The store tidies itself without it.
+//!
+//! Others go on meanwhile. The scan reads in many short transactions, because an open reader keeps old pages from being used
+//! again. What it finds is looked at once more and deleted in short transactions under the writer's lock. How long one
+//! holds the lock depends on the flush at its end, which no one can foresee, so each is made as large as the last one
+//! lets expect. After each the lock stays free for longer than it was held: waiting writers double their pauses, so
+//! whoever came meanwhile has tried again by then.
+
+use super::error::StoreError;
+use super::lmdb::{Env, Patience};
+use super::record::{self, Neighbour};
+use super::standing::Summary;
+use super::{META_KEY, STANDING_KEY, Store};
+use crate::time::{Seconds, Timestamp};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// How long a transaction is meant to hold the writer's lock, flush included: well under the 5 ms that other writers can
+/// count on, because flushes differ.
+const HOLD: Duration = Duration::from_millis(1);
+
+/// How long to wait for the lock: nobody waits for a purge, but a writer that is stopped is an error all the same.
+const PATIENCE: Patience = Patience::UpTo(Seconds::MINUTE);
+
+/// Records of the first transaction, and of the smallest.
+const FEWEST: usize = 16;
+
+/// Records that one read transaction looks at: some hundred microseconds.
+const LOOK: usize = 4096;
+
+/// What a purge has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Purged {
+    /// Expired records deleted.
+    pub deleted: u64,
+    /// Records that have not expired.
+    pub kept: u64,
+    /// Records of another version: kept, too.
+    pub unreadable: u64,
+    /// The longest time that the writer's lock was held.
+    pub longest_hold: Duration,
+}
+
+impl Store {
+    /// Deletes what of `env` has expired at `now`. `progress` is told how much of the keys is done (0 to 1) and what was
+    /// done so far.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; what was deleted until then is deleted.
+    pub fn purge(
+        env: &Env,
+        now: Timestamp,
+        mut progress: impl FnMut(f64, &Purged),
+    ) -> Result<Purged, StoreError> {
+        let mut purged = Purged::default();
+        // The least key there can be.
+        let mut from = vec![0];
+        let mut batch = FEWEST;
+        loop {
+            let found = look(env, &from, now, &mut purged)?;
+            let mut left = found.expired.as_slice();
+            while !left.is_empty() {
+                let (done, deleted, hold) = delete(env, left.get(..batch).unwrap_or(left), now)?;
+                left = left.get(done..).unwrap_or_default();
+                purged.deleted += deleted;
+                purged.kept += done as u64 - deleted;
+                purged.longest_hold = purged.longest_hold.max(hold);
+                batch = next_batch(batch, hold);
+                sleep(hold + HOLD);
+            }
+            let Some(next) = found.next else { return Ok(purged) };
+            from = next;
+            // Keys are hashes: the first bytes say how far this is.
+            let place = from.first_chunk().map_or(0, |bytes| u16::from_be_bytes(*bytes));
+            progress(f64::from(place) / 65_536.0, &purged);
+        }
+    }
+
+    /// Removes the first attempts of earlier boots, as opening the store does; says of how many.
+    #[must_use]
+    pub fn purge_other_boots(&self) -> usize {
+        let current = super::pending_dir(&self.settings.path, super::boot_id());
+        super::remove_other_boots(&self.settings.path, &current)
+    }
+}
+
+/// Deletes the first of `keys` in one transaction, as many as time allows, where they are still expired. Says how
+/// many it looked at, how many were deleted, and how long it held the lock.
+fn delete(env: &Env, keys: &[Vec<u8>], now: Timestamp) -> Result<(usize, u64, Duration), StoreError> {
+    let mut start = None;
+    let (done, deleted) = env.write(PATIENCE, |writer| {
+        let start = *start.get_or_insert_with(Instant::now);
+        let (mut done, mut deleted) = (0, 0);
+        for key in keys {
+            if done > 0 && start.elapsed() >= HOLD {
+                break;
+            }
+            done += 1;
+            let record = writer.get(key)?.and_then(record::neighbour);
+            if record.is_some_and(|record| record.expires < now) {
+                writer.delete(key)?;
+                deleted += 1;
+            }
+        }
+        Ok((done, deleted))
+    })?;
+    Ok((done, deleted, start.map_or(Duration::ZERO, |start| start.elapsed())))
+}
+
+/// What a look found.
+#[derive(Default)]
+struct Found {
+    /// The keys of records that have expired.
+    expired: Vec<Vec<u8>>,
+    /// Where to go on, if there are more records.
+    next: Option<Vec<u8>>,
+}
+
+/// Looks at some records from the key `from` on, and counts those that stay.
+fn look(env: &Env, from: &[u8], now: Timestamp, purged: &mut Purged) -> Result<Found, StoreError> {
+    let (mut found, mut seen) = (Found::default(), 0);
+    env.read(|snapshot| {
+        snapshot.each_from(from, |key, value| {
+            if seen == LOOK {
+                found.next = Some(key.to_vec());
+                return false;
+            }
+            seen += 1;
+            match record::neighbour(value) {
+                Some(Neighbour { expires, .. }) if expires < now => found.expired.push(key.to_vec()),
+                Some(_) => purged.kept += 1,
+                None if key == META_KEY || (key == STANDING_KEY && Summary::decode(value).is_some()) => {}
+                None => purged.unreadable += 1,
+            }
+            true
+        })
+    })?;
+    Ok(found)
+}
+
+/// How many records the next transaction takes, after one of `batch` that held the lock for `hold`. Fewer than lie on
+/// a page would make it no shorter.
+fn next_batch(batch: usize, hold: Duration) -> usize {
+    if hold > HOLD { (batch - batch / 4).max(FEWEST) } else { (batch + batch / 4).min(LOOK) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Known;
+    use crate::reply::By;
+    use crate::settings::StoreSettings;
+    use crate::store::Access;
+    use crate::store::record::{Facts, Record, Texts};
+
+    /// Somebody may have come back between the look and the lock.
+    #[test]
+    fn what_was_renewed_since_it_was_seen_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = StoreSettings { path: dir.path().into(), ..StoreSettings::default() };
+        let [t, now] = [7, 1_000].map(Timestamp);
+        let store = Store::open(&settings, Access::Record, now).unwrap().unwrap();
+        let facts = Facts::Known(Known { first_seen: t, passed: t, last_seen: t, counted: true });
+        let record = |expires| Record { by: By::Network, expires, facts, texts: Texts::default() }.encode();
+        let env = store.known();
+        let change = |(key, expires): (&[u8; 16], u32)| {
+            env.write(Patience::None, |writer| Ok(writer.put(key, &record(Timestamp(expires)))?)).unwrap();
+        };
+        [(&[1; 16], 999), (&[2; 16], 999), (&[3; 16], 1_000)].into_iter().for_each(change);
+        let found = look(env, &[0], now, &mut Purged::default()).unwrap();
+        assert_eq!(found.expired, [[1; 16], [2; 16]]);
+        change((&[2; 16], 2_000));
+        let (done, deleted, _) = delete(env, &found.expired, now).unwrap();
+        assert_eq!((done, deleted), (2, 1));
+        let is_there = |key: u8| env.read(|s| Ok(s.get(&[key; 16])?.is_some())).unwrap();
+        assert_eq!([1, 2, 3].map(is_there), [false, true, true]);
+    }
+}
