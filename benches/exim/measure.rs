@@ -1,0 +1,160 @@
+//! The rounds. In each, all contestants take their turn with each kind of triplet, beginning with another one each time,
+//! so that what else the machine does hits all alike; and each is compared with Exim alone in the same round.
+
+use crate::Result;
+use crate::contestants::{ALL, Contestant, Site, Wait};
+use crate::daemon::Running;
+use crate::load::{Connection, Outcome};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Connections of one recipient each, several at a time, for what a machine can do; and one after the other, for how long
+/// a client waits when it need not wait for others.
+pub const CONNECTIONS: u32 = 600;
+pub const AT_A_TIME: usize = 4;
+const SINGLE: u32 = 150;
+
+/// Recipients in one connection.
+pub const RECIPIENTS: u32 = 1000;
+
+/// The triplets of a turn, that of the connection of many recipients first.
+const TURN: u32 = 1 + CONNECTIONS + SINGLE;
+
+/// So many triplets are known, and so many retry early, besides those of one long connection: they come again and again.
+const RETURNING: u32 = 150;
+
+/// No more connections are begun after this time. Some peers are slow.
+pub const LIMIT: Duration = Duration::from_secs(2);
+
+/// More than a second after a first attempt, by whole seconds: then it may pass.
+pub const AFTER_THE_DELAY: Duration = Duration::from_millis(2100);
+
+/// New triplets begin here; those below are known, or retry early.
+const FIRST_NEW: u32 = 1 + RETURNING;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Workload {
+    New,
+    Early,
+    Known,
+}
+
+pub const WORKLOADS: [Workload; 3] = [Workload::New, Workload::Early, Workload::Known];
+
+impl Workload {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::New => "New triplets",
+            Self::Early => "Early retries",
+            Self::Known => "Known triplets",
+        }
+    }
+
+    fn code(self) -> u16 {
+        if self == Self::Known { 250 } else { 451 }
+    }
+}
+
+/// What a contestant did in one round with one kind of triplet.
+pub struct Turn {
+    /// Connections of one recipient, several at a time.
+    pub many: Outcome,
+    /// The same one after the other.
+    pub single: Outcome,
+    /// One connection of many recipients.
+    pub long: Outcome,
+}
+
+impl Turn {
+    pub fn wrong(&self) -> usize {
+        self.many.wrong + self.single.wrong + self.long.wrong
+    }
+}
+
+pub struct Results {
+    pub name: &'static str,
+    /// The turns, round by round.
+    turns: Vec<(Workload, Turn)>,
+}
+
+impl Results {
+    /// A turn a round.
+    pub fn turns(&self, workload: Workload) -> Vec<&Turn> {
+        self.turns.iter().filter(|(of, _)| *of == workload).map(|(_, turn)| turn).collect()
+    }
+}
+
+/// The nth connection of a turn, from this client: the first has many recipients.
+fn connection(nth: u32, client: u32) -> Connection {
+    Connection::new(client, if nth == 0 { RECIPIENTS } else { 1 })
+}
+
+/// Starts a contestant for new triplets and early retries, and for known ones.
+fn start(dir: &Path, contestant: &Contestant, port: u16) -> Result<[Running; 2]> {
+    let start = |wait, port: u16| {
+        let site = Site { dir: dir.join(port.to_string()), wait, environment: Vec::new() };
+        Running::start(&site, contestant, port)
+    };
+    Ok([start(Wait::Long, port)?, start(Wait::Short, port + 1)?])
+}
+
+fn turn(running: &Running, workload: Workload, round: u32) -> Result<Turn> {
+    let connections: Vec<_> = (0..TURN)
+        .map(|nth| match (workload, nth) {
+            (Workload::New, _) => connection(nth, FIRST_NEW + round * TURN + nth),
+            (_, 0) => connection(0, 0),
+            _ => connection(nth, 1 + nth % RETURNING),
+        })
+        .collect();
+    let (long, short) = connections.split_at(1);
+    let (many, single) = short.split_at(CONNECTIONS as usize);
+    let run = |connections, at_a_time| running.run(connections, at_a_time, workload.code(), LIMIT);
+    Ok(Turn { many: run(many, AT_A_TIME)?, single: run(single, 1)?, long: run(long, 1)? })
+}
+
+/// Starts all, checks that all answer right, and measures.
+pub fn all(dir: &Path, rounds: u32) -> Result<Vec<Results>> {
+    let start_all =
+        ALL.iter().zip((2000..).step_by(2)).map(|(contestant, port)| start(dir, contestant, port));
+    let running = start_all.collect::<Result<Vec<_>>>()?;
+    let begun = Instant::now();
+    println!("first attempts and retries, to see that all answer right");
+    let returning: Vec<_> = (0..=RETURNING).map(|n| connection(n, n)).collect();
+    for (nth, [long, short]) in running.iter().enumerate() {
+        long.check(&returning, 451)?;
+        // Exim alone, the first, accepts what is to be known at once.
+        short.check(&returning, if nth == 0 { 250 } else { 451 })?;
+    }
+    std::thread::sleep(AFTER_THE_DELAY);
+    for [long, short] in &running {
+        long.check(&returning, 451)?;
+        short.check(&returning, 250)?;
+    }
+
+    let mut results: Vec<_> =
+        ALL.iter().map(|contestant| Results { name: contestant.name, turns: Vec::new() }).collect();
+    for round in 0..rounds {
+        for workload in WORKLOADS {
+            let mut order: Vec<_> = running.iter().zip(&mut results).collect();
+            let shift = round as usize % order.len();
+            order.rotate_left(shift);
+            for ([long, short], results) in order {
+                let turn = turn(if workload == Workload::Known { short } else { long }, workload, round)?;
+                println!(
+                    "{:4.0} s  round {}, {}: {:24} {:5.0} connections/s{}",
+                    begun.elapsed().as_secs_f64(),
+                    round + 1,
+                    workload.name().to_lowercase(),
+                    results.name,
+                    turn.many.rate(),
+                    match turn.wrong() {
+                        0 => String::new(),
+                        wrong => format!(", {wrong} answers wrong"),
+                    }
+                );
+                results.turns.push((workload, turn));
+            }
+        }
+    }
+    Ok(results)
+}
