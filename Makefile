@@ -49,6 +49,11 @@ setup-packaging:
 deb: setup-packaging build
 	scripts/build-deb $(VERSION)
 
+# An upgrade is from the same under a lower version. The clean system is downloaded once.
+test-install: deb
+	scripts/build-deb 0.0.9~test $(target)/test-install
+	scripts/test-install $(target)/test-install/eximgrey_*.deb $(target)/packages/eximgrey_*.deb
+
 rpm: setup-packaging build
 	scripts/build-rpm $(VERSION)
 
