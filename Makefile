@@ -11,6 +11,7 @@ target = $(or $(CARGO_TARGET_DIR),target)
 library = $(target)/release/libeximgrey.so
 command = $(target)/release/eximgrey
 share = $(DESTDIR)$(PREFIX)/share
+third_party = $(target)/THIRD-PARTY
 conf = $(share)/eximgrey/exim-conf
 etc = $(DESTDIR)/etc/eximgrey
 
@@ -45,8 +46,12 @@ setup:
 setup-packaging:
 	@scripts/setup packaging
 
+# What the licences of others ask for, in packages.
+$(third_party): Cargo.lock packaging/third-party
+	packaging/third-party > $@
+
 # VERSION= builds it with another version than that of Cargo.toml.
-deb: setup-packaging build
+deb: setup-packaging build $(third_party)
 	scripts/build-deb $(VERSION)
 
 # An upgrade is from the same under a lower version. The clean system is downloaded once.
@@ -54,7 +59,7 @@ test-install: deb
 	scripts/build-deb 0.0.9~test $(target)/test-install
 	scripts/test-install $(target)/test-install/eximgrey_*.deb $(target)/packages/eximgrey_*.deb
 
-rpm: setup-packaging build
+rpm: setup-packaging build $(third_party)
 	scripts/build-rpm $(VERSION)
 
 demo: setup build
@@ -96,7 +101,7 @@ install:
 	install -m 0644 exim-conf/debian/conf.d/main/00_eximgrey $(conf)/debian/conf.d/main
 	install -d $(etc) $(share)/doc/eximgrey
 	[ -e $(etc)/eximgrey.toml ] || install -m 0644 packaging/eximgrey.toml $(etc)
-	install -m 0644 README.md CHANGELOG.md docs/*.md $(share)/doc/eximgrey
+	install -m 0644 README.md CHANGELOG.md docs/*.md $(wildcard $(third_party)) $(share)/doc/eximgrey
 	for page in $(wildcard man/*.[1-8]); do install -D -m 0644 -t $(share)/man/man$${page##*.} $$page; done
 	$(if $(wildcard completions/eximgrey.bash),install -D -m 0644 completions/eximgrey.bash $(share)/bash-completion/completions/eximgrey)
 	$(if $(wildcard completions/_eximgrey),install -D -m 0644 -t $(DESTDIR)$(ZSH_COMPLETIONS) completions/_eximgrey)
