@@ -62,6 +62,9 @@ test-install: deb
 rpm: setup-packaging build $(third_party)
 	scripts/build-rpm $(VERSION)
 
+check-reproducible:
+	scripts/check-reproducible
+
 demo: setup build
 	@scripts/demo
 
@@ -71,6 +74,7 @@ test: setup
 	scripts/check-library $(library)
 
 check: setup
+	scripts/check-release
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) clippy --locked --lib --no-default-features -- -D warnings
