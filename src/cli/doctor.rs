@@ -36,9 +36,6 @@ const LIBRARY: &str = "/usr/lib/exim4/eximgrey.so";
 /// Where distributions put Exim.
 const EXIM: [&str; 4] = ["/usr/sbin/exim4", "/usr/sbin/exim", "/usr/exim/bin/exim", "/usr/local/sbin/exim"];
 
-/// Where the kernel shows what SELinux does.
-const SELINUX: &str = "/sys/fs/selinux";
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Health {
     Ok,
@@ -221,6 +218,9 @@ fn library(command: &Doctor, exim: Option<&Exim>, findings: &mut Findings) {
         );
     }
 }
+
+/// Where the kernel shows what SELinux does.
+const SELINUX: &str = "/sys/fs/selinux";
 
 /// The SELinux label of a file; `?` where there is none.
 fn label(path: &Path) -> String {
