@@ -224,7 +224,9 @@ const SELINUX: &str = "/sys/fs/selinux";
 
 /// The SELinux label of a file; `?` where there is none.
 fn label(path: &Path) -> String {
-    let output = Command::new("stat").args(["-c", "%C"]).arg(path).stderr(Stdio::null()).output();
+    use std::process;
+    let output =
+        process::Command::new("stat").args(["-c", "%C"]).arg(path).stderr(process::Stdio::null()).output();
     output.map_or_else(|_| "?".into(), |output| String::from_utf8_lossy(&output.stdout).trim().into())
 }
 
