@@ -4,19 +4,34 @@ PREFIX ?= /usr
 DESTDIR ?=
 EXIM_USER ?= Debian-exim
 CARGO ?= cargo
+# Where zsh looks for completions of packages: vendor-completions on Debian, site-functions on Fedora.
+ZSH_COMPLETIONS ?= $(PREFIX)/share/zsh/vendor-completions
 
-library = target/release/libeximgrey.so
-command = target/release/eximgrey
-conf = $(DESTDIR)$(PREFIX)/share/eximgrey/exim-conf
+target = $(or $(CARGO_TARGET_DIR),target)
+library = $(target)/release/libeximgrey.so
+command = $(target)/release/eximgrey
+share = $(DESTDIR)$(PREFIX)/share
+third_party = $(target)/THIRD-PARTY
+conf = $(share)/eximgrey/exim-conf
+etc = $(DESTDIR)/etc/eximgrey
 
-.PHONY: help build setup demo test check bench bench-exim bench-scale senders pools bindings install uninstall clean
+# No path of the machine that builds gets into the library: two builds of one source are the same bytes.
+cargo_home = $(or $(CARGO_HOME),$(HOME)/.cargo)
+reproducible = RUSTFLAGS='$(RUSTFLAGS) --remap-path-prefix=$(cargo_home)=cargo --remap-path-prefix=$(CURDIR)=eximgrey' \
+    CFLAGS='$(CFLAGS) -ffile-prefix-map=$(cargo_home)=cargo'
+
+.PHONY: help build setup setup-packaging demo test check bench bench-exim bench-scale senders pools bindings install uninstall clean
+.PHONY: deb rpm test-install check-reproducible
 
 help:
 	@echo 'make demo      set up, build, and show greylisting in a real Exim on a loopback port'
 	@echo 'make test      set up, build, and run all tests (as root: they start Exim)'
 	@echo 'make build     the library and the command, optimised'
 	@echo 'make install   [DESTDIR=] [PREFIX=/usr] [EXIM_USER=Debian-exim]'
-	@echo 'make uninstall what install put there, but the store'
+	@echo 'make uninstall what install put there, but the store and the configuration'
+	@echo 'make deb       the Debian package, in target/packages; make rpm: the one for Fedora and EPEL'
+	@echo 'make test-install      install, upgrade, remove and purge the Debian package in a clean system'
+	@echo 'make check-reproducible   build the library in two directories and compare'
 	@echo 'make check     formatting, lints, documentation, tests, the library as built'
 	@echo 'make bench     decision times; make senders: scores of the sender normaliser'
 	@echo 'make bench-exim  eximgrey and its peers in live Exim daemons: docs/performance.md (as root)'
@@ -27,20 +42,43 @@ help:
 	@echo 'make minimal-versions: build and test with the oldest dependencies that Cargo.toml allows'
 
 build:
-	$(CARGO) build --release --locked
+	$(reproducible) $(CARGO) build --release --locked
 
 setup:
 	@scripts/setup
+
+setup-packaging:
+	@scripts/setup packaging
+
+# What the licences of others ask for, in packages.
+$(third_party): Cargo.lock packaging/third-party
+	packaging/third-party > $@
+
+# VERSION= builds it with another version than that of Cargo.toml.
+deb: setup-packaging build $(third_party)
+	scripts/build-deb $(VERSION)
+
+# An upgrade is from the same under a lower version. The clean system is downloaded once.
+test-install: deb
+	scripts/build-deb 0.0.9~test $(target)/test-install
+	scripts/test-install $(target)/test-install/eximgrey_*.deb $(target)/packages/eximgrey_*.deb
+
+rpm: setup-packaging build $(third_party)
+	scripts/build-rpm $(VERSION)
+
+check-reproducible:
+	scripts/check-reproducible
 
 demo: setup build
 	@scripts/demo
 
 test: setup
 	$(CARGO) test --locked
-	$(CARGO) build --release --locked
+	$(MAKE) build
 	scripts/check-library $(library)
 
 check: setup
+	scripts/check-release
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) clippy --locked --lib --no-default-features -- -D warnings
@@ -89,6 +127,13 @@ install:
 	install -m 0644 exim-conf/recipes/* $(conf)/recipes
 	install -m 0644 exim-conf/debian/exim4.conf.localmacros $(conf)/debian
 	install -m 0644 exim-conf/debian/conf.d/main/00_eximgrey $(conf)/debian/conf.d/main
+	install -d $(etc) $(share)/doc/eximgrey
+	[ -e $(etc)/eximgrey.toml ] || install -m 0644 packaging/eximgrey.toml $(etc)
+	install -m 0644 README.md CHANGELOG.md docs/*.md $(wildcard $(third_party)) $(share)/doc/eximgrey
+	for page in $(wildcard man/*.[1-8]); do install -D -m 0644 -t $(share)/man/man$${page##*.} $$page; done
+	$(if $(wildcard completions/eximgrey.bash),install -D -m 0644 completions/eximgrey.bash $(share)/bash-completion/completions/eximgrey)
+	$(if $(wildcard completions/_eximgrey),install -D -m 0644 -t $(DESTDIR)$(ZSH_COMPLETIONS) completions/_eximgrey)
+	$(if $(wildcard completions/eximgrey.fish),install -D -m 0644 -t $(share)/fish/vendor_completions.d completions/eximgrey.fish)
 	@if [ -n "$(DESTDIR)" ]; then echo 'The package makes /var/lib/eximgrey, owned by the Exim user, mode 0750.'; \
 	elif id $(EXIM_USER) >/dev/null 2>&1; then \
 	    install -d -o $(EXIM_USER) -g $$(id -gn $(EXIM_USER)) -m 0750 /var/lib/eximgrey; \
@@ -96,7 +141,9 @@ install:
 
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/eximgrey $(DESTDIR)$(PREFIX)/lib/exim4/eximgrey.so
-	rm -rf $(DESTDIR)$(PREFIX)/share/eximgrey
+	rm -rf $(share)/eximgrey $(share)/doc/eximgrey
+	rm -f $(share)/man/man[1-8]/eximgrey.* $(share)/bash-completion/completions/eximgrey
+	rm -f $(DESTDIR)$(ZSH_COMPLETIONS)/_eximgrey $(share)/fish/vendor_completions.d/eximgrey.fish
 
 clean:
 	$(CARGO) clean

@@ -74,6 +74,8 @@ pub(super) fn run(command: &Doctor, config: Option<&Path>, out: &mut impl Write)
     let exim = exim(command, &mut findings);
     library(command, exim.as_ref(), &mut findings);
     if let Some(settings) = &settings {
+        let path = &settings.store.path;
+        selinux(Path::new(SELINUX), path, &label(path), &mut findings);
         store(settings, exim.as_ref().and_then(|exim| exim.user.as_deref()), &mut findings);
     }
 
@@ -180,6 +182,47 @@ fn library(command: &Doctor, exim: Option<&Exim>, findings: &mut Findings) {
             Health::Broken,
             format!("Exim cannot load {}: try {call} with exim -be", path.display()),
         );
+    }
+}
+
+/// Where the kernel shows what SELinux does.
+const SELINUX: &str = "/sys/fs/selinux";
+
+/// The SELinux label of a file; `?` where there is none.
+fn label(path: &Path) -> String {
+    use std::process;
+    let output =
+        process::Command::new("stat").args(["-c", "%C"]).arg(path).stderr(process::Stdio::null()).output();
+    output.map_or_else(|_| "?".into(), |output| String::from_utf8_lossy(&output.stdout).trim().into())
+}
+
+/// Whether Fedora's policy lets Exim use the store. It lets Exim make directories and files where they are labelled as
+/// its spool, and map them into memory, as LMDB does, by a boolean. Another policy may allow it in another way.
+fn selinux(selinux: &Path, store: &Path, label: &str, findings: &mut Findings) {
+    let says = |name: &str, value: char| {
+        fs::read_to_string(selinux.join(name)).is_ok_and(|text| text.starts_with(value))
+    };
+    if !says("enforce", '1') {
+        return;
+    }
+    let mut add = |health, text: String| findings.add("selinux", health, format!("enforcing; {text}"));
+    let mut fine = true;
+    if says("booleans/domain_can_mmap_files", '0') {
+        fine = false;
+        let text = "Exim may not map the store into memory: setsebool -P domain_can_mmap_files 1";
+        add(Health::Warning, text.into());
+    }
+    if label.split(':').nth(2).is_some_and(|kind| kind != "exim_spool_t") {
+        fine = false;
+        let path = store.display();
+        let text = format!(
+            "Exim may not write {path}, labelled {label}: semanage fcontext -a -t exim_spool_t '{path}(/.*)?' \
+             && restorecon -R {path}"
+        );
+        add(Health::Warning, text);
+    }
+    if fine {
+        add(Health::Ok, "Exim may map and write the store".into());
     }
 }
 
@@ -314,5 +357,40 @@ const fn remote(kind: i64) -> Option<&'static str> {
         0x517b | 0xff53_4d42 | 0xfe53_4d42 => Some("SMB"),
         0x0102_1997 => Some("9P"),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+
+    /// What the doctor says with these words in `enforce` and `domain_can_mmap_files`, and this label of the store.
+    fn said(enforce: &str, map: &str, label: &str) -> Vec<(Health, String)> {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("booleans")).unwrap();
+        fs::write(dir.path().join("enforce"), enforce).unwrap();
+        fs::write(dir.path().join("booleans/domain_can_mmap_files"), map).unwrap();
+        let mut findings = Findings::default();
+        selinux(dir.path(), Path::new("/var/lib/eximgrey"), label, &mut findings);
+        findings.0.into_iter().map(|check| (check.health, check.text)).collect()
+    }
+
+    /// With SELinux, the doctor says which command lets Exim use the store, and nothing where SELinux is not enforcing.
+    #[test]
+    fn the_doctor_says_what_selinux_must_be_told() {
+        let (good, bad) = ("system_u:object_r:exim_spool_t:s0", "system_u:object_r:var_lib_t:s0");
+        assert_eq!(said("0", "0 0", bad), []);
+        let mut none = Findings::default();
+        selinux(Path::new("/nonexistent"), Path::new("/var/lib/eximgrey"), "?", &mut none);
+        assert!(none.0.is_empty());
+
+        assert_eq!(said("1", "1 1", good)[0].0, Health::Ok);
+        let [(Health::Warning, text)] = &said("1", "0 0", good)[..] else { unreachable!() };
+        assert!(text.ends_with("setsebool -P domain_can_mmap_files 1"), "{text}");
+        let [(Health::Warning, text)] = &said("1", "1 1", bad)[..] else { unreachable!() };
+        let command = "semanage fcontext -a -t exim_spool_t '/var/lib/eximgrey(/.*)?' && restorecon -R /var/lib/eximgrey";
+        assert!(text.ends_with(command), "{text}");
+        assert_eq!(said("1", "0 0", bad).len(), 2);
     }
 }

@@ -2,6 +2,7 @@
 
 use super::eximgrey;
 use crate::common::Place;
+use eximgrey::settings::Settings;
 use serde_json::Value;
 use std::fs;
 
@@ -65,4 +66,32 @@ fn check_config_names_file_line_and_expectation() {
     fs::remove_file(place.config()).unwrap();
     let missing = eximgrey(&place, &["check-config"]);
     assert!(missing.code == Some(1) && missing.err.contains("No such file"), "{}", missing.err);
+}
+
+/// The file that packages install holds every setting, commented out, at the value that is in force without it.
+#[test]
+fn the_installed_configuration_holds_every_setting_at_its_default() {
+    let installed = include_str!("../../packaging/eximgrey.toml");
+    let is_key = |line: &&str| line.starts_with(|c: char| c.is_ascii_lowercase());
+    assert_eq!(installed.lines().find(is_key), None, "not commented out");
+    let place = Place::new("");
+    let text: String = installed
+        .lines()
+        .filter_map(|line| line.strip_prefix('#').filter(is_key))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    fs::write(place.config(), &text).unwrap();
+    let checked = eximgrey(&place, &["check-config"]);
+    assert_eq!((checked.code, checked.err.as_str()), (Some(0), ""));
+    assert_eq!(checked.out.split_once('\n').unwrap().1, text, "in another order, or not all");
+    assert_eq!(place.settings(), Settings::default());
+
+    fs::write(place.config(), "bogus = 1").unwrap();
+    let refused = eximgrey(&place, &["check-config"]).err;
+    let (_, keys) = refused.trim().split_once("expected one of ").unwrap();
+    for key in keys.split(", ") {
+        let there =
+            |line: &str| line.trim_start_matches(['#', ' ']).starts_with(key.trim_end_matches("NAME]"));
+        assert!(installed.lines().any(there), "no {key}");
+    }
 }
