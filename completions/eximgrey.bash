@@ -22,6 +22,9 @@ _eximgrey() {
             eximgrey,doctor)
                 cmd="eximgrey__subcmd__doctor"
                 ;;
+            eximgrey,exim)
+                cmd="eximgrey__subcmd__exim"
+                ;;
             eximgrey,explain)
                 cmd="eximgrey__subcmd__explain"
                 ;;
@@ -33,6 +36,9 @@ _eximgrey() {
                 ;;
             eximgrey,normalize)
                 cmd="eximgrey__subcmd__normalize"
+                ;;
+            eximgrey,purge)
+                cmd="eximgrey__subcmd__purge"
                 ;;
             eximgrey,release)
                 cmd="eximgrey__subcmd__release"
@@ -46,11 +52,38 @@ _eximgrey() {
             eximgrey,whitelist)
                 cmd="eximgrey__subcmd__whitelist"
                 ;;
+            eximgrey__subcmd__exim,disable)
+                cmd="eximgrey__subcmd__exim__subcmd__disable"
+                ;;
+            eximgrey__subcmd__exim,enable)
+                cmd="eximgrey__subcmd__exim__subcmd__enable"
+                ;;
+            eximgrey__subcmd__exim,help)
+                cmd="eximgrey__subcmd__exim__subcmd__help"
+                ;;
+            eximgrey__subcmd__exim,status)
+                cmd="eximgrey__subcmd__exim__subcmd__status"
+                ;;
+            eximgrey__subcmd__exim__subcmd__help,disable)
+                cmd="eximgrey__subcmd__exim__subcmd__help__subcmd__disable"
+                ;;
+            eximgrey__subcmd__exim__subcmd__help,enable)
+                cmd="eximgrey__subcmd__exim__subcmd__help__subcmd__enable"
+                ;;
+            eximgrey__subcmd__exim__subcmd__help,help)
+                cmd="eximgrey__subcmd__exim__subcmd__help__subcmd__help"
+                ;;
+            eximgrey__subcmd__exim__subcmd__help,status)
+                cmd="eximgrey__subcmd__exim__subcmd__help__subcmd__status"
+                ;;
             eximgrey__subcmd__help,check-config)
                 cmd="eximgrey__subcmd__help__subcmd__check__subcmd__config"
                 ;;
             eximgrey__subcmd__help,doctor)
                 cmd="eximgrey__subcmd__help__subcmd__doctor"
+                ;;
+            eximgrey__subcmd__help,exim)
+                cmd="eximgrey__subcmd__help__subcmd__exim"
                 ;;
             eximgrey__subcmd__help,explain)
                 cmd="eximgrey__subcmd__help__subcmd__explain"
@@ -64,6 +97,9 @@ _eximgrey() {
             eximgrey__subcmd__help,normalize)
                 cmd="eximgrey__subcmd__help__subcmd__normalize"
                 ;;
+            eximgrey__subcmd__help,purge)
+                cmd="eximgrey__subcmd__help__subcmd__purge"
+                ;;
             eximgrey__subcmd__help,release)
                 cmd="eximgrey__subcmd__help__subcmd__release"
                 ;;
@@ -75,6 +111,15 @@ _eximgrey() {
                 ;;
             eximgrey__subcmd__help,whitelist)
                 cmd="eximgrey__subcmd__help__subcmd__whitelist"
+                ;;
+            eximgrey__subcmd__help__subcmd__exim,disable)
+                cmd="eximgrey__subcmd__help__subcmd__exim__subcmd__disable"
+                ;;
+            eximgrey__subcmd__help__subcmd__exim,enable)
+                cmd="eximgrey__subcmd__help__subcmd__exim__subcmd__enable"
+                ;;
+            eximgrey__subcmd__help__subcmd__exim,status)
+                cmd="eximgrey__subcmd__help__subcmd__exim__subcmd__status"
                 ;;
             eximgrey__subcmd__help__subcmd__whitelist,add)
                 cmd="eximgrey__subcmd__help__subcmd__whitelist__subcmd__add"
@@ -125,7 +170,7 @@ _eximgrey() {
 
     case "${cmd}" in
         eximgrey)
-            opts="-h -V --config --help --version status list explain check-config release trap whitelist normalize doctor help"
+            opts="-h -V --config --help --version status list explain check-config release trap whitelist purge normalize doctor exim help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -190,6 +235,148 @@ _eximgrey() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        eximgrey__subcmd__exim)
+            opts="-h --config --help enable disable status help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        eximgrey__subcmd__exim__subcmd__disable)
+            opts="-h --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        eximgrey__subcmd__exim__subcmd__enable)
+            opts="-h --observe --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        eximgrey__subcmd__exim__subcmd__help)
+            opts="enable disable status help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        eximgrey__subcmd__exim__subcmd__help__subcmd__disable)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        eximgrey__subcmd__exim__subcmd__help__subcmd__enable)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        eximgrey__subcmd__exim__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        eximgrey__subcmd__exim__subcmd__help__subcmd__status)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        eximgrey__subcmd__exim__subcmd__status)
+            opts="-h --json --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         eximgrey__subcmd__explain)
             opts="-h --json --config --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -209,7 +396,7 @@ _eximgrey() {
             return 0
             ;;
         eximgrey__subcmd__help)
-            opts="status list explain check-config release trap whitelist normalize doctor help"
+            opts="status list explain check-config release trap whitelist purge normalize doctor exim help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -239,6 +426,62 @@ _eximgrey() {
         eximgrey__subcmd__help__subcmd__doctor)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        eximgrey__subcmd__help__subcmd__exim)
+            opts="enable disable status"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        eximgrey__subcmd__help__subcmd__exim__subcmd__disable)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        eximgrey__subcmd__help__subcmd__exim__subcmd__enable)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        eximgrey__subcmd__help__subcmd__exim__subcmd__status)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -293,6 +536,20 @@ _eximgrey() {
             return 0
             ;;
         eximgrey__subcmd__help__subcmd__normalize)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        eximgrey__subcmd__help__subcmd__purge)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -451,6 +708,24 @@ _eximgrey() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        eximgrey__subcmd__purge)
+            opts="-h --json --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

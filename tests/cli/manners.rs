@@ -55,7 +55,7 @@ fn a_bad_configuration_is_exit_status_2() {
 /// The help of each command names each of its flags and arguments.
 #[test]
 fn help_mentions_every_flag() {
-    let expected: [(&str, &[&str]); 6] = [
+    let expected: [(&str, &[&str]); 7] = [
         ("status", &["--json", "--config"]),
         (
             "list",
