@@ -9,7 +9,7 @@ library = target/release/libeximgrey.so
 command = target/release/eximgrey
 conf = $(DESTDIR)$(PREFIX)/share/eximgrey/exim-conf
 
-.PHONY: help build setup demo test check bench bench-scale senders pools bindings install uninstall clean
+.PHONY: help build setup demo test check bench bench-scale bench-exim senders pools bindings install uninstall clean
 
 help:
 	@echo 'make demo      set up, build, and show greylisting in a real Exim on a loopback port'
@@ -20,6 +20,7 @@ help:
 	@echo 'make check     formatting, lints, documentation, tests, the library as built'
 	@echo 'make bench     decision times; make senders: scores of the sender normaliser'
 	@echo 'make bench-scale  decisions, room, memory and purge in stores of up to 10,000,000 triplets'
+	@echo 'make bench-exim  eximgrey and its peers in live Exim daemons: docs/performance.md (as root)'
 	@echo 'make pools     what greylisting costs sending pools, here and with postgrey and greylistd'
 	@echo 'make bindings  write src/ffi/bindings.rs anew from Exim'"'"'s header; make completions: completions/'
 	@echo 'make deny      licences, sources and known weaknesses of the dependencies (needs cargo-deny)'
@@ -51,6 +52,11 @@ bench:
 
 bench-scale:
 	$(CARGO) bench --locked --bench scale -- $(if $(MOST),--most $(MOST)) $(if $(WRITE),--write)
+
+bench-exim:
+	@scripts/setup-peers
+	$(CARGO) build --release --locked
+	$(CARGO) bench --locked --bench exim -- --write
 
 senders:
 	$(CARGO) run --locked --release --example senders

@@ -1,0 +1,210 @@
+//! The greylisters that are compared, each as its documentation says to use it, at RCPT.
+//!
+//! None is asked to look anything up in DNS; each greylists the exact triplet of client (or its network), sender and
+//! recipient, and trusts no client as a whole, so that the same connections get the same answers from all.
+
+use crate::Result;
+use crate::daemon::{EXIM_USER, make_directory, run, start_peer};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// What one Exim is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// New triplets and early retries: an hour to wait, nothing passes.
+    Long,
+    /// Known triplets: a second to wait, or less, so that they can be made known.
+    Short,
+}
+
+impl Wait {
+    fn seconds(self) -> u32 {
+        match self {
+            Self::Long => 3600,
+            Self::Short => 1,
+        }
+    }
+}
+
+/// The place of one Exim and its greylister.
+pub struct Site {
+    pub dir: PathBuf,
+    pub wait: Wait,
+}
+
+/// What a greylister adds to Exim's configuration.
+#[derive(Default)]
+pub struct Recipe {
+    /// To the main section.
+    pub main: String,
+    /// To the RCPT ACL, before its `accept`.
+    pub acl: String,
+}
+
+pub struct Contestant {
+    pub name: &'static str,
+    /// Prepares its files in the site, starts its daemon if it has one.
+    pub prepare: fn(&Site) -> Result<Recipe>,
+}
+
+/// The first is what the others are compared with.
+pub const ALL: [Contestant; 8] = [
+    Contestant { name: "Exim alone", prepare: alone },
+    EXIMGREY,
+    Contestant { name: "eximgrey, shipped ACL", prepare: shipped },
+    Contestant { name: "eximgrey, not preloaded", prepare: not_preloaded },
+    SEEN,
+    SQLITE,
+    Contestant { name: "greylistd", prepare: greylistd },
+    Contestant { name: "postgrey", prepare: postgrey },
+];
+
+pub const EXIMGREY: Contestant = Contestant { name: "eximgrey", prepare: preloaded };
+pub const SEEN: Contestant = Contestant { name: "Exim's seen", prepare: seen };
+pub const SQLITE: Contestant = Contestant { name: "SQLite lookup", prepare: sqlite };
+
+/// No greylisting: the least that such an answer can cost. A new triplet gets an unconditional 451, a known one a 250.
+fn alone(site: &Site) -> Result<Recipe> {
+    let acl = if site.wait == Wait::Long { "  defer" } else { "" };
+    Ok(Recipe { main: String::new(), acl: acl.to_owned() })
+}
+
+/// The library and its configuration in the site; yields the macros of exim-conf/main.conf.
+fn eximgrey(site: &Site) -> Result<String> {
+    let dir = site.dir.display();
+    make_directory(&site.dir.join("store"), EXIM_USER)?;
+    fs::copy(built_library(), site.dir.join("eximgrey.so"))?;
+    // Clients that have proved themselves would be a shorter way.
+    let delay = if site.wait == Wait::Long { "1h" } else { "0s" };
+    let settings = format!("store = \"{dir}/store\"\ndelay = \"{delay}\"\nauto_after = 0\n");
+    fs::write(site.dir.join("eximgrey.toml"), settings)?;
+    Ok(format!("EXIMGREY_SO = {dir}/eximgrey.so\nEXIMGREY_OPTIONS = {{config={dir}/eximgrey.toml}}\n"))
+}
+
+/// Cargo makes the library for a benchmark in `deps`, beside which it puts the command.
+fn built_library() -> PathBuf {
+    Path::new(env!("CARGO_BIN_EXE_eximgrey")).with_file_name("deps").join("libeximgrey.so")
+}
+
+fn not_preloaded(site: &Site) -> Result<Recipe> {
+    let acl = "  defer condition = ${if eq{${extract{action}{${dlfunc{EXIMGREY_SO}{greylist}\
+               {$sender_host_address}{$sender_address}{$local_part@$domain}EXIMGREY_OPTIONS}}}}{defer}}";
+    Ok(Recipe { main: eximgrey(site)?, acl: acl.to_owned() })
+}
+
+fn preloaded(site: &Site) -> Result<Recipe> {
+    let mut recipe = not_preloaded(site)?;
+    recipe.main += "smtp_accept_max_per_host = ${dlfunc{EXIMGREY_SO}{greylist_preload}{500}}\n";
+    Ok(recipe)
+}
+
+/// The fragments as Debian's drop-in includes them: there, Exim has verified the recipient. SPF and the client's host name
+/// would be questions to DNS.
+fn shipped(site: &Site) -> Result<Recipe> {
+    let fragments = site.dir.join("exim-conf");
+    make_directory(&fragments, "root")?;
+    for name in ["main.conf", "rcpt.conf"] {
+        fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("exim-conf").join(name), fragments.join(name))?;
+    }
+    let fragments = fragments.display();
+    let main = eximgrey(site)?
+        + "EXIMGREY_VERIFIED = yes\n\
+           EXIMGREY_SPF = no\n\
+           EXIMGREY_IDENTITIES = {spf=${if eq{$spf_result}{pass}{$sender_address_domain}}}{host=}\n\
+           EXIMGREY_PRELOAD = 500\n"
+        + &format!(".include {fragments}/main.conf\n");
+    Ok(Recipe { main, acl: format!("  .include {fragments}/rcpt.conf") })
+}
+
+/// Exim's own `seen` (4.96 and later), which is true from the given age on. The key is the triplet.
+fn seen(site: &Site) -> Result<Recipe> {
+    let acl = format!(
+        "  defer !seen = -{}s / key=${{sender_host_address}}_${{sender_address}}_$local_part@$domain",
+        site.wait.seconds()
+    );
+    Ok(Recipe { main: String::new(), acl })
+}
+
+/// Greylisting in ACLs with a table in SQLite, as recipes do it: look, add what is not there, compare times.
+fn sqlite(site: &Site) -> Result<Recipe> {
+    let file = site.dir.join("greylist").join("greylist.sqlite");
+    make_directory(&site.dir.join("greylist"), EXIM_USER)?;
+    let table = "CREATE TABLE greylist (client TEXT, sender TEXT, recipient TEXT, first INTEGER, \
+                 PRIMARY KEY (client, sender, recipient))";
+    run(Command::new("sqlite3").arg(&file).arg(table))?;
+    run(Command::new("chown").arg(EXIM_USER).arg(&file))?;
+    let values = ["$sender_host_address", "$sender_address", "$local_part@$domain"];
+    let [client, sender, recipient] = values.map(|value| format!("'${{quote_sqlite:{value}}}'"));
+    let acl = format!(
+        "  warn set acl_m_first = ${{lookup sqlite{{SELECT first FROM greylist \
+         WHERE client={client} AND sender={sender} AND recipient={recipient}}}}}\n  \
+         warn condition = ${{if !def:acl_m_first}}\n    \
+         set acl_m_added = ${{lookup sqlite{{INSERT INTO greylist \
+         VALUES ({client}, {sender}, {recipient}, $tod_epoch)}}}}\n  \
+         defer condition = ${{if def:acl_m_first{{${{if <{{$tod_epoch}}{{${{eval:$acl_m_first+{}}}}}}}}}{{true}}}}",
+        site.wait.seconds()
+    );
+    Ok(Recipe { main: format!("sqlite_dbfile = {}\n", file.display()), acl })
+}
+
+/// greylistd's daemon, asked as its own exim4-acl-example.txt does. Debian's settings but for the delay.
+fn greylistd(site: &Site) -> Result<Recipe> {
+    let dir = site.dir.join("greylistd");
+    make_directory(&dir, "greylist")?;
+    let here = dir.display();
+    let config = format!(
+        "[timeouts]\nretryMin = {}\nretryMax = 28800\nexpire = 5184000\n\
+         [socket]\npath = {here}/socket\nmode = 0660\n\
+         [data]\nupdate = 600\nstatefile = {here}/states\ntripletfile = {here}/triplets\n\
+         savetriplets = true\nsinglecheck = false\nsingleupdate = false\n",
+        site.wait.seconds()
+    );
+    fs::write(dir.join("config"), config)?;
+    let socket = dir.join("socket");
+    start_peer(&mut as_user("greylist", &["/usr/sbin/greylistd", &format!("{here}/config")]), &socket)?;
+    let acl = format!(
+        "  defer condition = ${{readsocket{{{}}}{{--grey $sender_host_address $sender_address \
+         $local_part@$domain}}{{5s}}{{}}{{false}}}}",
+        socket.display()
+    );
+    Ok(Recipe { main: String::new(), acl })
+}
+
+/// postgrey's daemon, asked as its own README.exim does, but for the client's host name, a question to DNS.
+fn postgrey(site: &Site) -> Result<Recipe> {
+    let dir = site.dir.join("postgrey");
+    make_directory(&dir, "postgrey")?;
+    let here = dir.display();
+    let socket = dir.join("socket");
+    let arguments = [
+        "/usr/sbin/postgrey".to_owned(),
+        format!("--unix={here}/socket"),
+        format!("--dbdir={here}"),
+        format!("--delay={}", site.wait.seconds()),
+        "--auto-whitelist-clients=0".to_owned(),
+        "--exim".to_owned(),
+        "--user=postgrey".to_owned(),
+        "--group=postgrey".to_owned(),
+    ];
+    let [program, arguments @ ..] = arguments;
+    start_peer(Command::new(program).args(arguments), &socket)?;
+    let acl = format!(
+        "  defer\n    \
+         set acl_m0 = request=smtpd_access_policy\\nprotocol_state=RCPT\\nprotocol_name=${{uc:$received_protocol}}\\n\
+         helo_name=$sender_helo_name\\nclient_address=$sender_host_address\\nclient_name=unknown\\n\
+         sender=$sender_address\\nrecipient=$local_part@$domain\\n\
+         instance=$sender_host_address/$sender_address/$local_part@$domain\\n\\n\n    \
+         set acl_m0 = ${{sg{{${{readsocket{{{}}}{{$acl_m0}}{{5s}}{{}}{{action=DUNNO}}}}}}{{action=}}{{}}}}\n    \
+         message = ${{sg{{$acl_m0}}{{^\\\\w+\\\\s*}}{{}}}}\n    \
+         condition = ${{if eq{{${{uc:${{substr{{0}}{{5}}{{$acl_m0}}}}}}}}{{DEFER}}}}",
+        socket.display()
+    );
+    Ok(Recipe { main: String::new(), acl })
+}
+
+fn as_user(user: &str, command: &[&str]) -> Command {
+    let mut runuser = Command::new("runuser");
+    runuser.args(["-u", user, "--"]).args(command);
+    runuser
+}

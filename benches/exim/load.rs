@@ -1,0 +1,186 @@
+//! The clients: SMTP connections from many addresses, one question at a time, and how long each answer took.
+
+use crate::Result;
+use socket2::{Domain, Socket, Type};
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// Exim's own time-outs towards a peer are 5 seconds.
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Time for Exim's last processes to end after they have closed the connection, so that they are counted.
+const SETTLE: Duration = Duration::from_millis(20);
+
+/// One connection: who connects, and for whom it has mail.
+pub struct Connection {
+    client: Ipv4Addr,
+    sender: String,
+    recipients: Vec<String>,
+}
+
+impl Connection {
+    /// The nth client: an address in a /24 of its own, and a sender of its own.
+    pub fn new(n: u32, recipients: u32) -> Self {
+        let [.., second, third] = (256 + n).to_be_bytes();
+        Self {
+            client: Ipv4Addr::new(127, second, third, 10),
+            sender: format!("alice@sender{n}.example"),
+            recipients: (0..recipients).map(|i| format!("bob{i}@example.org")).collect(),
+        }
+    }
+
+    /// A connection to `port`; yields the time of each recipient's answer, and how many were not `expected`.
+    fn run(&self, port: u16, expected: u16) -> Result<(Vec<Duration>, usize)> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.bind(&SocketAddr::from((self.client, 0)).into())?;
+        socket.set_tcp_nodelay(true)?;
+        socket.connect(&SocketAddr::from(([127, 0, 0, 1], port)).into())?;
+        let stream = TcpStream::from(socket);
+        stream.set_read_timeout(Some(TIMEOUT))?;
+        let mut smtp = Smtp { reader: BufReader::new(stream), line: String::new() };
+        smtp.expect(220)?;
+        smtp.say("EHLO client.example", 250)?;
+        smtp.say(&format!("MAIL FROM:<{}>", self.sender), 250)?;
+        let mut times = Vec::with_capacity(self.recipients.len());
+        let mut wrong = 0;
+        for recipient in &self.recipients {
+            let line = format!("RCPT TO:<{recipient}>\r\n");
+            let start = Instant::now();
+            smtp.send(&line)?;
+            let code = smtp.code()?;
+            times.push(start.elapsed());
+            wrong += usize::from(code != expected);
+        }
+        // Exim keeps its last answer until the client closes, for up to 200 ms.
+        smtp.send("QUIT\r\n")?;
+        smtp.reader.get_ref().shutdown(Shutdown::Write)?;
+        smtp.expect(221)?;
+        smtp.reader.read_to_end(&mut Vec::new())?;
+        Ok((times, wrong))
+    }
+}
+
+struct Smtp {
+    reader: BufReader<TcpStream>,
+    line: String,
+}
+
+impl Smtp {
+    fn send(&mut self, text: &str) -> std::io::Result<()> {
+        self.reader.get_mut().write_all(text.as_bytes())
+    }
+
+    /// The code of the next answer, of however many lines.
+    fn code(&mut self) -> Result<u16> {
+        loop {
+            self.line.clear();
+            self.reader.read_line(&mut self.line)?;
+            let code = self.line.get(..3).and_then(|code| code.parse().ok());
+            let code = code.ok_or_else(|| format!("not an SMTP answer: {:?}", self.line))?;
+            if self.line.as_bytes().get(3) != Some(&b'-') {
+                return Ok(code);
+            }
+        }
+    }
+
+    fn expect(&mut self, expected: u16) -> Result<()> {
+        let code = self.code()?;
+        if code == expected { Ok(()) } else { Err(format!("expected {expected}, got {}", self.line).into()) }
+    }
+
+    fn say(&mut self, command: &str, expected: u16) -> Result<()> {
+        self.send(&format!("{command}\r\n"))?;
+        self.expect(expected)
+    }
+}
+
+/// What came of a number of connections.
+#[derive(Default)]
+pub struct Outcome {
+    pub connections: usize,
+    pub elapsed: Duration,
+    /// CPU time of the whole machine.
+    pub cpu: Duration,
+    /// Of each recipient, in no order.
+    pub times: Vec<Duration>,
+    /// Answers that were not the expected code.
+    pub wrong: usize,
+}
+
+/// Makes the connections, `at_a_time`, until all are made or the time is up.
+pub fn run(
+    connections: &[Connection],
+    at_a_time: usize,
+    port: u16,
+    expected: u16,
+    limit: Duration,
+) -> Result<Outcome> {
+    let next = AtomicUsize::new(0);
+    let cpu = cpu_time()?;
+    let start = Instant::now();
+    let client = || -> Result<Outcome> {
+        let mut outcome = Outcome::default();
+        while start.elapsed() < limit
+            && let Some(connection) = connections.get(next.fetch_add(1, Ordering::Relaxed))
+        {
+            let (times, wrong) = connection.run(port, expected)?;
+            outcome.connections += 1;
+            outcome.times.extend(times);
+            outcome.wrong += wrong;
+        }
+        Ok(outcome)
+    };
+    let mut all = Outcome::default();
+    std::thread::scope(|scope| -> Result<()> {
+        let clients: Vec<_> = (0..at_a_time).map(|_| scope.spawn(client)).collect();
+        for client in clients {
+            let outcome = client.join().map_err(|_| "a client panicked")??;
+            all.connections += outcome.connections;
+            all.times.extend(outcome.times);
+            all.wrong += outcome.wrong;
+        }
+        Ok(())
+    })?;
+    all.elapsed = start.elapsed();
+    std::thread::sleep(SETTLE);
+    all.cpu = cpu_time()?.saturating_sub(cpu);
+    Ok(all)
+}
+
+/// What all CPUs have worked so far: user, nice, system, irq and softirq of proc_stat(5), in ticks of 10 ms.
+fn cpu_time() -> Result<Duration> {
+    let text = fs::read_to_string("/proc/stat")?;
+    let numbers: Vec<u64> =
+        text.lines().next().unwrap_or_default().split_whitespace().flat_map(str::parse).collect();
+    let [user, nice, system, _idle, _iowait, irq, softirq, ..] = numbers[..] else {
+        return Err("/proc/stat has no line of CPU times".into());
+    };
+    Ok(Duration::from_millis(10 * (user + nice + system + irq + softirq)))
+}
+
+impl Outcome {
+    /// Connections a second.
+    pub fn rate(&self) -> f64 {
+        self.connections as f64 / self.elapsed.as_secs_f64()
+    }
+
+    /// CPU time of a connection, in milliseconds.
+    pub fn cpu_each(&self) -> f64 {
+        self.cpu.as_secs_f64() * 1e3 / self.connections as f64
+    }
+
+    /// A quantile of the recipients' times, in microseconds.
+    pub fn time(&self, quantile: f64) -> f64 {
+        quantile_of(self.times.iter().map(|time| time.as_secs_f64() * 1e6).collect(), quantile)
+    }
+}
+
+/// The smallest value that is not below this share of them.
+pub fn quantile_of(mut values: Vec<f64>, quantile: f64) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let rank = (values.len() as f64 * quantile).ceil() as usize;
+    values.get(rank.saturating_sub(1)).copied().unwrap_or(f64::NAN)
+}

@@ -1,0 +1,93 @@
+//! eximgrey and its peers in live Exim daemons: the same connections against each, in turns.
+//!
+//! `make bench-exim`, or `cargo bench --bench exim -- [--rounds N] [--dir DIRECTORY] [--write] [--slow-disk]`, as root.
+//!
+//! - [`world`]: namespaces of its own, so that nothing outside is reached and nothing started here outlives the run.
+//! - [`contestants`]: the greylisters, each as its own documentation has it put into Exim.
+//! - [`daemon`]: starting them.
+//! - [`load`]: the clients.
+//! - [`measure`]: rounds, and what is kept of each.
+//! - [`flushes`]: the same flood with flushes to disk that take 10 ms.
+//! - [`report`], [`chart`]: tables and the picture.
+
+#![allow(missing_docs, reason = "a benchmark")]
+
+mod chart;
+mod contestants;
+mod daemon;
+mod flushes;
+mod load;
+mod measure;
+mod report;
+mod world;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// A median wants an odd number; more than these say the same and take longer.
+const ROUNDS: u32 = 7;
+
+struct Options {
+    rounds: u32,
+    /// On the disk that is to be measured. Not `$TMPDIR`: Exim's user must get there.
+    dir: PathBuf,
+    /// Put the result into docs/.
+    write: bool,
+    /// Only what slow flushes do.
+    slow_disk: bool,
+}
+
+fn main() -> ExitCode {
+    // `cargo test --all-targets` starts benchmarks too, without this argument.
+    if !std::env::args().any(|argument| argument == "--bench") {
+        println!("not measured: this is for cargo bench --bench exim");
+        return ExitCode::SUCCESS;
+    }
+    match options().and_then(|options| world::enter(&options.dir, |dir| run(&options, dir))) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("bench exim: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn options() -> Result<Options> {
+    let mut options = Options { rounds: ROUNDS, dir: "/var/tmp".into(), write: false, slow_disk: false };
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        let mut value = || arguments.next().ok_or_else(|| format!("{argument} wants a value"));
+        match argument.as_str() {
+            "--bench" => (),
+            "--rounds" => options.rounds = value()?.parse()?,
+            "--dir" => options.dir = value()?.into(),
+            "--write" => options.write = true,
+            "--slow-disk" => options.slow_disk = true,
+            _ => {
+                return Err(format!(
+                    "unknown argument {argument}; known: --rounds N, --dir DIRECTORY, --write, --slow-disk"
+                )
+                .into());
+            }
+        }
+    }
+    Ok(options)
+}
+
+/// Measures, in a directory and in namespaces of its own.
+fn run(options: &Options, dir: &Path) -> Result<()> {
+    let flushes = flushes::measure(dir, options.rounds)?;
+    println!("{}", report::flushes(&flushes));
+    if options.slow_disk {
+        return Ok(());
+    }
+    let results = measure::all(dir, options.rounds)?;
+    let text = report::whole(&results, &flushes, options.rounds, dir)?;
+    println!("\n{text}");
+    if options.write {
+        report::write(&text, &chart::draw(&results))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,167 @@
+//! The tables, and where they are written.
+
+use crate::Result;
+use crate::flushes::Flushes;
+use crate::load::{Outcome, quantile_of};
+use crate::measure::{RECIPIENTS, Results, Turn, WORKLOADS, Workload};
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/performance.md");
+const PICTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/bench-exim.svg");
+const BEGIN: &str = "<!-- bench-exim:begin -->";
+const END: &str = "<!-- bench-exim:end -->";
+
+/// A contestant's figures for one kind of triplet. All but the times of recipients are medians of the rounds.
+pub struct Figures {
+    /// Connections a second, and compared with Exim alone.
+    pub rate: f64,
+    pub ratio: f64,
+    /// Milliseconds of CPU a connection, and beyond those of Exim alone.
+    pub cpu: f64,
+    pub cpu_added: f64,
+    /// Microseconds until the answer to the first recipient of a connection: median and 99th percentile of all rounds.
+    pub first: (f64, f64),
+    /// The same for the recipients of one long connection, and how much the median is beyond that of Exim alone.
+    pub further: (f64, f64),
+    pub further_added: f64,
+    pub wrong: usize,
+    pub answers: usize,
+}
+
+impl Figures {
+    /// `alone` are the turns of Exim alone, round by round.
+    pub fn new(turns: &[&Turn], alone: &[&Turn]) -> Self {
+        let median = |value: &dyn Fn(&Turn, &Turn) -> f64| {
+            quantile_of(turns.iter().zip(alone).map(|(turn, alone)| value(turn, alone)).collect(), 0.5)
+        };
+        let pooled = |part: fn(&Turn) -> &Outcome| {
+            let times =
+                || turns.iter().flat_map(|turn| &part(turn).times).map(|time| time.as_secs_f64() * 1e6);
+            (quantile_of(times().collect(), 0.5), quantile_of(times().collect(), 0.99))
+        };
+        Self {
+            rate: median(&|turn, _| turn.short.rate()),
+            ratio: median(&|turn, alone| turn.short.rate() / alone.short.rate()),
+            cpu: median(&|turn, _| turn.short.cpu_each()),
+            cpu_added: median(&|turn, alone| turn.short.cpu_each() - alone.short.cpu_each()),
+            first: pooled(|turn| &turn.short),
+            further: pooled(|turn| &turn.long),
+            further_added: median(&|turn, alone| turn.long.time(0.5) - alone.long.time(0.5)),
+            wrong: turns.iter().map(|turn| turn.short.wrong + turn.long.wrong).sum(),
+            answers: turns.iter().map(|turn| turn.short.times.len() + turn.long.times.len()).sum(),
+        }
+    }
+}
+
+/// For one of [`WORKLOADS`], each contestant and its figures. Exim alone is the first.
+pub fn figures(results: &[Results], workload: Workload) -> Vec<(&'static str, Figures)> {
+    let alone = results.first().map(|alone| alone.turns(workload)).unwrap_or_default();
+    results.iter().map(|one| (one.name, Figures::new(&one.turns(workload), &alone))).collect()
+}
+
+/// The text between the marks of the page.
+pub fn whole(results: &[Results], flushes: &[Flushes], rounds: u32, dir: &Path) -> Result<String> {
+    let mut text = format!(
+        "`make bench-exim`, {rounds} rounds. {}.\n\n\
+         ![Connections per second, as a share of Exim alone](bench-exim.svg)\n\n",
+        machine(dir)?
+    );
+    for workload in WORKLOADS {
+        let about = match workload {
+            Workload::New => "Exim alone answers 451 to everything.",
+            Workload::Early => "As above, with triplets that have to wait another hour.",
+            Workload::Known => "Exim alone accepts everything.",
+        };
+        writeln!(text, "**{}.** {about}\n", workload.name())?;
+        text += &table(&figures(results, workload))?;
+    }
+    writeln!(
+        text,
+        "Connections/s: four at a time, one recipient each; \"of alone\" is the median of the rounds' ratios. CPU: of the whole \
+         machine, clients included, for each of these connections. Times: as a client sees them, median / 99th percentile; \
+         \"further\" are {RECIPIENTS} recipients one after the other in one connection."
+    )?;
+    writeln!(text, "\n**Flushes to disk that take 10 ms**, new triplets.\n\n{}", self::flushes(flushes))?;
+    Ok(text)
+}
+
+fn table(all: &[(&str, Figures)]) -> Result<String> {
+    let mut text = String::from(
+        "| | connections/s | of alone | CPU each, ms | added, ms | first recipient, µs | further, µs | added, µs |\n\
+         |---|--:|--:|--:|--:|--:|--:|--:|\n",
+    );
+    for (name, f) in all {
+        writeln!(
+            text,
+            "| {name} | {:.0} | {:.0} % | {:.2} | {:+.2} | {:.0} / {:.0} | {:.0} / {:.0} | {:+.0} |",
+            f.rate,
+            f.ratio * 100.0,
+            f.cpu,
+            f.cpu_added,
+            f.first.0,
+            f.first.1,
+            f.further.0,
+            f.further.1,
+            f.further_added
+        )?;
+    }
+    text.push('\n');
+    for (name, f) in all.iter().filter(|(_, f)| f.wrong > 0) {
+        writeln!(text, "{name} gave the wrong answer to {} of {} recipients.\n", f.wrong, f.answers)?;
+    }
+    Ok(text)
+}
+
+pub fn flushes(all: &[Flushes]) -> String {
+    let mut text = String::from(
+        "| | connections/s | with slow flushes | ratio | flushes a connection |\n|---|--:|--:|--:|--:|\n",
+    );
+    for f in all {
+        text +=
+            &format!("| {} | {:.0} | {:.0} | {:.2} | {:.2} |\n", f.name, f.plain, f.slow, f.ratio, f.flushes);
+    }
+    text
+}
+
+/// Machine and versions, in a sentence.
+fn machine(dir: &Path) -> Result<String> {
+    let cores = std::thread::available_parallelism()?;
+    let cpu = fs::read_to_string("/proc/cpuinfo")?;
+    let cpu = cpu.lines().find_map(|line| line.strip_prefix("model name")?.trim().strip_prefix(": "));
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let kernel: Vec<_> = kernel.split('.').take(2).collect();
+    let filesystem = output(Command::new("df").arg("--output=fstype").arg(dir))?;
+    let mut versions = Vec::new();
+    for package in ["exim4-daemon-heavy", "libsqlite3-0", "greylistd", "postgrey"] {
+        let version = output(Command::new("dpkg-query").args(["-W", "-f=${Version}", package]))?;
+        versions.push(format!("{package} {version}"));
+    }
+    Ok(format!(
+        "{cores} CPUs ({}), Linux {}, {}; {}",
+        cpu.unwrap_or("of unknown model"),
+        kernel.join("."),
+        filesystem.lines().last().unwrap_or("file system unknown"),
+        versions.join(", ")
+    ))
+}
+
+fn output(command: &mut Command) -> Result<String> {
+    let output = command.output()?;
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// Puts the text between the marks of the page, which it makes if there is none, and writes the picture.
+pub fn write(text: &str, picture: &str) -> Result<()> {
+    let page = fs::read_to_string(PAGE).unwrap_or_else(|_| {
+        format!("# Performance\n\n## In a live Exim, with its peers\n\n{BEGIN}\n{END}\n")
+    });
+    let (before, rest) = page.split_once(BEGIN).ok_or_else(|| format!("{PAGE} has no line {BEGIN}"))?;
+    let (_, after) = rest.split_once(END).ok_or_else(|| format!("{PAGE} has no line {END}"))?;
+    fs::write(PAGE, format!("{before}{BEGIN}\n{text}{END}{after}"))?;
+    fs::write(PICTURE, picture)?;
+    println!("wrote {PAGE} and {PICTURE}");
+    Ok(())
+}
