@@ -31,6 +31,8 @@ impl Wait {
 pub struct Site {
     pub dir: PathBuf,
     pub wait: Wait,
+    /// For all daemons.
+    pub environment: Vec<(&'static str, PathBuf)>,
 }
 
 /// What a greylister adds to Exim's configuration.
@@ -57,12 +59,13 @@ pub const ALL: [Contestant; 8] = [
     SEEN,
     SQLITE,
     Contestant { name: "greylistd", prepare: greylistd },
-    Contestant { name: "postgrey", prepare: postgrey },
+    POSTGREY,
 ];
 
 pub const EXIMGREY: Contestant = Contestant { name: "eximgrey", prepare: preloaded };
 pub const SEEN: Contestant = Contestant { name: "Exim's seen", prepare: seen };
 pub const SQLITE: Contestant = Contestant { name: "SQLite lookup", prepare: sqlite };
+pub const POSTGREY: Contestant = Contestant { name: "postgrey", prepare: postgrey };
 
 /// No greylisting: the least that such an answer can cost. A new triplet gets an unconditional 451, a known one a 250.
 fn alone(site: &Site) -> Result<Recipe> {
@@ -162,7 +165,7 @@ fn greylistd(site: &Site) -> Result<Recipe> {
     );
     fs::write(dir.join("config"), config)?;
     let socket = dir.join("socket");
-    start_peer(&mut as_user("greylist", &["/usr/sbin/greylistd", &format!("{here}/config")]), &socket)?;
+    start_peer(site, &mut as_user("greylist", &["/usr/sbin/greylistd", &format!("{here}/config")]), &socket)?;
     let acl = format!(
         "  defer condition = ${{readsocket{{{}}}{{--grey $sender_host_address $sender_address \
          $local_part@$domain}}{{5s}}{{}}{{false}}}}",
@@ -188,7 +191,7 @@ fn postgrey(site: &Site) -> Result<Recipe> {
         "--group=postgrey".to_owned(),
     ];
     let [program, arguments @ ..] = arguments;
-    start_peer(Command::new(program).args(arguments), &socket)?;
+    start_peer(site, Command::new(program).args(arguments), &socket)?;
     let acl = format!(
         "  defer\n    \
          set acl_m0 = request=smtpd_access_policy\\nprotocol_state=RCPT\\nprotocol_name=${{uc:$received_protocol}}\\n\

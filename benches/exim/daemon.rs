@@ -1,14 +1,13 @@
 //! Starts a contestant: its own daemon if it has one, and an Exim of its own.
 
 use crate::Result;
-use crate::contestants::{Recipe, Site};
-use std::ffi::OsStr;
+use crate::contestants::{Contestant, Recipe, Site};
 use std::fs;
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 const EXIM: &str = "/usr/sbin/exim4";
@@ -17,15 +16,18 @@ pub const EXIM_USER: &str = "Debian-exim";
 /// No daemon here takes longer to start.
 const START: Duration = Duration::from_secs(20);
 
-/// Starts the contestant's Exim on `port` of 127.0.0.1, with these environment variables.
+/// Starts the contestant in its site, with Exim on `port` of 127.0.0.1.
 ///
 /// Nothing here limits a client but what the contestant adds; no DNS, no TLS. The rest is as Exim has it by default.
-pub fn start<'a>(
-    site: &Site,
-    recipe: &Recipe,
-    port: u16,
-    environment: impl IntoIterator<Item = (&'a str, &'a OsStr)>,
-) -> Result<()> {
+pub fn start(site: &Site, contestant: &Contestant, port: u16) -> Result<()> {
+    make_directory(&site.dir, "root")?;
+    let in_context = |error| format!("{}: {error}{}", contestant.name, trouble(&site.dir));
+    let recipe = (contestant.prepare)(site).map_err(in_context)?;
+    start_exim(site, &recipe, port).map_err(in_context)?;
+    Ok(())
+}
+
+fn start_exim(site: &Site, recipe: &Recipe, port: u16) -> Result<()> {
     let dir = site.dir.display();
     make_directory(&site.dir.join("spool"), EXIM_USER)?;
     make_directory(&site.dir.join("log"), EXIM_USER)?;
@@ -55,16 +57,13 @@ pub fn start<'a>(
     );
     fs::write(&conf, text)?;
     let mut exim = Command::new(EXIM);
-    exim.arg("-C").arg(&conf).arg("-bdf").envs(environment);
-    let child = spawn(&mut exim, &site.dir.join("exim.errors"))?;
-    wait_for(child, || TcpStream::connect(("127.0.0.1", port)).is_ok())
-        .map_err(|error| format!("{error}: {}", trouble(&site.dir)).into())
+    exim.arg("-C").arg(&conf).arg("-bdf");
+    start_daemon(site, &mut exim, || TcpStream::connect(("127.0.0.1", port)).is_ok())
 }
 
 /// Starts a peer's daemon and waits until it serves `socket`, which is then opened to Exim.
-pub fn start_peer(command: &mut Command, socket: &Path) -> Result<()> {
-    let child = spawn(command, &socket.with_extension("errors"))?;
-    wait_for(child, || UnixStream::connect(socket).is_ok())?;
+pub fn start_peer(site: &Site, command: &mut Command, socket: &Path) -> Result<()> {
+    start_daemon(site, command, || UnixStream::connect(socket).is_ok())?;
     Ok(fs::set_permissions(socket, fs::Permissions::from_mode(0o666))?)
 }
 
@@ -80,27 +79,29 @@ pub fn run(command: &mut Command) -> Result<()> {
     Err(format!("{command:?}: {}: {}", output.status, String::from_utf8_lossy(&output.stderr)).into())
 }
 
-/// What Exim wrote about its troubles.
+/// What the daemons of a site wrote about their troubles.
 pub fn trouble(dir: &Path) -> String {
     let read = |name: &str| fs::read_to_string(dir.join(name)).unwrap_or_default();
-    format!("{}{}", read("exim.errors"), read("log/panic"))
+    format!(" {}{}", read("errors"), read("log/panic"))
 }
 
-fn spawn(command: &mut Command, errors: &Path) -> Result<Child> {
-    let errors = fs::File::create(errors)?;
-    let output = errors.try_clone()?;
-    command.current_dir("/").stdin(Stdio::null()).stdout(output).stderr(errors);
-    Ok(command.spawn().map_err(|error| format!("{command:?}: {error}; see scripts/setup-peers"))?)
-}
-
-fn wait_for(mut child: Child, serves: impl Fn() -> bool) -> Result<()> {
+fn start_daemon(site: &Site, command: &mut Command, serves: impl Fn() -> bool) -> Result<()> {
+    let errors = fs::File::options().create(true).append(true).open(site.dir.join("errors"))?;
+    let mut child = command
+        .current_dir("/")
+        .envs(site.environment.iter().cloned())
+        .stdin(Stdio::null())
+        .stdout(errors.try_clone()?)
+        .stderr(errors)
+        .spawn()
+        .map_err(|error| format!("{command:?}: {error}; see scripts/setup-peers"))?;
     let start = Instant::now();
     while !serves() {
         if let Some(status) = child.try_wait()? {
-            return Err(format!("the daemon ended, {status}").into());
+            return Err(format!("the daemon ended, {status}:").into());
         }
         if start.elapsed() > START {
-            return Err("the daemon does not answer".into());
+            return Err("the daemon does not answer:".into());
         }
         std::thread::sleep(Duration::from_millis(20));
     }

@@ -22,7 +22,8 @@ pub struct Figures {
     /// Milliseconds of CPU a connection, and beyond those of Exim alone.
     pub cpu: f64,
     pub cpu_added: f64,
-    /// Microseconds until the answer to the first recipient of a connection: median and 99th percentile of all rounds.
+    /// Microseconds until the answer to the first recipient of a connection, one at a time: median and 99th percentile of
+    /// all rounds.
     pub first: (f64, f64),
     /// The same for the recipients of one long connection, and how much the median is beyond that of Exim alone.
     pub further: (f64, f64),
@@ -43,15 +44,19 @@ impl Figures {
             (quantile_of(times().collect(), 0.5), quantile_of(times().collect(), 0.99))
         };
         Self {
-            rate: median(&|turn, _| turn.short.rate()),
-            ratio: median(&|turn, alone| turn.short.rate() / alone.short.rate()),
-            cpu: median(&|turn, _| turn.short.cpu_each()),
-            cpu_added: median(&|turn, alone| turn.short.cpu_each() - alone.short.cpu_each()),
-            first: pooled(|turn| &turn.short),
+            rate: median(&|turn, _| turn.many.rate()),
+            ratio: median(&|turn, alone| turn.many.rate() / alone.many.rate()),
+            cpu: median(&|turn, _| turn.many.cpu_each()),
+            cpu_added: median(&|turn, alone| turn.many.cpu_each() - alone.many.cpu_each()),
+            first: pooled(|turn| &turn.single),
             further: pooled(|turn| &turn.long),
             further_added: median(&|turn, alone| turn.long.time(0.5) - alone.long.time(0.5)),
-            wrong: turns.iter().map(|turn| turn.short.wrong + turn.long.wrong).sum(),
-            answers: turns.iter().map(|turn| turn.short.times.len() + turn.long.times.len()).sum(),
+            wrong: turns.iter().map(|turn| turn.wrong()).sum(),
+            answers: turns
+                .iter()
+                .flat_map(|turn| [&turn.many, &turn.single, &turn.long])
+                .map(|part| part.times.len())
+                .sum(),
         }
     }
 }
