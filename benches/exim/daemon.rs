@@ -2,11 +2,12 @@
 
 use crate::Result;
 use crate::contestants::{Contestant, Recipe, Site};
+use crate::load::{self, Connection, Outcome};
 use std::fs;
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -16,17 +17,50 @@ pub const EXIM_USER: &str = "Debian-exim";
 /// No daemon here takes longer to start.
 const START: Duration = Duration::from_secs(20);
 
-/// Starts the contestant in its site, with Exim on `port` of 127.0.0.1.
-///
-/// Nothing here limits a client but what the contestant adds; no DNS, no TLS. The rest is as Exim has it by default.
-pub fn start(site: &Site, contestant: &Contestant, port: u16) -> Result<()> {
-    make_directory(&site.dir, "root")?;
-    let in_context = |error| format!("{}: {error}{}", contestant.name, trouble(&site.dir));
-    let recipe = (contestant.prepare)(site).map_err(in_context)?;
-    start_exim(site, &recipe, port).map_err(in_context)?;
-    Ok(())
+/// A contestant that serves.
+pub struct Running {
+    pub name: &'static str,
+    dir: PathBuf,
+    port: u16,
 }
 
+impl Running {
+    /// Starts the contestant in its site, with Exim on `port` of 127.0.0.1.
+    pub fn start(site: &Site, contestant: &Contestant, port: u16) -> Result<Self> {
+        let running = Self { name: contestant.name, dir: site.dir.clone(), port };
+        make_directory(&site.dir, "root")?;
+        let started = (contestant.prepare)(site).and_then(|recipe| start_exim(site, &recipe, port));
+        started.map_err(|error| running.told(&*error))?;
+        Ok(running)
+    }
+
+    /// Makes connections to it: see [`load::run`].
+    pub fn run(
+        &self,
+        connections: &[Connection],
+        at_a_time: usize,
+        code: u16,
+        limit: Duration,
+    ) -> Result<Outcome> {
+        load::run(connections, at_a_time, self.port, code, limit).map_err(|error| self.told(&*error).into())
+    }
+
+    /// The same, one connection after the other, where all answers must be right.
+    pub fn check(&self, connections: &[Connection], code: u16) -> Result<()> {
+        match self.run(connections, 1, code, Duration::MAX)?.wrong {
+            0 => Ok(()),
+            wrong => Err(self.told(format!("{wrong} answers were not {code}")).into()),
+        }
+    }
+
+    /// An error, and what the daemons wrote about their troubles.
+    fn told(&self, error: impl std::fmt::Display) -> String {
+        let read = |name: &str| fs::read_to_string(self.dir.join(name)).unwrap_or_default();
+        format!("{}: {error}\n{}{}", self.name, read("errors"), read("log/panic"))
+    }
+}
+
+/// Nothing here limits a client but what the contestant adds; no DNS, no TLS. The rest is as Exim has it by default.
 fn start_exim(site: &Site, recipe: &Recipe, port: u16) -> Result<()> {
     let dir = site.dir.display();
     make_directory(&site.dir.join("spool"), EXIM_USER)?;
@@ -79,12 +113,6 @@ pub fn run(command: &mut Command) -> Result<()> {
     Err(format!("{command:?}: {}: {}", output.status, String::from_utf8_lossy(&output.stderr)).into())
 }
 
-/// What the daemons of a site wrote about their troubles.
-pub fn trouble(dir: &Path) -> String {
-    let read = |name: &str| fs::read_to_string(dir.join(name)).unwrap_or_default();
-    format!(" {}{}", read("errors"), read("log/panic"))
-}
-
 fn start_daemon(site: &Site, command: &mut Command, serves: impl Fn() -> bool) -> Result<()> {
     let errors = fs::File::options().create(true).append(true).open(site.dir.join("errors"))?;
     let mut child = command
@@ -98,10 +126,10 @@ fn start_daemon(site: &Site, command: &mut Command, serves: impl Fn() -> bool) -
     let start = Instant::now();
     while !serves() {
         if let Some(status) = child.try_wait()? {
-            return Err(format!("the daemon ended, {status}:").into());
+            return Err(format!("the daemon ended, {status}").into());
         }
         if start.elapsed() > START {
-            return Err("the daemon does not answer:".into());
+            return Err("the daemon does not answer".into());
         }
         std::thread::sleep(Duration::from_millis(20));
     }

@@ -2,8 +2,8 @@
 
 use crate::Result;
 use crate::contestants::{Contestant, EXIMGREY, POSTGREY, SEEN, SQLITE, Site, Wait};
-use crate::daemon;
-use crate::load::{self, Connection, Outcome, quantile_of};
+use crate::daemon::{self, Running};
+use crate::load::{Connection, quantile_of};
 use crate::measure::{AFTER_THE_DELAY, AT_A_TIME, CONNECTIONS, LIMIT};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -19,6 +19,9 @@ pub struct Flushes {
     pub ratio: f64,
     /// Flushes a connection.
     pub flushes: f64,
+    /// Answers that were not 451, with slow flushes.
+    pub wrong: usize,
+    pub answers: usize,
 }
 
 /// All that flush something. greylistd keeps its records in memory for ten minutes.
@@ -38,46 +41,39 @@ fn one(dir: &Path, number: u16, contestant: &Contestant, shim: &Path, rounds: u3
     fs::set_permissions(&counted, fs::Permissions::from_mode(0o666))?;
     let flushes = || -> Result<u64> { Ok(fs::metadata(&counted)?.len()) };
     let environment = vec![("LD_PRELOAD", shim.to_owned()), ("EXIMGREY_SLOW_DISK", counted.clone())];
-    let [plain, slow] = [1900 + 2 * number, 1901 + 2 * number];
-    for (port, environment) in [(plain, Vec::new()), (slow, environment)] {
+    let start = |port: u16, environment| {
         let site = Site { dir: dir.join(port.to_string()), wait: Wait::Short, environment };
-        daemon::start(&site, contestant, port)?;
-    }
+        Running::start(&site, contestant, port)
+    };
+    let (plain, slow) = (start(1900 + 2 * number, Vec::new())?, start(1901 + 2 * number, environment)?);
 
     // A triplet that passes is flushed: if that is not counted, the library is not in the processes that flush.
     let known = [Connection::new(0, 1)];
     let before = flushes()?;
-    let first = load::run(&known, 1, slow, 451, LIMIT)?;
+    slow.check(&known, 451)?;
     std::thread::sleep(AFTER_THE_DELAY);
-    let retry = load::run(&known, 1, slow, 250, LIMIT)?;
-    if first.wrong + retry.wrong > 0 {
-        return Err(format!("{}: wrong answers", contestant.name).into());
-    }
+    slow.check(&known, 250)?;
     if flushes()? == before {
         return Err(format!("{}: the slow disk is not there", contestant.name).into());
     }
 
     let (mut rates, mut slow_rates, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut counted, mut connections) = (0, 0);
+    let (mut counted, mut connections, mut wrong) = (0, 0, 0);
     for round in 0..rounds {
         let new: Vec<_> =
             (0..CONNECTIONS).map(|i| Connection::new(1000 + round * CONNECTIONS + i, 1)).collect();
-        let run = |port| -> Result<Outcome> {
-            let outcome = load::run(&new, AT_A_TIME, port, 451, LIMIT)?;
-            if outcome.wrong > 0 {
-                eprintln!("{}: {} answers wrong", contestant.name, outcome.wrong);
-            }
-            Ok(outcome)
-        };
+        let run = |running: &Running| running.run(&new, AT_A_TIME, 451, LIMIT);
         let before = flushes()?;
-        let (with, without) = if round % 2 == 0 {
-            let without = run(plain)?;
-            (run(slow)?, without)
+        let (without, with) = if round % 2 == 0 {
+            let without = run(&plain)?;
+            (without, run(&slow)?)
         } else {
-            (run(slow)?, run(plain)?)
+            let with = run(&slow)?;
+            (run(&plain)?, with)
         };
         counted += flushes()? - before;
         connections += with.connections;
+        wrong += with.wrong;
         rates.push(without.rate());
         slow_rates.push(with.rate());
         ratios.push(with.rate() / without.rate());
@@ -88,5 +84,7 @@ fn one(dir: &Path, number: u16, contestant: &Contestant, shim: &Path, rounds: u3
         slow: quantile_of(slow_rates, 0.5),
         ratio: quantile_of(ratios, 0.5),
         flushes: counted as f64 / connections as f64,
+        wrong,
+        answers: connections,
     })
 }

@@ -3,9 +3,9 @@
 
 use crate::Result;
 use crate::contestants::{ALL, Contestant, Site, Wait};
-use crate::daemon;
-use crate::load::{self, Connection, Outcome};
-use std::path::{Path, PathBuf};
+use crate::daemon::Running;
+use crate::load::{Connection, Outcome};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Connections of one recipient each, several at a time, for what a machine can do; and one after the other, for how long
@@ -53,10 +53,6 @@ impl Workload {
     fn code(self) -> u16 {
         if self == Self::Known { 250 } else { 451 }
     }
-
-    fn wait(self) -> Wait {
-        if self == Self::Known { Wait::Short } else { Wait::Long }
-    }
 }
 
 /// What a contestant did in one round with one kind of triplet.
@@ -88,101 +84,67 @@ impl Results {
     }
 }
 
-/// The two daemons of a contestant.
-struct Running {
-    name: &'static str,
-    dir: PathBuf,
-    long: u16,
-    short: u16,
-}
-
-impl Running {
-    fn port(&self, wait: Wait) -> u16 {
-        if wait == Wait::Long { self.long } else { self.short }
-    }
-
-    fn run(&self, wait: Wait, connections: &[Connection], at_a_time: usize, code: u16) -> Result<Outcome> {
-        load::run(connections, at_a_time, self.port(wait), code, LIMIT)
-            .map_err(|error| format!("{}: {error}:{}", self.name, daemon::trouble(&self.dir)).into())
-    }
-
-    /// What returns comes once, one connection after the other, and every answer must be right.
-    fn check(&self, wait: Wait, code: u16) -> Result<()> {
-        let connections: Vec<_> = (0..=RETURNING).map(|n| connection(n, n)).collect();
-        let outcome = load::run(&connections, 1, self.port(wait), code, Duration::MAX)?;
-        match outcome.wrong {
-            0 => Ok(()),
-            wrong => Err(format!("{}: {wrong} answers were not {code}", self.name).into()),
-        }
-    }
-
-    fn turn(&self, workload: Workload, round: u32) -> Result<Turn> {
-        let connections: Vec<_> = (0..TURN)
-            .map(|nth| match (workload, nth) {
-                (Workload::New, _) => connection(nth, FIRST_NEW + round * TURN + nth),
-                (_, 0) => connection(0, 0),
-                _ => connection(nth, 1 + nth % RETURNING),
-            })
-            .collect();
-        let (long, short) = connections.split_at(1);
-        let (many, single) = short.split_at(CONNECTIONS as usize);
-        let run = |connections, at_a_time| self.run(workload.wait(), connections, at_a_time, workload.code());
-        Ok(Turn { many: run(many, AT_A_TIME)?, single: run(single, 1)?, long: run(long, 1)? })
-    }
-}
-
 /// The nth connection of a turn, from this client: the first has many recipients.
 fn connection(nth: u32, client: u32) -> Connection {
     Connection::new(client, if nth == 0 { RECIPIENTS } else { 1 })
 }
 
-fn start_both(dir: &Path, number: u16, contestant: &Contestant) -> Result<Running> {
-    let running = Running {
-        name: contestant.name,
-        dir: dir.join(number.to_string()),
-        long: 2000 + 2 * number,
-        short: 2001 + 2 * number,
+/// Starts a contestant for new triplets and early retries, and for known ones.
+fn start(dir: &Path, contestant: &Contestant, port: u16) -> Result<[Running; 2]> {
+    let start = |wait, port: u16| {
+        let site = Site { dir: dir.join(port.to_string()), wait, environment: Vec::new() };
+        Running::start(&site, contestant, port)
     };
-    daemon::make_directory(&running.dir, "root")?;
-    for (wait, name) in [(Wait::Long, "long"), (Wait::Short, "short")] {
-        let site = Site { dir: running.dir.join(name), wait, environment: Vec::new() };
-        daemon::start(&site, contestant, running.port(wait))?;
-    }
-    Ok(running)
+    Ok([start(Wait::Long, port)?, start(Wait::Short, port + 1)?])
+}
+
+fn turn(running: &Running, workload: Workload, round: u32) -> Result<Turn> {
+    let connections: Vec<_> = (0..TURN)
+        .map(|nth| match (workload, nth) {
+            (Workload::New, _) => connection(nth, FIRST_NEW + round * TURN + nth),
+            (_, 0) => connection(0, 0),
+            _ => connection(nth, 1 + nth % RETURNING),
+        })
+        .collect();
+    let (long, short) = connections.split_at(1);
+    let (many, single) = short.split_at(CONNECTIONS as usize);
+    let run = |connections, at_a_time| running.run(connections, at_a_time, workload.code(), LIMIT);
+    Ok(Turn { many: run(many, AT_A_TIME)?, single: run(single, 1)?, long: run(long, 1)? })
 }
 
 /// Starts all, checks that all answer right, and measures.
 pub fn all(dir: &Path, rounds: u32) -> Result<Vec<Results>> {
-    let running = (0..).zip(&ALL).map(|(number, contestant)| start_both(dir, number, contestant));
-    let running = running.collect::<Result<Vec<_>>>()?;
-    let start = Instant::now();
+    let start_all =
+        ALL.iter().zip((2000..).step_by(2)).map(|(contestant, port)| start(dir, contestant, port));
+    let running = start_all.collect::<Result<Vec<_>>>()?;
+    let begun = Instant::now();
     println!("first attempts and retries, to see that all answer right");
-    for contestant in &running {
-        contestant.check(Wait::Long, 451)?;
-        // Exim alone accepts what is to be known from the first.
-        let alone = contestant.port(Wait::Long) == 2000;
-        contestant.check(Wait::Short, if alone { 250 } else { 451 })?;
+    let returning: Vec<_> = (0..=RETURNING).map(|n| connection(n, n)).collect();
+    for (nth, [long, short]) in running.iter().enumerate() {
+        long.check(&returning, 451)?;
+        // Exim alone, the first, accepts what is to be known at once.
+        short.check(&returning, if nth == 0 { 250 } else { 451 })?;
     }
     std::thread::sleep(AFTER_THE_DELAY);
-    for contestant in &running {
-        contestant.check(Wait::Short, 250)?;
+    for [_, short] in &running {
+        short.check(&returning, 250)?;
     }
 
     let mut results: Vec<_> =
-        running.iter().map(|running| Results { name: running.name, turns: Vec::new() }).collect();
+        ALL.iter().map(|contestant| Results { name: contestant.name, turns: Vec::new() }).collect();
     for round in 0..rounds {
         for workload in WORKLOADS {
             let mut order: Vec<_> = running.iter().zip(&mut results).collect();
             let shift = round as usize % order.len();
             order.rotate_left(shift);
-            for (running, results) in order {
-                let turn = running.turn(workload, round)?;
+            for ([long, short], results) in order {
+                let turn = turn(if workload == Workload::Known { short } else { long }, workload, round)?;
                 println!(
                     "{:4.0} s  round {}, {}: {:24} {:5.0} connections/s{}",
-                    start.elapsed().as_secs_f64(),
+                    begun.elapsed().as_secs_f64(),
                     round + 1,
                     workload.name().to_lowercase(),
-                    running.name,
+                    results.name,
                     turn.many.rate(),
                     match turn.wrong() {
                         0 => String::new(),
