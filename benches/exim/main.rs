@@ -73,6 +73,10 @@ fn options() -> Result<Options> {
             }
         }
     }
+    // More would need more /24 networks than 127.0.0.0/8 has.
+    if !(1..=80).contains(&options.rounds) {
+        return Err("--rounds wants 1 to 80".into());
+    }
     Ok(options)
 }
 

@@ -126,7 +126,8 @@ pub fn all(dir: &Path, rounds: u32) -> Result<Vec<Results>> {
         short.check(&returning, if nth == 0 { 250 } else { 451 })?;
     }
     std::thread::sleep(AFTER_THE_DELAY);
-    for [_, short] in &running {
+    for [long, short] in &running {
+        long.check(&returning, 451)?;
         short.check(&returning, 250)?;
     }
 
