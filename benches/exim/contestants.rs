@@ -165,7 +165,9 @@ fn greylistd(site: &Site) -> Result<Recipe> {
     );
     fs::write(dir.join("config"), config)?;
     let socket = dir.join("socket");
-    start_peer(site, &mut as_user("greylist", &["/usr/sbin/greylistd", &format!("{here}/config")]), &socket)?;
+    let mut daemon = Command::new("runuser");
+    daemon.args(["-u", "greylist", "--", "/usr/sbin/greylistd"]).arg(dir.join("config"));
+    start_peer(site, &mut daemon, &socket)?;
     let acl = format!(
         "  defer condition = ${{readsocket{{{}}}{{--grey $sender_host_address $sender_address \
          $local_part@$domain}}{{5s}}{{}}{{false}}}}",
@@ -180,18 +182,13 @@ fn postgrey(site: &Site) -> Result<Recipe> {
     make_directory(&dir, "postgrey")?;
     let here = dir.display();
     let socket = dir.join("socket");
-    let arguments = [
-        "/usr/sbin/postgrey".to_owned(),
+    let mut daemon = Command::new("/usr/sbin/postgrey");
+    daemon.args(["--exim", "--auto-whitelist-clients=0", "--user=postgrey", "--group=postgrey"]).args([
         format!("--unix={here}/socket"),
         format!("--dbdir={here}"),
         format!("--delay={}", site.wait.seconds()),
-        "--auto-whitelist-clients=0".to_owned(),
-        "--exim".to_owned(),
-        "--user=postgrey".to_owned(),
-        "--group=postgrey".to_owned(),
-    ];
-    let [program, arguments @ ..] = arguments;
-    start_peer(site, Command::new(program).args(arguments), &socket)?;
+    ]);
+    start_peer(site, &mut daemon, &socket)?;
     let acl = format!(
         "  defer\n    \
          set acl_m0 = request=smtpd_access_policy\\nprotocol_state=RCPT\\nprotocol_name=${{uc:$received_protocol}}\\n\
@@ -204,10 +201,4 @@ fn postgrey(site: &Site) -> Result<Recipe> {
         socket.display()
     );
     Ok(Recipe { main: String::new(), acl })
-}
-
-fn as_user(user: &str, command: &[&str]) -> Command {
-    let mut runuser = Command::new("runuser");
-    runuser.args(["-u", user, "--"]).args(command);
-    runuser
 }

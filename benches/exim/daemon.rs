@@ -19,7 +19,7 @@ const START: Duration = Duration::from_secs(20);
 
 /// A contestant that serves.
 pub struct Running {
-    pub name: &'static str,
+    name: &'static str,
     dir: PathBuf,
     port: u16,
 }

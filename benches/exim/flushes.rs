@@ -26,6 +26,7 @@ pub struct Flushes {
 
 /// All that flush something. greylistd keeps its records in memory for ten minutes.
 pub fn measure(dir: &Path, rounds: u32) -> Result<Vec<Flushes>> {
+    println!("new triplets as the disk is, and with slow flushes");
     let shim = dir.join("slow_disk.so");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/exim/slow_disk.c");
     daemon::run(

@@ -24,7 +24,7 @@ const TURN: u32 = 1 + CONNECTIONS + SINGLE;
 const RETURNING: u32 = 150;
 
 /// No more connections are begun after this time. Some peers are slow.
-pub const LIMIT: Duration = Duration::from_secs(3);
+pub const LIMIT: Duration = Duration::from_secs(2);
 
 /// More than a second after a first attempt, by whole seconds: then it may pass.
 pub const AFTER_THE_DELAY: Duration = Duration::from_millis(2100);

@@ -94,7 +94,7 @@ pub fn whole(results: &[Results], flushes: &[Flushes], rounds: u32, dir: &Path) 
     for workload in WORKLOADS {
         let about = match workload {
             Workload::New => "Exim alone answers 451 to everything.",
-            Workload::Early => "As above, with triplets that have to wait another hour.",
+            Workload::Early => "As above; the triplets have been seen, and have an hour to wait.",
             Workload::Known => "Exim alone accepts everything.",
         };
         writeln!(text, "**{}.** {about}\n", workload.name())?;
@@ -106,7 +106,7 @@ pub fn whole(results: &[Results], flushes: &[Flushes], rounds: u32, dir: &Path) 
          machine, clients included, for each of these connections. Times: as a client sees them, median / 99th percentile; \
          \"further\" are {RECIPIENTS} recipients one after the other in one connection."
     )?;
-    writeln!(text, "\n**Flushes to disk that take 10 ms**, new triplets.\n\n{}", self::flushes(flushes))?;
+    write!(text, "\n**Flushes to disk that take 10 ms**, new triplets.\n\n{}", self::flushes(flushes))?;
     Ok(text)
 }
 
