@@ -361,6 +361,26 @@ fn what_would_break_mail_is_refused() {
     }
 }
 
+/// A limit of the administrator's own stays as it is: an option may be set only once, so the library is not preloaded.
+#[test]
+fn limit_of_the_administrator_stays() {
+    for layout in [Layout::Split, Layout::Unsplit] {
+        in_own_world(move |world| {
+            let installed = Installed::on_debian(world, layout, "smtp_accept_max_per_host = 7\n");
+            let before = installed.files();
+            installed.eximgrey(&["enable"]).expect(0, "not preloaded: smtp_accept_max_per_host = 7 is yours");
+            let limit = Command::new(EXIM).args(["-n", "-bP", "smtp_accept_max_per_host"]).output().unwrap();
+            assert_eq!(String::from_utf8_lossy(&limit.stdout), "7\n");
+            let exim = world.start_installed_exim();
+            expect_greylisting(SENDER);
+            drop(exim);
+            installed.eximgrey(&["enable"]).expect(0, "already enabled");
+            installed.eximgrey(&["disable"]).expect(0, "disabled");
+            installed.expect_unchanged(&before);
+        });
+    }
+}
+
 /// What is put in place is what was tried, or it is taken back.
 #[test]
 fn a_configuration_that_was_not_tried_is_undone() {

@@ -4,12 +4,16 @@ use std::path::{Path, PathBuf};
 
 const DROP_IN: &str = include_str!("../../../exim-conf/debian/conf.d/main/00_eximgrey");
 
+const NO_PRELOAD: &str =
+    "# smtp_accept_max_per_host is set elsewhere, and may be set only once.\nEXIMGREY_NO_PRELOAD = yes\n";
+
 /// What the fragments take for granted.
 const USUAL_PREFIX: &str = "/usr";
 
 /// The fragments that were installed with this command.
 pub(super) struct Fragments {
     prefix: PathBuf,
+    preload: bool,
 }
 
 impl Fragments {
@@ -22,7 +26,12 @@ impl Fragments {
     }
 
     pub(super) fn of_prefix(prefix: &Path) -> Self {
-        Self { prefix: prefix.into() }
+        Self { prefix: prefix.into(), preload: true }
+    }
+
+    /// The same for an Exim whose administrator has set the option that preloading would set.
+    pub(super) fn without_preload(self) -> Self {
+        Self { preload: false, ..self }
     }
 
     pub(super) fn directory(&self) -> PathBuf {
@@ -37,10 +46,9 @@ impl Fragments {
     pub(super) fn drop_in(&self) -> String {
         let usual = Self::of_prefix(Path::new(USUAL_PREFIX)).directory();
         let text = DROP_IN.replace(&usual.display().to_string(), &self.directory().display().to_string());
-        match self.library() {
-            Some(line) => format!(".ifndef EXIMGREY_SO\n{line}\n.endif\n{text}"),
-            None => text,
-        }
+        let library = self.library().map(|line| format!(".ifndef EXIMGREY_SO\n{line}\n.endif\n"));
+        let preload = if self.preload { "" } else { NO_PRELOAD };
+        [library.as_deref().unwrap_or_default(), preload, &text].concat()
     }
 
     /// The line that names the library; `None` where it is in the usual place.

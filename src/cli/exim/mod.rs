@@ -164,12 +164,19 @@ struct Change<'a, W> {
     out: &'a mut W,
 }
 
+/// The option that preloads the library: Exim's daemon expands it at each connection.
+const LIMIT: &str = "smtp_accept_max_per_host";
+
 /// Why a change was not made, in words for the administrator.
 type Refusal<T = ()> = std::result::Result<T, String>;
 
 impl<W: Write> Change<'_, W> {
     fn enable(&mut self, observe: bool) -> Refusal {
-        let fragments = Fragments::installed();
+        let own_limit = self.exim.option(LIMIT).filter(|value| !value.contains("{greylist_preload}"));
+        let fragments = match own_limit {
+            Some(_) => Fragments::installed().without_preload(),
+            None => Fragments::installed(),
+        };
         let file = self.layout.file();
         let saved = note(&file)?;
         let scratch = self.scratch()?;
@@ -194,6 +201,12 @@ impl<W: Write> Change<'_, W> {
         let words = answer(self.exim, &trial, observe)?;
         self.say(&format!("tried: Exim accepts the new configuration; the library answers it {words}"))?;
         self.session_goes_well(&trial, &scratch)?;
+        if let Some(limit) = own_limit {
+            self.say(&format!(
+                "not preloaded: {LIMIT} = {limit} is yours. To load the library once for all connections, put \
+                 EXIMGREY_PRELOAD = {limit} in its place"
+            ))?;
+        }
         self.put_in_place(saved, new.as_deref(), &candidate)?;
         if let Err(why) = answer(self.exim, self.exim, observe) {
             return Err(self.undone(why));
@@ -238,7 +251,7 @@ impl<W: Write> Change<'_, W> {
     fn tried(&self, candidate: &Path) -> Refusal<(Exim, Calls)> {
         let trial = self.exim.on(candidate);
         trial.ask(&["-bV"]).map_err(|error| {
-            let hint = if error.contains("smtp_accept_max_per_host") {
+            let hint = if error.contains(LIMIT) {
                 "\nThe fragments set that option: set EXIMGREY_PRELOAD to its value, and remove your own line"
             } else {
                 ""
@@ -376,13 +389,12 @@ fn answer(exim: &Exim, trial: &Exim, observe: bool) -> Refusal<String> {
 
 /// The daemon expands this option for each connection; where that fails, nobody can connect.
 fn preload_works(exim: &Exim, trial: &Exim) -> Refusal {
-    let option = "smtp_accept_max_per_host";
-    let Some(value) = trial.option(option).filter(|value| value.contains("{greylist_preload}")) else {
+    let Some(value) = trial.option(LIMIT).filter(|value| value.contains("{greylist_preload}")) else {
         return Ok(());
     };
-    let limit = exim.expand_as_its_user(&value).map_err(|error| format!("{option}: {error}"))?;
+    let limit = exim.expand_as_its_user(&value).map_err(|error| format!("{LIMIT}: {error}"))?;
     if limit.parse::<u32>().is_ok() {
         return Ok(());
     }
-    Err(format!("{option}: EXIMGREY_PRELOAD gives {limit:?}, which is no number"))
+    Err(format!("{LIMIT}: EXIMGREY_PRELOAD gives {limit:?}, which is no number"))
 }

@@ -51,8 +51,13 @@ pub(super) fn missing(
 ) -> Vec<Insertion> {
     let mut lines = Vec::new();
     read(file, MAX_DEPTH, &mut lines);
-    let include = |name: &str| format!(".include {}", fragments.file(name).display());
-    let has = |name: &str| lines.iter().any(|line| line.text.trim() == include(name));
+    let include = |name: &str| format!(".include_if_exists {}", fragments.file(name).display());
+    let has = |name: &str| {
+        let file = fragments.file(name).display().to_string();
+        lines
+            .iter()
+            .any(|line| line.first_word().starts_with(".include") && line.text.trim().ends_with(&file))
+    };
 
     let mut insertions = Vec::new();
     if !has("main.conf") {
