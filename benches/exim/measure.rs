@@ -15,7 +15,7 @@ pub const AT_A_TIME: usize = 4;
 const SINGLE: u32 = 150;
 
 /// Recipients in one connection.
-pub const RECIPIENTS: u32 = 1000;
+const RECIPIENTS: u32 = 1000;
 
 /// The triplets of a turn, that of the connection of many recipients first.
 const TURN: u32 = 1 + CONNECTIONS + SINGLE;

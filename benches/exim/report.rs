@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::flushes::Flushes;
 use crate::load::{Outcome, quantile_of};
-use crate::measure::{RECIPIENTS, Results, Turn, WORKLOADS, Workload};
+use crate::measure::{Results, Turn, WORKLOADS, Workload};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
@@ -67,22 +67,6 @@ pub fn figures(results: &[Results], workload: Workload) -> Vec<(&'static str, Fi
     results.iter().map(|one| (one.name, Figures::new(&one.turns(workload), &alone))).collect()
 }
 
-/// What is compared, for those who read the tables.
-const ABOUT: &str = "\
-Each greylister has an Exim of its own, alike but for the greylisting, and gets the same connections in turns. Every triplet
-is a client network, a sender and a recipient of its own; nothing is looked up in DNS.
-
-- *Exim alone* does not greylist: it answers 451 to all (new, early), or accepts all (known). No greylister can cost less.
-- *eximgrey* is asked by one statement, and preloaded by the daemon; *shipped ACL* is `exim-conf/rcpt.conf` instead,
-  without SPF; *not preloaded* lets every connection load the library.
-- *Exim's seen* is the ACL condition `!seen`, with the triplet as its key.
-- *SQLite lookup* is a SELECT and an INSERT in the ACL, with SQLite's defaults.
-- *greylistd* and *postgrey* are daemons, asked with `readsocket` as their own documentation says. greylistd holds its records
-  in memory and writes them every ten minutes.
-- rspamd is left out: it greylists after DATA, and what its filter suspects; its figure would be the filter's.
-
-";
-
 /// The text between the marks of the page.
 pub fn whole(results: &[Results], flushes: &[Flushes], rounds: u32, dir: &Path) -> Result<String> {
     let mut text = format!(
@@ -90,7 +74,6 @@ pub fn whole(results: &[Results], flushes: &[Flushes], rounds: u32, dir: &Path) 
          ![Connections per second, as a share of Exim alone](bench-exim.svg)\n\n",
         machine(dir)?
     );
-    text += ABOUT;
     for workload in WORKLOADS {
         let about = match workload {
             Workload::New => "Exim alone answers 451 to everything.",
@@ -100,13 +83,7 @@ pub fn whole(results: &[Results], flushes: &[Flushes], rounds: u32, dir: &Path) 
         writeln!(text, "**{}.** {about}\n", workload.name())?;
         text += &table(&figures(results, workload))?;
     }
-    writeln!(
-        text,
-        "Connections/s: four at a time, one recipient each; \"of alone\" is the median of the rounds' ratios. CPU: of the whole \
-         machine, clients included, for each of these connections. Times: as a client sees them, median / 99th percentile; \
-         \"further\" are {RECIPIENTS} recipients one after the other in one connection."
-    )?;
-    write!(text, "\n**Flushes to disk that take 10 ms**, new triplets.\n\n{}", self::flushes(flushes))?;
+    write!(text, "**Flushes to disk that take 10 ms**, new triplets.\n\n{}", self::flushes(flushes))?;
     Ok(text)
 }
 
@@ -184,11 +161,9 @@ fn output(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// Puts the text between the marks of the page, which it makes if there is none, and writes the picture.
+/// Puts the text between the marks of the page, and writes the picture.
 pub fn write(text: &str, picture: &str) -> Result<()> {
-    let page = fs::read_to_string(PAGE).unwrap_or_else(|_| {
-        format!("# Performance\n\n## In a live Exim, with its peers\n\n{BEGIN}\n{END}\n")
-    });
+    let page = fs::read_to_string(PAGE)?;
     let (before, rest) = page.split_once(BEGIN).ok_or_else(|| format!("{PAGE} has no line {BEGIN}"))?;
     let (_, after) = rest.split_once(END).ok_or_else(|| format!("{PAGE} has no line {END}"))?;
     fs::write(PAGE, format!("{before}{BEGIN}\n{text}{END}{after}"))?;
