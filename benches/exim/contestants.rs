@@ -42,6 +42,8 @@ pub struct Recipe {
     pub main: String,
     /// To the RCPT ACL, before its `accept`.
     pub acl: String,
+    /// A directory that this Exim sees as /var/lib.
+    pub var_lib: Option<PathBuf>,
 }
 
 pub struct Contestant {
@@ -70,19 +72,17 @@ pub const POSTGREY: Contestant = Contestant { name: "postgrey", prepare: postgre
 /// No greylisting: the least that such an answer can cost. A new triplet gets an unconditional 451, a known one a 250.
 fn alone(site: &Site) -> Result<Recipe> {
     let acl = if site.wait == Wait::Long { "  defer" } else { "" };
-    Ok(Recipe { main: String::new(), acl: acl.to_owned() })
+    Ok(Recipe { acl: acl.to_owned(), ..Recipe::default() })
 }
 
-/// The library and its configuration in the site; yields the macros of exim-conf/main.conf.
+/// The library in the site, with its store where it is by default and no configuration file, as on most machines; yields
+/// the macros of exim-conf/main.conf. No client passes often enough to be trusted as a whole.
 fn eximgrey(site: &Site) -> Result<String> {
-    let dir = site.dir.display();
-    make_directory(&site.dir.join("store"), EXIM_USER)?;
+    make_directory(&site.dir.join("var"), "root")?;
+    make_directory(&site.dir.join("var/eximgrey"), EXIM_USER)?;
     fs::copy(built_library(), site.dir.join("eximgrey.so"))?;
-    // Clients that have proved themselves would be a shorter way.
     let delay = if site.wait == Wait::Long { "1h" } else { "0s" };
-    let settings = format!("store = \"{dir}/store\"\ndelay = \"{delay}\"\nauto_after = 0\n");
-    fs::write(site.dir.join("eximgrey.toml"), settings)?;
-    Ok(format!("EXIMGREY_SO = {dir}/eximgrey.so\nEXIMGREY_OPTIONS = {{config={dir}/eximgrey.toml}}\n"))
+    Ok(format!("EXIMGREY_SO = {}/eximgrey.so\nEXIMGREY_OPTIONS = {{delay={delay}}}\n", site.dir.display()))
 }
 
 /// Cargo makes the library for a benchmark in `deps`, beside which it puts the command.
@@ -93,7 +93,7 @@ fn built_library() -> PathBuf {
 fn not_preloaded(site: &Site) -> Result<Recipe> {
     let acl = "  defer condition = ${if eq{${extract{action}{${dlfunc{EXIMGREY_SO}{greylist}\
                {$sender_host_address}{$sender_address}{$local_part@$domain}EXIMGREY_OPTIONS}}}}{defer}}";
-    Ok(Recipe { main: eximgrey(site)?, acl: acl.to_owned() })
+    Ok(Recipe { main: eximgrey(site)?, acl: acl.to_owned(), var_lib: Some(site.dir.join("var")) })
 }
 
 fn preloaded(site: &Site) -> Result<Recipe> {
@@ -117,7 +117,8 @@ fn shipped(site: &Site) -> Result<Recipe> {
            EXIMGREY_IDENTITIES = {spf=${if eq{$spf_result}{pass}{$sender_address_domain}}}{host=}\n\
            EXIMGREY_PRELOAD = 500\n"
         + &format!(".include {fragments}/main.conf\n");
-    Ok(Recipe { main, acl: format!("  .include {fragments}/rcpt.conf") })
+    let acl = format!("  .include {fragments}/rcpt.conf");
+    Ok(Recipe { main, acl, var_lib: Some(site.dir.join("var")) })
 }
 
 /// Exim's own `seen` (4.96 and later), which is true from the given age on. The key is the triplet.
@@ -126,7 +127,7 @@ fn seen(site: &Site) -> Result<Recipe> {
         "  defer !seen = -{}s / key=${{sender_host_address}}_${{sender_address}}_$local_part@$domain",
         site.wait.seconds()
     );
-    Ok(Recipe { main: String::new(), acl })
+    Ok(Recipe { acl, ..Recipe::default() })
 }
 
 /// Greylisting in ACLs with a table in SQLite, as recipes do it: look, add what is not there, compare times.
@@ -148,7 +149,7 @@ fn sqlite(site: &Site) -> Result<Recipe> {
          defer condition = ${{if def:acl_m_first{{${{if <{{$tod_epoch}}{{${{eval:$acl_m_first+{}}}}}}}}}{{true}}}}",
         site.wait.seconds()
     );
-    Ok(Recipe { main: format!("sqlite_dbfile = {}\n", file.display()), acl })
+    Ok(Recipe { main: format!("sqlite_dbfile = {}\n", file.display()), acl, var_lib: None })
 }
 
 /// greylistd's daemon, asked as its own exim4-acl-example.txt does. Debian's settings but for the delay.
@@ -173,7 +174,7 @@ fn greylistd(site: &Site) -> Result<Recipe> {
          $local_part@$domain}}{{5s}}{{}}{{false}}}}",
         socket.display()
     );
-    Ok(Recipe { main: String::new(), acl })
+    Ok(Recipe { acl, ..Recipe::default() })
 }
 
 /// postgrey's daemon, asked as its own README.exim does, but for the client's host name, a question to DNS.
@@ -200,5 +201,5 @@ fn postgrey(site: &Site) -> Result<Recipe> {
          condition = ${{if eq{{${{uc:${{substr{{0}}{{5}}{{$acl_m0}}}}}}}}{{DEFER}}}}",
         socket.display()
     );
-    Ok(Recipe { main: String::new(), acl })
+    Ok(Recipe { acl, ..Recipe::default() })
 }

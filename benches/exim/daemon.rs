@@ -90,7 +90,16 @@ fn start_exim(site: &Site, recipe: &Recipe, port: u16) -> Result<()> {
         recipe.main, recipe.acl
     );
     fs::write(&conf, text)?;
-    let mut exim = Command::new(EXIM);
+    let mut exim = match &recipe.var_lib {
+        None => Command::new(EXIM),
+        Some(dir) => {
+            let mut view = Command::new("unshare");
+            view.args(["--mount", "sh", "-c", "mount --bind \"$0\" /var/lib && exec \"$@\""])
+                .arg(dir)
+                .arg(EXIM);
+            view
+        }
+    };
     exim.arg("-C").arg(&conf).arg("-bdf");
     start_daemon(site, &mut exim, || TcpStream::connect(("127.0.0.1", port)).is_ok())
 }
