@@ -5,12 +5,21 @@
 //! take the configuration as it is here: it was looked at a moment ago.
 
 use crate::settings::{DEFAULT_FILE, Settings};
+use once_cell::sync::OnceCell;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What tells one state of a file from another; `None` where there is no file.
 type Stamp = Option<[i64; 4]>;
+
+/// The process that has prepared first: the daemon.
+static PREPARER: OnceCell<u32> = OnceCell::new();
+
+/// Whether this process is to prepare: not if its parent has. (The fragment calls `greylist_preload` in the children, too.)
+pub fn is_for_us() -> bool {
+    *PREPARER.get_or_init(std::process::id) == std::process::id()
+}
 
 static CONFIGURATION: Mutex<Option<(Stamp, Arc<Settings>)>> = Mutex::new(None);
 

@@ -36,16 +36,10 @@ static DEBUG_SELECTOR: Symbol = Symbol::new(c"debug_selector");
 static DEBUG_PRINTF: Symbol = Symbol::new(c"debug_printf");
 static LOG_WRITE: Symbol = Symbol::new(c"log_write");
 
-/// Whether this process serves an SMTP session: it is no daemon that would prepare for others.
-pub(super) fn in_session() -> bool {
-    SMTP_INPUT.number() != 0
-}
-
 /// Looks up what nearly every call looks at: in Exim's daemon, once for all its children.
 pub(super) fn prepare() {
     HOST_CHECKING.address();
     DEBUG_SELECTOR.address();
-    SMTP_INPUT.address();
 }
 
 /// Whether this is `exim -bh`: a test of the configuration that must leave no trace.
@@ -57,7 +51,7 @@ pub(super) fn is_checking() -> bool {
 /// write the log, would end over it.
 pub(super) fn log(line: &str) {
     type LogWrite = unsafe extern "C" fn(c_uint, c_int, *const c_char, ...);
-    if !in_session() || is_checking() {
+    if SMTP_INPUT.number() == 0 || is_checking() {
         return;
     }
     let (Some(address), Some(line)) = (LOG_WRITE.address(), printable(line)) else {

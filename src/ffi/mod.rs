@@ -91,7 +91,7 @@ boundary! {
     greylist_preload = |_| {
         // Whatever happens there, the answer is the argument.
         let _ = catch_unwind(|| {
-            if !host::in_session() {
+            if prepared::is_for_us() {
                 host::prepare();
                 prepared::prepare();
             }
