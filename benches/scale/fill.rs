@@ -11,7 +11,7 @@ use crate::mail::Mail;
 use eximgrey::policy::{Earned, Known};
 use eximgrey::reply::By;
 use eximgrey::settings::Settings;
-use eximgrey::store::lmdb::{Durability, Env, Patience};
+use eximgrey::store::lmdb::{Durability, Env, Patience, Purpose};
 use eximgrey::store::record::{Facts, Record, Texts};
 use eximgrey::store::{Access, Store};
 use eximgrey::time::{Seconds, Timestamp};
@@ -27,7 +27,7 @@ pub fn run(host: &Host) {
     let store = Store::open(&settings, Access::Record, now).unwrap().unwrap();
     let secret = *store.secret();
     drop(store);
-    let env = Env::open(&settings.path.join("known"), Durability::Everything).unwrap();
+    let env = Env::open(&settings.path.join("known"), Durability::Everything, Purpose::Write).unwrap();
     let mut done = 0;
     while done < host.triplets {
         let round = (done / 10).clamp(1, host.triplets - done);

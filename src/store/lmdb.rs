@@ -20,7 +20,8 @@ use crate::triplet::Key;
 use lmdb::{
     Cursor, Database, Environment, EnvironmentFlags, RoTransaction, RwTransaction, Transaction, WriteFlags,
 };
-use std::cell::Cell;
+use once_cell::unsync::OnceCell;
+use std::cell::{Cell, Ref, RefCell};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -69,25 +70,39 @@ const RESENTMENT: Duration = Duration::from_secs(60);
 /// file can end a little before its last page; our transactions touch fewer pages than this.
 const UNWRITTEN_PAGES: u64 = 64;
 
+/// What an environment is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// There is none yet.
+    Make,
+    /// Somebody will write.
+    Write,
+    /// Perhaps nobody will write: that costs a third less. The first write opens it anew.
+    Read,
+}
+
 /// An open environment.
 pub struct Env {
-    env: Environment,
-    db: Database,
     dir: PathBuf,
-    writer: File,
+    durability: Durability,
+    /// `None` only after a failure to open it anew.
+    opened: RefCell<Option<Opened>>,
+    /// The file of the outer lock, opened by the first write.
+    writer: OnceCell<File>,
     /// When a wait for the lock was last in vain.
     gave_up: Cell<Option<Instant>>,
 }
 
-impl Env {
-    /// Opens the environment in `dir`, and makes it if it is missing.
-    ///
-    /// # Errors
-    /// [`StoreError::Open`], or [`StoreError::Damaged`] for files that are no LMDB environment or end too soon.
-    pub fn open(dir: &Path, durability: Durability) -> Result<Self, StoreError> {
+struct Opened {
+    env: Environment,
+    db: Database,
+    writable: bool,
+}
+
+impl Opened {
+    fn open(dir: &Path, durability: Durability, purpose: Purpose) -> Result<Self, StoreError> {
         let fail = |cause| StoreError::from_io(dir, cause);
-        let new = !has_data(dir);
-        if new {
+        if purpose == Purpose::Make {
             sys::may_make_files_in(dir.parent().unwrap_or(dir)).map_err(fail)?;
             match DirBuilder::new().mode(sys::DIR_MODE).create(dir) {
                 Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(fail(e)),
@@ -96,37 +111,71 @@ impl Env {
         }
 
         let lmdb_error = |e| StoreError::from_lmdb(dir, e);
-        let sync = match durability {
+        let writable = purpose != Purpose::Read;
+        let flags = match durability {
+            _ if !writable => EnvironmentFlags::READ_ONLY,
             Durability::LastCommit => EnvironmentFlags::NO_META_SYNC,
             Durability::Everything => EnvironmentFlags::NO_SYNC,
         };
         let mut builder = Environment::new();
-        builder.set_flags(EnvironmentFlags::NO_TLS | sync).set_max_readers(MAX_READERS);
-        if new {
+        builder.set_flags(EnvironmentFlags::NO_TLS | flags).set_max_readers(MAX_READERS);
+        if purpose == Purpose::Make {
             // An environment that is there knows its own size.
             builder.set_map_size(FIRST_MAP);
         }
         let standard = sys::occupy_standard_descriptors();
         allocate_lock_file(dir).map_err(fail)?;
-        if new {
+        if purpose == Purpose::Make {
             reserve_data_file(dir).map_err(fail)?;
         }
         let env = builder.open_with_permissions(dir, sys::FILE_MODE).map_err(lmdb_error)?;
-        let writer = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(sys::FILE_MODE)
-            .open(dir.join("writer"))
-            .map_err(fail)?;
         drop(standard);
 
         let fd = data_fd(&env).map_err(lmdb_error)?;
         sys::close_on_exec(fd.as_raw_fd()).map_err(fail)?;
         clear_dead_readers(&env);
-        check_size(&env, dir, fd)?;
+        if !check_size(&env, dir, fd, writable)? {
+            drop(env);
+            return Self::open(dir, durability, Purpose::Write);
+        }
         let db = begin(&env, |env| env.open_db(None)).map_err(lmdb_error)?;
-        Ok(Self { env, db, dir: dir.into(), writer, gave_up: Cell::new(None) })
+        Ok(Self { env, db, writable })
+    }
+
+    fn write<T>(&self, change: &mut impl FnMut(&mut Writer<'_>) -> Result<T, Trouble>) -> Result<T, Trouble> {
+        let mut writer = Writer { txn: self.env.begin_rw_txn()?, db: self.db };
+        let value = change(&mut writer)?;
+        writer.txn.commit()?;
+        Ok(value)
+    }
+}
+
+impl Env {
+    /// Opens the environment in `dir`.
+    ///
+    /// # Errors
+    /// [`StoreError::Open`], or [`StoreError::Damaged`] for files that are no LMDB environment or end too soon.
+    pub fn open(dir: &Path, durability: Durability, purpose: Purpose) -> Result<Self, StoreError> {
+        let opened = RefCell::new(Some(Opened::open(dir, durability, purpose)?));
+        let (writer, gave_up) = (OnceCell::new(), Cell::new(None));
+        Ok(Self { dir: dir.into(), durability, opened, writer, gave_up })
+    }
+
+    fn opened(&self) -> Result<Ref<'_, Opened>, StoreError> {
+        let opened = Ref::filter_map(self.opened.borrow(), Option::as_ref);
+        opened.map_err(|_| StoreError::from_io(&self.dir, io::ErrorKind::NotConnected.into()))
+    }
+
+    /// Opens the environment for writing, if it is not. One that is open must be closed first: a process must not have
+    /// the same one open twice (lmdb.h, caveats).
+    fn make_writable(&self) -> Result<(), StoreError> {
+        if self.opened.borrow().as_ref().is_some_and(|opened| opened.writable) {
+            return Ok(());
+        }
+        let mut opened = self.opened.borrow_mut();
+        *opened = None;
+        *opened = Some(Opened::open(&self.dir, self.durability, Purpose::Write)?);
+        Ok(())
     }
 
     /// Reads a snapshot. It ends with the closure: nothing read stays borrowed.
@@ -134,8 +183,9 @@ impl Env {
     /// # Errors
     /// What LMDB says, as a [`StoreError`].
     pub fn read<T>(&self, look: impl FnOnce(&Snapshot<'_>) -> lmdb::Result<T>) -> Result<T, StoreError> {
-        begin(&self.env, Environment::begin_ro_txn)
-            .and_then(|txn| look(&Snapshot { txn, db: self.db }))
+        let opened = self.opened()?;
+        begin(&opened.env, Environment::begin_ro_txn)
+            .and_then(|txn| look(&Snapshot { txn, db: opened.db }))
             .map_err(|e| StoreError::from_lmdb(&self.dir, e))
     }
 
@@ -150,10 +200,12 @@ impl Env {
         mut change: impl FnMut(&mut Writer<'_>) -> Result<T, Trouble>,
     ) -> Result<T, StoreError> {
         let _lock = self.lock(patience)?;
+        self.make_writable()?;
+        let opened = self.opened()?;
         let mut tries = 0;
         loop {
             tries += 1;
-            match self.write_once(&mut change) {
+            match opened.write(&mut change) {
                 Err(Trouble::Lmdb(lmdb::Error::MapFull)) if tries < MAX_TRIES => self.grow()?,
                 Err(Trouble::Lmdb(lmdb::Error::MapResized)) if tries < MAX_TRIES => self.resize(0)?,
                 Err(Trouble::Lmdb(e)) => return Err(StoreError::from_lmdb(&self.dir, e)),
@@ -163,37 +215,24 @@ impl Env {
         }
     }
 
-    fn write_once<T>(
-        &self,
-        change: &mut impl FnMut(&mut Writer<'_>) -> Result<T, Trouble>,
-    ) -> Result<T, Trouble> {
-        let mut writer = Writer { txn: self.env.begin_rw_txn()?, db: self.db };
-        let value = change(&mut writer)?;
-        writer.txn.commit()?;
-        Ok(value)
-    }
-
     fn grow(&self) -> Result<(), StoreError> {
         self.resize(self.map_size().max(FIRST_MAP).saturating_mul(2))
     }
 
     fn resize(&self, size: usize) -> Result<(), StoreError> {
-        self.env.set_map_size(size).map_err(|e| StoreError::from_lmdb(&self.dir, e))
+        self.opened()?.env.set_map_size(size).map_err(|e| StoreError::from_lmdb(&self.dir, e))
     }
 
     fn lock(&self, patience: Patience) -> Result<Lock<'_>, StoreError> {
+        let path = || self.dir.join("writer");
+        let fail = |cause| StoreError::Open { path: path(), cause };
+        let writer = self.writer.get_or_try_init(|| open_writer(&path())).map_err(fail)?;
         let start = Instant::now();
         let mut pause = Duration::from_micros(20);
         loop {
-            match sys::try_lock(&self.writer) {
-                Ok(true) => {
-                    self.gave_up.set(None);
-                    return Ok(Lock(&self.writer));
-                }
-                Ok(false) => {}
-                Err(cause) => {
-                    return Err(StoreError::Open { path: self.dir.join("writer"), cause });
-                }
+            if sys::try_lock(writer).map_err(fail)? {
+                self.gave_up.set(None);
+                return Ok(Lock(writer));
             }
             let waited_enough = match self.patience_left(patience) {
                 Patience::None => true,
@@ -222,7 +261,7 @@ impl Env {
     /// The number of the last commit, by whatever process.
     #[must_use]
     pub fn version(&self) -> usize {
-        self.env.info().map_or(0, |info| info.last_txnid())
+        self.opened().ok().and_then(|opened| opened.env.info().ok()).map_or(0, |info| info.last_txnid())
     }
 
     /// The directory.
@@ -234,19 +273,19 @@ impl Env {
     /// Bytes of address space.
     #[must_use]
     pub fn map_size(&self) -> usize {
-        self.env.info().map_or(0, |info| info.map_size())
+        self.opened().ok().and_then(|opened| opened.env.info().ok()).map_or(0, |info| info.map_size())
     }
 
     /// Bytes in use: the pages up to the last one.
     #[must_use]
     pub fn used_bytes(&self) -> u64 {
-        used_bytes(&self.env)
+        self.opened().map_or(0, |opened| used_bytes(&opened.env))
     }
 
     /// Places of readers that died; they were cleared at open and are cleared again here.
     #[must_use]
     pub fn clear_dead_readers(&self) -> u32 {
-        clear_dead_readers(&self.env)
+        self.opened().map_or(0, |opened| clear_dead_readers(&opened.env))
     }
 }
 
@@ -450,6 +489,12 @@ fn allocate_lock_file(dir: &Path) -> io::Result<()> {
     sys::allocate(file.as_fd(), LOCK_FILE)
 }
 
+/// Opens the file of the outer lock, and makes it if it is missing.
+fn open_writer(path: &Path) -> io::Result<File> {
+    let _standard = sys::occupy_standard_descriptors();
+    OpenOptions::new().write(true).create(true).truncate(false).mode(sys::FILE_MODE).open(path)
+}
+
 /// Reserves blocks for the first pages of `data.mdb` before LMDB writes them: on a disk that is almost full it would write one
 /// of the two head pages, and the half file would stay unreadable when there is room again.
 fn reserve_data_file(dir: &Path) -> io::Result<()> {
@@ -501,8 +546,13 @@ fn used_bytes(env: &Environment) -> u64 {
 
 /// A file that ends before its last page would be a SIGBUS at the first look behind its end. One that is cut short is
 /// damaged; one that lacks a few pages at its end may be sound, and gets them as zeros, which LMDB takes for damage where it
-/// expected something.
-fn check_size(env: &Environment, dir: &Path, data: BorrowedFd<'_>) -> Result<(), StoreError> {
+/// expected something. `false`: it wants them, and `data` is not writable.
+fn check_size(
+    env: &Environment,
+    dir: &Path,
+    data: BorrowedFd<'_>,
+    writable: bool,
+) -> Result<bool, StoreError> {
     let page = env.stat().map_or(0, |stat| u64::from(stat.page_size()));
     let whole = used_bytes(env);
     let there = std::fs::metadata(dir.join("data.mdb")).map_or(0, |data| data.len());
@@ -510,10 +560,10 @@ fn check_size(env: &Environment, dir: &Path, data: BorrowedFd<'_>) -> Result<(),
         let sign = format!("data.mdb has {there} bytes where {whole} are needed");
         return Err(StoreError::Damaged { path: dir.into(), sign });
     }
-    if there < whole {
+    if there < whole && writable {
         sys::allocate(data, whole).map_err(|cause| StoreError::from_io(dir, cause))?;
     }
-    Ok(())
+    Ok(there >= whole || writable)
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ fn key(i: u64) -> Key {
 /// An environment in a directory of its own, as whoever runs the tests.
 fn env() -> (tempfile::TempDir, Env) {
     let dir = tempfile::tempdir().unwrap();
-    let env = Env::open(&dir.path().join("env"), Durability::Everything).unwrap();
+    let env = Env::open(&dir.path().join("env"), Durability::Everything, Purpose::Make).unwrap();
     (dir, env)
 }
 
@@ -141,6 +141,7 @@ fn what_a_failed_change_wrote_is_not_there() {
 #[test]
 fn a_taken_lock_is_waited_for_no_longer_than_said() {
     let (dir, env) = env();
+    put(&env, &key(0), b"x", 0, None);
     // Another open file, as another process would have.
     let other = File::open(dir.path().join("env/writer")).unwrap();
     assert!(sys::try_lock(&other).unwrap());
@@ -160,12 +161,60 @@ fn a_taken_lock_is_waited_for_no_longer_than_said() {
 fn a_truncated_file_is_recognised() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("env");
-    let env = Env::open(&path, Durability::LastCommit).unwrap();
+    let env = Env::open(&path, Durability::LastCommit, Purpose::Make).unwrap();
     env.write(Patience::None, |writer| (0..10_000).try_for_each(|i| Ok(writer.put(&key(i).0, &[0; 100])?)))
         .unwrap();
     drop(env);
     let data = File::options().write(true).open(path.join("data.mdb")).unwrap();
     data.set_len(data.metadata().unwrap().len() / 2).unwrap();
     drop(data);
-    assert!(matches!(Env::open(&path, Durability::LastCommit), Err(StoreError::Damaged { .. })));
+    assert!(matches!(
+        Env::open(&path, Durability::LastCommit, Purpose::Read),
+        Err(StoreError::Damaged { .. })
+    ));
+}
+
+/// Who has opened it to read can write: it is opened anew then, and reads go on.
+#[test]
+fn what_was_opened_to_read_is_written_when_it_must_be() {
+    let (dir, first) = env();
+    put(&first, &key(1), b"x", 0, None);
+    drop(first);
+    let env = Env::open(&dir.path().join("env"), Durability::Everything, Purpose::Read).unwrap();
+    assert_eq!(entries(&env), 1);
+    let version = env.version();
+    put(&env, &key(2), b"y", 0, None);
+    assert_eq!((entries(&env), env.version()), (2, version + 1));
+    put(&env, &key(3), b"z", 0, None);
+    assert_eq!(entries(&env), 3);
+}
+
+/// When it cannot be opened anew, that is said, and so it is with every later call: nothing is read from a store that is
+/// not there.
+#[test]
+fn what_cannot_be_opened_anew_is_out_of_order() {
+    let (dir, first) = env();
+    put(&first, &key(1), b"x", 0, None);
+    drop(first);
+    let path = dir.path().join("env");
+    let env = Env::open(&path, Durability::Everything, Purpose::Read).unwrap();
+    std::fs::remove_file(path.join("data.mdb")).unwrap();
+    std::fs::create_dir(path.join("data.mdb")).unwrap();
+    assert!(env.write(Patience::None, |_| Ok(())).is_err());
+    assert!(env.read(|_| Ok(())).is_err());
+}
+
+/// The last pages of a sound file may be missing; they are added before anybody looks, also for those who only read.
+#[test]
+fn pages_that_were_never_written_are_added_for_readers_too() {
+    let (dir, first) = env();
+    put(&first, &key(1), b"x", 0, None);
+    drop(first);
+    let path = dir.path().join("env");
+    let data = path.join("data.mdb");
+    let whole = std::fs::metadata(&data).unwrap().len();
+    File::options().write(true).open(&data).unwrap().set_len(whole - 1).unwrap();
+    let env = Env::open(&path, Durability::Everything, Purpose::Read).unwrap();
+    assert_eq!(std::fs::metadata(&data).unwrap().len(), whole);
+    drop(env);
 }

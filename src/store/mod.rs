@@ -19,7 +19,7 @@ pub mod sys;
 
 use self::counters::Counters;
 use self::error::StoreError;
-use self::lmdb::{Durability, Env, Patience};
+use self::lmdb::{Durability, Env, Patience, Purpose};
 use self::record::{Meta, Record};
 use self::standing::Standing;
 use crate::policy::Verdict;
@@ -92,14 +92,17 @@ impl Store {
         now: Timestamp,
     ) -> Result<Option<Self>, StoreError> {
         let dir = settings.path.join("known");
-        if access != Access::Record && !lmdb::has_data(&dir) {
+        let exists = lmdb::has_data(&dir);
+        if access != Access::Record && !exists {
             // A directory that is missing or locked away is trouble, not an empty store.
             return match fs::read_dir(&settings.path) {
                 Ok(_) => Ok(None),
                 Err(cause) => Err(StoreError::Open { path: settings.path.clone(), cause }),
             };
         }
-        let known = Env::open(&dir, Durability::LastCommit)?;
+        // Most decisions change nothing there.
+        let purpose = if exists { Purpose::Read } else { Purpose::Make };
+        let known = Env::open(&dir, Durability::LastCommit, purpose)?;
         let Some(meta) = read_meta(&known, settings, access, now)? else {
             return Ok(None);
         };
@@ -133,15 +136,17 @@ impl Store {
         if self.pending.get().is_none() {
             let boot = boot_id();
             let dir = pending_dir(&self.settings.path, boot);
+            let mut purpose = Purpose::Write;
             if !lmdb::has_data(&dir) {
                 if access != Access::Record {
                     return Ok(None);
                 }
                 remove_other_boots(&self.settings.path, &dir);
+                purpose = Purpose::Make;
             }
             // Without a boot id nobody could tell a torn file of another boot.
             let durability = if boot.is_some() { Durability::Everything } else { Durability::LastCommit };
-            let _ = self.pending.set(Env::open(&dir, durability)?);
+            let _ = self.pending.set(Env::open(&dir, durability, purpose)?);
         }
         Ok(self.pending.get())
     }

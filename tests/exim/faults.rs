@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use eximgrey::store::lmdb::{Durability, Env, Patience, Writer};
+use eximgrey::store::lmdb::{Durability, Env, Patience, Purpose, Writer};
 use eximgrey::time::Seconds;
 
 use crate::smtp::{Client, attempt};
@@ -336,7 +336,7 @@ fn stop_in(environments: &[PathBuf]) {
         unsafe { libc::raise(libc::SIGSTOP) };
         return;
     };
-    let environment = Env::open(first, Durability::LastCommit).unwrap();
+    let environment = Env::open(first, Durability::LastCommit, Purpose::Write).unwrap();
     let patience = Patience::UpTo(Seconds(10));
     let hold = |_: &mut Writer<'_>| {
         stop_in(rest);
