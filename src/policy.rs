@@ -195,10 +195,18 @@ pub struct Pending {
 pub struct KnownEvidence {
     /// The kind of the identity.
     pub by: By,
-    /// What it has earned.
+    /// What it has earned; [`Found::Absent`] also where a known triplet settles the matter.
     pub earned: Found<Earned>,
     /// The triplet with this identity.
     pub known: Found<Known>,
+}
+
+impl KnownEvidence {
+    /// The triplet, if it passed within the lifetime.
+    #[must_use]
+    pub fn passed(&self, rules: &Rules, now: Timestamp) -> Option<Known> {
+        self.known.here().copied().filter(|record| fresh(record.last_seen, rules, now))
+    }
 }
 
 /// A trapped network.
@@ -372,8 +380,8 @@ fn stale(seen: Timestamp, rules: &Rules, now: Timestamp) -> bool {
 
 /// Decides about a triplet.
 ///
-/// `local` says that there is no client address. The order: off and local, the whitelist, traps, identities that have
-/// proved themselves, known triplets, replies and releases, domains known to the site, first attempts.
+/// `local` says that there is no client address. The order: off and local, the whitelist, traps, known triplets, identities
+/// that have proved themselves, replies and releases, domains known to the site, first attempts.
 #[must_use]
 pub fn decide(rules: &Rules, local: bool, evidence: &Evidence, now: Timestamp) -> Step {
     if local {
@@ -408,12 +416,12 @@ fn decide_known(rules: &Rules, side: &KnownSide, now: Timestamp) -> Option<(Verd
         all.find(|(_, r)| least > 0 && r.passes >= least)
             .map(|(by, r)| (Verdict::Auto { by }, renew_if(stale(r.last_seen, rules, now))))
     };
+    // Before what identities have earned: most mail is settled here, and the store need not look for that.
+    if let Some((by, record)) = known.iter().find_map(|e| e.passed(rules, now).map(|r| (e.by, r))) {
+        return Some((Verdict::Known { by }, renew_if(stale(record.last_seen, rules, now))));
+    }
     if let Some(auto) = with_passes(rules.auto_after, |_| true) {
         return Some(auto);
-    }
-    let passed = |e: &KnownEvidence| e.known.here().copied().filter(|r| fresh(r.last_seen, rules, now));
-    if let Some((by, record)) = known.iter().find_map(|e| passed(e).map(|r| (e.by, r))) {
-        return Some((Verdict::Known { by }, renew_if(stale(record.last_seen, rules, now))));
     }
     let lasts = |leave: Option<Leave>| leave.is_some_and(|leave| now <= leave.until);
     if lasts(side.replied) {

@@ -157,6 +157,17 @@ fn an_identity_that_proved_itself_passes_whatever_the_triplet() {
     assert!(matches!(with(1_000, ago(1), &Rules { auto_after: 0, ..RULES }), Verdict::New { .. }));
 }
 
+/// What is known need not be looked up further: it is the answer, also where the client has proved itself.
+#[test]
+fn a_known_triplet_is_known_whatever_its_client_has_earned() {
+    let proved = KnownEvidence { earned: earned(5, ago(1)), ..nothing(By::Network) };
+    let known_host = KnownEvidence { known: known(ago(1)), ..nothing(By::Host) };
+    let verdict = |records: &[_]| ask(&RULES, records).0;
+    let both = [(proved, Found::Absent), (known_host, Found::Absent)];
+    assert_eq!(verdict(&both), Verdict::Known { by: By::Host });
+    assert_eq!(verdict(&both[..1]), Verdict::Auto { by: By::Network });
+}
+
 /// A side with one thing on it, for a client that nobody knows.
 fn side(known: KnownSide) -> (Verdict, Change) {
     ask_side(&RULES, known, &[(nothing(By::Network), Found::Absent)])

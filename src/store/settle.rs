@@ -72,13 +72,13 @@ impl Store {
     ) -> Result<Evidence, StoreError> {
         let call = Call { triplet, keys: &triplet.keys(self.secret()), rules, now };
         Ok(Evidence {
-            known: Some(call.read_known(self)?),
+            known: Some(call.read_known(self, true)?),
             pending: Some(self.read_pending(&call, Access::Look)?),
         })
     }
 
     fn look(&self, call: &Call<'_>, access: Access) -> Result<Decision, StoreError> {
-        call.decide(|| call.read_known(self), || self.read_pending(call, access))
+        call.decide(|| call.read_known(self, false), || self.read_pending(call, access))
     }
 
     fn read_pending(&self, call: &Call<'_>, access: Access) -> Result<Vec<Found<Pending>>, StoreError> {
@@ -104,7 +104,7 @@ impl Store {
                 decision
             } else {
                 call.decide::<Trouble>(
-                    || Ok(call.read_known(self)?),
+                    || Ok(call.read_known(self, false)?),
                     || Ok(call.pending_evidence(|key| writer.get(key))?),
                 )?
             };
@@ -120,7 +120,7 @@ impl Store {
     fn admit(&self, call: &Call<'_>) -> Result<Decision, StoreError> {
         let (decision, admitted) = self.known.write(self.patience(), |writer| {
             let decision = call.decide::<Trouble>(
-                || Ok(call.known_side(self, |key| writer.get(key))?),
+                || Ok(call.known_side(self, false, |key| writer.get(key))?),
                 || Ok(self.read_pending(call, Access::Record)?),
             )?;
             let (verdict, Change::Admit { first_seen, counts }) = decision else {
@@ -159,24 +159,29 @@ impl Call<'_> {
         }
     }
 
-    fn read_known(&self, store: &Store) -> Result<KnownSide, StoreError> {
-        store.known.read(|snapshot| self.known_side(store, |key| snapshot.get(key)))
+    /// What the known records say; `whole`: also what is not needed to decide.
+    fn read_known(&self, store: &Store, whole: bool) -> Result<KnownSide, StoreError> {
+        store.known.read(|snapshot| self.known_side(store, whole, |key| snapshot.get(key)))
     }
 
     fn known_side<'t>(
         &self,
         store: &Store,
+        whole: bool,
         get: impl Fn(&[u8]) -> lmdb::Result<Option<&'t [u8]>>,
     ) -> lmdb::Result<KnownSide> {
         let read = |(identity, keys): (&Identity, &IdentityKeys)| {
-            Ok(KnownEvidence {
-                by: identity.by(),
-                earned: record::earned(get(&keys.identity.0)?),
-                known: record::known(get(&keys.known.0)?),
-            })
+            let known = record::known(get(&keys.known.0)?);
+            Ok(KnownEvidence { by: identity.by(), earned: Found::Absent, known })
         };
-        let identities =
+        let mut identities: Vec<KnownEvidence> =
             self.triplet.identities.iter().zip(self.keys).map(read).collect::<lmdb::Result<_>>()?;
+        // A known triplet needs no more. In a large store each look-up is a miss of every cache.
+        if whole || !identities.iter().any(|evidence| evidence.passed(self.rules, self.now).is_some()) {
+            for (evidence, keys) in identities.iter_mut().zip(self.keys) {
+                evidence.earned = record::earned(get(&keys.identity.0)?);
+            }
+        }
         let mut side = KnownSide { identities, ..KnownSide::default() };
 
         // One record says whether there is anything else to look up. Nothing is, where a later version wrote it.

@@ -129,6 +129,12 @@ fn five_passes_at_an_hours_distance_make_a_client_pass_at_once() {
     assert!(matches!(world.ask(&[network("203.0.113.1")], "n@x.example", 20_000), Verdict::New { .. }));
     // Who passes at once leaves no triplet.
     assert!(world.pending().iter().all(|record| record.texts.sender == b"n@x.example"));
+    // Mail that is known, and nothing else, keeps the client proved.
+    for month in 1..6 {
+        let verdict = world.ask(&client, "s0-person@x.example", month * 2_678_400);
+        assert_eq!(verdict, Verdict::Known { by: By::Network }, "{month}");
+    }
+    assert_eq!(world.ask(&client, "later@x.example", 5 * 2_678_400 + 1), Verdict::Auto { by: By::Network });
 }
 
 #[test]

@@ -159,16 +159,26 @@ fn a_store_that_cannot_be_opened_lets_mail_pass() {
     fs::remove_dir(&store).unwrap();
     fs::rename(&elsewhere, &store).unwrap();
 
+    // What is known is answered without a write; a retry that becomes known is one.
     let known = store.join("known");
-    for mode in [0o500, 0o000] {
-        for file in ["data.mdb", "lock.mdb", "writer"] {
-            let file = known.join(file);
-            fs::set_permissions(&file, Permissions::from_mode(mode & 0o400)).unwrap();
-            assert_eq!(answer(&place, &built, &TRIPLET), NOT_OPEN, "{} {mode:o}", file.display());
-            fs::set_permissions(&file, Permissions::from_mode(0o640)).unwrap();
-        }
+    let other = ["192.0.2.8", "other@sender.example", "bob@example.org"];
+    assert!(answer(&place, &built, &other).contains("reason=new"));
+    for (file, mode, of_known) in [
+        ("data.mdb", 0o400, KNOWN),
+        ("data.mdb", 0o000, NOT_OPEN),
+        ("lock.mdb", 0o400, NOT_OPEN),
+        ("lock.mdb", 0o000, NOT_OPEN),
+        ("writer", 0o400, KNOWN),
+        ("writer", 0o000, KNOWN),
+    ] {
+        let path = known.join(file);
+        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        assert_eq!(answer(&place, &built, &TRIPLET), of_known, "{file} {mode:o}");
+        assert_eq!(answer(&place, &built, &other), NOT_OPEN, "{file} {mode:o}");
+        fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
     }
     assert_eq!(answer(&place, &built, &TRIPLET), KNOWN);
+    assert!(answer(&place, &built, &other).contains("reason=retried"));
 }
 
 /// A store of another user's is `store-open`.
