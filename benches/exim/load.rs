@@ -14,6 +14,10 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 /// Time for Exim's last processes to end after they have closed the connection, so that they are counted.
 const SETTLE: Duration = Duration::from_millis(20);
 
+/// Recipients that are sent without waiting for the answers in between (RFC 2920). With one at a time, client and server would
+/// wait for each other, and most of what is measured would be how long a processor takes to wake up.
+const PIPELINED: usize = 50;
+
 /// One connection: who connects, and for whom it has mail.
 pub struct Connection {
     client: Ipv4Addr,
@@ -46,13 +50,15 @@ impl Connection {
         smtp.say(&format!("MAIL FROM:<{}>", self.sender), 250)?;
         let mut times = Vec::with_capacity(self.recipients.len());
         let mut wrong = 0;
-        for recipient in &self.recipients {
-            let line = format!("RCPT TO:<{recipient}>\r\n");
+        for recipients in self.recipients.chunks(PIPELINED) {
+            let lines: String = recipients.iter().map(|to| format!("RCPT TO:<{to}>\r\n")).collect();
             let start = Instant::now();
-            smtp.send(&line)?;
-            let code = smtp.code()?;
-            times.push(start.elapsed());
-            wrong += usize::from(code != expected);
+            smtp.send(&lines)?;
+            for _ in recipients {
+                wrong += usize::from(smtp.code()? != expected);
+            }
+            let each = start.elapsed() / u32::try_from(recipients.len())?;
+            times.extend(std::iter::repeat_n(each, recipients.len()));
         }
         // Exim keeps its last answer until the client closes, for up to 200 ms.
         smtp.send("QUIT\r\n")?;

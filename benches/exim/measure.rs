@@ -6,8 +6,6 @@ use crate::contestants::{ALL, Contestant, Site, Wait};
 use crate::daemon::Running;
 use crate::load::{Connection, Outcome};
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Connections of one recipient each, several at a time, for what a machine can do; and one after the other, for how long
@@ -86,36 +84,6 @@ impl Results {
     }
 }
 
-/// Keeps the processors from going to sleep, by threads that run only when nothing else wants to. Client and server wait for
-/// each other in turns; without this, most of what is measured is how long a processor takes to wake up.
-struct Awake(Arc<AtomicBool>);
-
-impl Awake {
-    fn keep() -> Self {
-        let over = Arc::new(AtomicBool::new(false));
-        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
-            let over = Arc::clone(&over);
-            std::thread::spawn(move || {
-                // SAFETY: all zeros is a value of this plain structure; 0 is the calling thread.
-                unsafe {
-                    let parameters: libc::sched_param = std::mem::zeroed();
-                    libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const parameters);
-                }
-                while !over.load(Ordering::Relaxed) {
-                    std::hint::spin_loop();
-                }
-            });
-        }
-        Self(over)
-    }
-}
-
-impl Drop for Awake {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 /// The nth connection of a turn, from this client: the first has many recipients.
 fn connection(nth: u32, client: u32) -> Connection {
     Connection::new(client, if nth == 0 { RECIPIENTS } else { 1 })
@@ -141,9 +109,7 @@ fn turn(running: &Running, workload: Workload, round: u32) -> Result<Turn> {
     let (long, short) = connections.split_at(1);
     let (many, single) = short.split_at(CONNECTIONS as usize);
     let run = |connections, at_a_time| running.run(connections, at_a_time, workload.code(), LIMIT);
-    let many = run(many, AT_A_TIME)?;
-    let _awake = Awake::keep();
-    Ok(Turn { many, single: run(single, 1)?, long: run(long, 1)? })
+    Ok(Turn { many: run(many, AT_A_TIME)?, single: run(single, 1)?, long: run(long, 1)? })
 }
 
 /// Starts all, checks that all answer right, and measures.
