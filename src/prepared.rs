@@ -8,6 +8,7 @@ use crate::settings::{DEFAULT_FILE, Settings};
 use once_cell::sync::OnceCell;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What tells one state of a file from another; `None` where there is no file.
@@ -21,29 +22,85 @@ pub fn is_for_us() -> bool {
     *PREPARER.get_or_init(std::process::id) == std::process::id()
 }
 
-static CONFIGURATION: Mutex<Option<(Stamp, Arc<Settings>)>> = Mutex::new(None);
+/// A configuration file as it was last found.
+#[derive(Default)]
+struct Configuration {
+    found: Option<(Stamp, Arc<Settings>)>,
+}
 
-/// Reads what has changed since the last call. A file that cannot be read, or has a mistake, is left to the child, which
-/// says so in the log.
+impl Configuration {
+    /// Reads `path` with `load` if it has changed. A file that cannot be read, or has a mistake, leaves nothing here.
+    fn refresh(&mut self, path: &Path, load: impl Fn() -> Option<Settings>) {
+        let file = std::fs::metadata(path).ok();
+        // Reading a pipe could hold up the daemon.
+        let readable = file.as_ref().is_none_or(Metadata::is_file);
+        let stamp = file.map(|file| stamp(&file));
+        if self.found.as_ref().is_none_or(|(before, _)| *before != stamp) {
+            self.found = readable.then(load).flatten().map(|settings| (stamp, Arc::new(settings)));
+        }
+    }
+}
+
+static CONFIGURATION: Mutex<Configuration> = Mutex::new(Configuration { found: None });
+
+/// Reads what has changed since the last call. What cannot be read is left to the child, which says so in the log.
 pub fn prepare() {
     crate::store::boot_id();
-    let file = std::fs::metadata(DEFAULT_FILE).ok();
-    // Reading a pipe could hold up the daemon.
-    let readable = file.as_ref().is_none_or(Metadata::is_file);
-    let stamp = file.map(|file| stamp(&file));
-    let mut prepared = CONFIGURATION.lock().unwrap_or_else(PoisonError::into_inner);
-    if prepared.as_ref().is_none_or(|(before, _)| *before != stamp) {
-        let settings = readable.then(|| Settings::load(None).ok()).flatten();
-        *prepared = settings.map(|settings| (stamp, Arc::new(settings)));
-    }
+    let mut configuration = CONFIGURATION.lock().unwrap_or_else(PoisonError::into_inner);
+    configuration.refresh(Path::new(DEFAULT_FILE), || Settings::load(None).ok());
 }
 
 /// The default configuration, if it has been read.
 pub fn settings() -> Option<Arc<Settings>> {
-    let prepared = CONFIGURATION.lock().unwrap_or_else(PoisonError::into_inner);
-    prepared.as_ref().map(|(_, settings)| Arc::clone(settings))
+    let configuration = CONFIGURATION.lock().unwrap_or_else(PoisonError::into_inner);
+    configuration.found.as_ref().map(|(_, settings)| Arc::clone(settings))
 }
 
 fn stamp(file: &Metadata) -> [i64; 4] {
     [file.ino().cast_signed(), file.size().cast_signed(), file.ctime(), file.ctime_nsec()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Seconds;
+    use std::cell::Cell;
+
+    /// The configuration is read once, again when it has changed, and not used while it has a mistake.
+    #[test]
+    fn a_changed_configuration_is_read_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("eximgrey.toml");
+        let mut configuration = Configuration::default();
+        let mut delay = |text: Option<&str>| {
+            if let Some(text) = text {
+                // A new file in the place of the old one, as editors do it: the times alone could be the same.
+                let draft = dir.path().join("draft");
+                std::fs::write(&draft, text).unwrap();
+                std::fs::rename(draft, &path).unwrap();
+            }
+            let reads = Cell::new(0);
+            configuration.refresh(&path, || {
+                reads.set(reads.get() + 1);
+                Settings::load(Some(&path)).ok()
+            });
+            (configuration.found.as_ref().map(|(_, settings)| settings.rules.delay), reads.get())
+        };
+        assert_eq!(delay(Some("delay = \"1m\"\n")), (Some(Seconds(60)), 1));
+        assert_eq!(delay(None), (Some(Seconds(60)), 0));
+        assert_eq!(delay(Some("delay = \"2m\"\n")), (Some(Seconds(120)), 1));
+        assert_eq!(delay(Some("delay = 2m\n")), (None, 1));
+        assert_eq!(delay(Some("delay = \"3m\"\n")), (Some(Seconds(180)), 1));
+    }
+
+    /// The daemon must not wait for whoever writes into a pipe.
+    #[test]
+    fn a_pipe_is_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let mut configuration = Configuration::default();
+        configuration.refresh(&path, || Settings::load(Some(&path)).ok());
+        assert!(configuration.found.is_none());
+    }
 }
