@@ -90,7 +90,6 @@ bench:
 
 bench-exim:
 	@scripts/setup-peers
-	$(CARGO) build --release --locked
 	$(CARGO) bench --locked --bench exim -- --write
 
 bench-scale:

@@ -13,6 +13,7 @@
 //! The caller keeps: one `Env` a directory and process, not used in a forked child.
 
 use super::error::StoreError;
+use super::files;
 use super::record;
 use super::sys;
 use crate::time::{Seconds, Timestamp};
@@ -22,10 +23,10 @@ use lmdb::{
 };
 use once_cell::unsync::OnceCell;
 use std::cell::{Cell, Ref, RefCell};
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -51,24 +52,13 @@ pub enum Patience {
 const FIRST_MAP: usize = 64 << 20;
 
 /// Reader places: the most processes that read at one moment, far above any `smtp_accept_max`.
-const MAX_READERS: u32 = 1024;
-
-/// The size of `lock.mdb`: a head and a cache line of 64 bytes for each reader (mdb.c, MDB_txninfo and MDB_reader). LMDB takes
-/// a file that is larger than it needs as one with more places.
-const LOCK_FILE: u64 = (MAX_READERS as u64 + 64) * 64;
-
-/// Room for the head pages of `data.mdb` and the first transactions.
-const FIRST_PAGES: u64 = 64 << 10;
+pub(super) const MAX_READERS: u32 = 1024;
 
 /// A write that keeps meeting a map that is full or was grown gives up after so many tries.
 const MAX_TRIES: u32 = 8;
 
 /// How long after a wait in vain nobody waits in this process.
 const RESENTMENT: Duration = Duration::from_secs(60);
-
-/// The last pages that a commit took may have been given back in it and never written (mdb.c, loose pages), so a sound
-/// file can end a little before its last page; our transactions touch fewer pages than this.
-const UNWRITTEN_PAGES: u64 = 64;
 
 /// What an environment is opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +67,7 @@ pub enum Purpose {
     Make,
     /// Somebody will write.
     Write,
-    /// Perhaps nobody will write: that costs a third less. The first write opens it anew.
+    /// Perhaps nobody will write: that costs less. The first write opens it anew.
     Read,
 }
 
@@ -124,9 +114,9 @@ impl Opened {
             builder.set_map_size(FIRST_MAP);
         }
         let standard = sys::occupy_standard_descriptors();
-        allocate_lock_file(dir).map_err(fail)?;
+        files::allocate_lock_file(dir).map_err(fail)?;
         if purpose == Purpose::Make {
-            reserve_data_file(dir).map_err(fail)?;
+            files::reserve_data_file(dir).map_err(fail)?;
         }
         let env = builder.open_with_permissions(dir, sys::FILE_MODE).map_err(lmdb_error)?;
         drop(standard);
@@ -134,7 +124,7 @@ impl Opened {
         let fd = data_fd(&env).map_err(lmdb_error)?;
         sys::close_on_exec(fd.as_raw_fd()).map_err(fail)?;
         clear_dead_readers(&env);
-        if !check_size(&env, dir, fd, writable)? {
+        if !files::check_size(dir, fd, (used_bytes(&env), page_size(&env)), writable)? {
             drop(env);
             return Self::open(dir, durability, Purpose::Write);
         }
@@ -226,7 +216,7 @@ impl Env {
     fn lock(&self, patience: Patience) -> Result<Lock<'_>, StoreError> {
         let path = || self.dir.join("writer");
         let fail = |cause| StoreError::Open { path: path(), cause };
-        let writer = self.writer.get_or_try_init(|| open_writer(&path())).map_err(fail)?;
+        let writer = self.writer.get_or_try_init(|| files::open_writer(&path())).map_err(fail)?;
         let start = Instant::now();
         let mut pause = Duration::from_micros(20);
         loop {
@@ -471,38 +461,6 @@ fn optional<T>(result: lmdb::Result<T>) -> lmdb::Result<Option<T>> {
     }
 }
 
-/// Whether `dir` holds an environment. Only stat(2): opening and closing a file of an environment that is open would
-/// give up this process's locks on it (lmdb.h, caveats).
-#[must_use]
-pub fn has_data(dir: &Path) -> bool {
-    std::fs::metadata(dir.join("data.mdb")).is_ok_and(|data| data.len() > 0)
-}
-
-/// Makes `lock.mdb` before LMDB does, with all its blocks: LMDB makes a file of holes and maps it, which on a full disk is
-/// a SIGBUS. Called before the environment is open in this process, so closing the file gives up no lock of ours.
-fn allocate_lock_file(dir: &Path) -> io::Result<()> {
-    let path = dir.join("lock.mdb");
-    if std::fs::metadata(&path).is_ok_and(|meta| meta.blocks() * 512 >= LOCK_FILE) {
-        return Ok(());
-    }
-    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(sys::FILE_MODE).open(path)?;
-    sys::allocate(file.as_fd(), LOCK_FILE)
-}
-
-/// Opens the file of the outer lock, and makes it if it is missing.
-fn open_writer(path: &Path) -> io::Result<File> {
-    let _standard = sys::occupy_standard_descriptors();
-    OpenOptions::new().write(true).create(true).truncate(false).mode(sys::FILE_MODE).open(path)
-}
-
-/// Reserves blocks for the first pages of `data.mdb` before LMDB writes them: on a disk that is almost full it would write one
-/// of the two head pages, and the half file would stay unreadable when there is room again.
-fn reserve_data_file(dir: &Path) -> io::Result<()> {
-    let path = dir.join("data.mdb");
-    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(sys::FILE_MODE).open(path)?;
-    sys::reserve(&file, FIRST_PAGES)
-}
-
 /// The descriptor of data.mdb.
 fn data_fd(env: &Environment) -> lmdb::Result<BorrowedFd<'_>> {
     let mut fd = -1;
@@ -540,30 +498,11 @@ fn clear_dead_readers(env: &Environment) -> u32 {
 }
 
 fn used_bytes(env: &Environment) -> u64 {
-    let page = env.stat().map_or(0, |stat| u64::from(stat.page_size()));
-    env.info().map_or(0, |info| (info.last_pgno() as u64 + 1).saturating_mul(page))
+    env.info().map_or(0, |info| (info.last_pgno() as u64 + 1).saturating_mul(page_size(env)))
 }
 
-/// A file that ends before its last page would be a SIGBUS at the first look behind its end. One that is cut short is
-/// damaged; one that lacks a few pages at its end may be sound, and gets them as zeros, which LMDB takes for damage where it
-/// expected something. `false`: it wants them, and `data` is not writable.
-fn check_size(
-    env: &Environment,
-    dir: &Path,
-    data: BorrowedFd<'_>,
-    writable: bool,
-) -> Result<bool, StoreError> {
-    let page = env.stat().map_or(0, |stat| u64::from(stat.page_size()));
-    let whole = used_bytes(env);
-    let there = std::fs::metadata(dir.join("data.mdb")).map_or(0, |data| data.len());
-    if there < whole.saturating_sub(UNWRITTEN_PAGES * page) {
-        let sign = format!("data.mdb has {there} bytes where {whole} are needed");
-        return Err(StoreError::Damaged { path: dir.into(), sign });
-    }
-    if there < whole && writable {
-        sys::allocate(data, whole).map_err(|cause| StoreError::from_io(dir, cause))?;
-    }
-    Ok(there >= whole || writable)
+fn page_size(env: &Environment) -> u64 {
+    env.stat().map_or(0, |stat| u64::from(stat.page_size()))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 pub mod counters;
 pub mod error;
 pub mod events;
+mod files;
 pub mod lmdb;
 pub mod purge;
 pub mod record;
@@ -92,7 +93,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<Option<Self>, StoreError> {
         let dir = settings.path.join("known");
-        let exists = lmdb::has_data(&dir);
+        let exists = files::has_data(&dir);
         if access != Access::Record && !exists {
             // A directory that is missing or locked away is trouble, not an empty store.
             return match fs::read_dir(&settings.path) {
@@ -137,7 +138,7 @@ impl Store {
             let boot = boot_id();
             let dir = pending_dir(&self.settings.path, boot);
             let mut purpose = Purpose::Write;
-            if !lmdb::has_data(&dir) {
+            if !files::has_data(&dir) {
                 if access != Access::Record {
                     return Ok(None);
                 }

@@ -15,8 +15,8 @@ use crate::time::{Seconds, Timestamp};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// How long a transaction is meant to hold the writer's lock, flush included: well under the 5 ms that other writers can
-/// count on, because flushes differ.
+/// How long a transaction is meant to hold the writer's lock, flush included. A flush that takes longer holds it longer: it
+/// belongs to the transaction.
 const HOLD: Duration = Duration::from_millis(1);
 
 /// How long to wait for the lock: nobody waits for a purge, but a writer that is stopped is an error all the same.
