@@ -218,3 +218,24 @@ fn pages_that_were_never_written_are_added_for_readers_too() {
     assert_eq!(std::fs::metadata(&data).unwrap().len(), whole);
     drop(env);
 }
+
+/// The largest transactions that we make leave no more pages unwritten at the end of the file than a sound file may lack.
+#[test]
+fn large_deletions_leave_the_file_whole() {
+    let (dir, env) = env();
+    let data = dir.path().join("env/data.mdb");
+    for i in (0..60_000).step_by(2_000) {
+        env.write(Patience::None, |writer| {
+            (i..i + 2_000).try_for_each(|i| Ok(writer.put(&key(i).0, &[0; 60])?))
+        })
+        .unwrap();
+    }
+    let mut keys: Vec<Key> = (0..60_000).map(key).collect();
+    keys.sort_by_key(|key| key.0);
+    for batch in keys.chunks(4_096) {
+        env.write(Patience::None, |writer| batch.iter().try_for_each(|key| Ok(writer.delete(&key.0)?)))
+            .unwrap();
+        let missing = env.used_bytes().saturating_sub(std::fs::metadata(&data).unwrap().len());
+        assert!(missing <= 64 << 12, "{missing}");
+    }
+}
