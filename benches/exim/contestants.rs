@@ -50,29 +50,69 @@ pub struct Contestant {
     pub name: &'static str,
     /// Prepares its files in the site, starts its daemon if it has one.
     pub prepare: fn(&Site) -> Result<Recipe>,
+    /// Whether it makes a triplet known; those that do not accept at once what is to be known.
+    pub greylists: bool,
+}
+
+const fn greylister(name: &'static str, prepare: fn(&Site) -> Result<Recipe>) -> Contestant {
+    Contestant { name, prepare, greylists: true }
 }
 
 /// The first is what the others are compared with.
-pub const ALL: [Contestant; 8] = [
-    Contestant { name: "Exim alone", prepare: alone },
+pub const ALL: [Contestant; 9] = [
+    Contestant { name: "Exim alone", prepare: alone, greylists: false },
+    Contestant { name: "a library that does nothing", prepare: nothing, greylists: false },
     EXIMGREY,
-    Contestant { name: "eximgrey, shipped ACL", prepare: shipped },
-    Contestant { name: "eximgrey, not preloaded", prepare: not_preloaded },
+    greylister("eximgrey, shipped ACL", shipped),
+    greylister("eximgrey, not preloaded", not_preloaded),
     SEEN,
     SQLITE,
-    Contestant { name: "greylistd", prepare: greylistd },
+    greylister("greylistd", greylistd),
     POSTGREY,
 ];
 
-pub const EXIMGREY: Contestant = Contestant { name: "eximgrey", prepare: preloaded };
-pub const SEEN: Contestant = Contestant { name: "Exim's seen", prepare: seen };
-pub const SQLITE: Contestant = Contestant { name: "SQLite lookup", prepare: sqlite };
-pub const POSTGREY: Contestant = Contestant { name: "postgrey", prepare: postgrey };
+/// Exim alone and those with these names; all if there are no names.
+///
+/// # Errors
+/// A name that none has.
+pub fn named(names: &[String]) -> Result<Vec<Contestant>> {
+    if let Some(name) = names.iter().find(|name| ALL.iter().all(|one| one.name != **name)) {
+        let known: Vec<_> = ALL.iter().map(|one| one.name).collect();
+        return Err(format!("no contestant {name}; known: {}", known.join(", ")).into());
+    }
+    let mut place = 0..;
+    let wanted = |one: &Contestant| {
+        place.next() == Some(0) || names.is_empty() || names.iter().any(|name| name == one.name)
+    };
+    Ok(ALL.into_iter().filter(wanted).collect())
+}
+
+pub const EXIMGREY: Contestant = greylister("eximgrey", preloaded);
+pub const SEEN: Contestant = greylister("Exim's seen", seen);
+pub const SQLITE: Contestant = greylister("SQLite lookup", sqlite);
+pub const POSTGREY: Contestant = greylister("postgrey", postgrey);
 
 /// No greylisting: the least that such an answer can cost. A new triplet gets an unconditional 451, a known one a 250.
 fn alone(site: &Site) -> Result<Recipe> {
     let acl = if site.wait == Wait::Long { "  defer" } else { "" };
     Ok(Recipe { acl: acl.to_owned(), ..Recipe::default() })
+}
+
+/// The least that asking a library can cost: the statement of [`preloaded`], with a library that answers at once.
+fn nothing(site: &Site) -> Result<Recipe> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/exim/nothing.c");
+    let action = if site.wait == Wait::Long { "defer" } else { "pass" };
+    run(Command::new("cc")
+        .args([
+            "-O2",
+            "-shared",
+            "-fPIC",
+            &format!("-DANSWER=\"action={action} reason=known by=network\""),
+            "-o",
+        ])
+        .arg(site.dir.join("eximgrey.so"))
+        .arg(source))?;
+    Ok(Recipe { main: macros(site) + PRELOAD, acl: STATEMENT.to_owned(), var_lib: None })
 }
 
 /// The library in the site, with its store where it is by default and no configuration file, as on most machines; yields
@@ -81,9 +121,19 @@ fn eximgrey(site: &Site) -> Result<String> {
     make_directory(&site.dir.join("var"), "root")?;
     make_directory(&site.dir.join("var/eximgrey"), EXIM_USER)?;
     fs::copy(built_library(), site.dir.join("eximgrey.so"))?;
-    let delay = if site.wait == Wait::Long { "1h" } else { "0s" };
-    Ok(format!("EXIMGREY_SO = {}/eximgrey.so\nEXIMGREY_OPTIONS = {{delay={delay}}}\n", site.dir.display()))
+    Ok(macros(site))
 }
+
+fn macros(site: &Site) -> String {
+    let delay = if site.wait == Wait::Long { "1h" } else { "0s" };
+    format!("EXIMGREY_SO = {}/eximgrey.so\nEXIMGREY_OPTIONS = {{delay={delay}}}\n", site.dir.display())
+}
+
+/// One question a recipient.
+const STATEMENT: &str = "  defer condition = ${if eq{${extract{action}{${dlfunc{EXIMGREY_SO}{greylist}\
+    {$sender_host_address}{$sender_address}{$local_part@$domain}EXIMGREY_OPTIONS}}}}{defer}}";
+
+const PRELOAD: &str = "smtp_accept_max_per_host = ${dlfunc{EXIMGREY_SO}{greylist_preload}{500}}\n";
 
 /// Cargo makes the library for a benchmark in `deps`, beside which it puts the command.
 fn built_library() -> PathBuf {
@@ -91,14 +141,12 @@ fn built_library() -> PathBuf {
 }
 
 fn not_preloaded(site: &Site) -> Result<Recipe> {
-    let acl = "  defer condition = ${if eq{${extract{action}{${dlfunc{EXIMGREY_SO}{greylist}\
-               {$sender_host_address}{$sender_address}{$local_part@$domain}EXIMGREY_OPTIONS}}}}{defer}}";
-    Ok(Recipe { main: eximgrey(site)?, acl: acl.to_owned(), var_lib: Some(site.dir.join("var")) })
+    Ok(Recipe { main: eximgrey(site)?, acl: STATEMENT.to_owned(), var_lib: Some(site.dir.join("var")) })
 }
 
 fn preloaded(site: &Site) -> Result<Recipe> {
     let mut recipe = not_preloaded(site)?;
-    recipe.main += "smtp_accept_max_per_host = ${dlfunc{EXIMGREY_SO}{greylist_preload}{500}}\n";
+    recipe.main += PRELOAD;
     Ok(recipe)
 }
 

@@ -1,6 +1,7 @@
 //! eximgrey and its peers in live Exim daemons: the same connections against each, in turns.
 //!
-//! `make bench-exim`, or `cargo bench --bench exim -- [--rounds N] [--dir DIRECTORY] [--write] [--slow-disk]`, as root.
+//! `make bench-exim`, or `cargo bench --bench exim -- [--rounds N] [--dir DIRECTORY] [--write] [--slow-disk]
+//! [--only NAME]...`, as root.
 //!
 //! - [`world`]: namespaces of its own, so that nothing outside is reached and nothing started here outlives the run.
 //! - [`contestants`]: the greylisters, each as its own documentation has it put into Exim.
@@ -37,6 +38,8 @@ struct Options {
     write: bool,
     /// Only what slow flushes do.
     slow_disk: bool,
+    /// Only these contestants, and Exim alone; all if there are none.
+    only: Vec<String>,
 }
 
 fn main() -> ExitCode {
@@ -55,7 +58,8 @@ fn main() -> ExitCode {
 }
 
 fn options() -> Result<Options> {
-    let mut options = Options { rounds: ROUNDS, dir: "/var/tmp".into(), write: false, slow_disk: false };
+    let mut options =
+        Options { rounds: ROUNDS, dir: "/var/tmp".into(), write: false, slow_disk: false, only: Vec::new() };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or_else(|| format!("{argument} wants a value"));
@@ -65,13 +69,17 @@ fn options() -> Result<Options> {
             "--dir" => options.dir = value()?.into(),
             "--write" => options.write = true,
             "--slow-disk" => options.slow_disk = true,
+            "--only" => options.only.push(value()?),
             _ => {
                 return Err(format!(
-                    "unknown argument {argument}; known: --rounds N, --dir DIRECTORY, --write, --slow-disk"
+                    "unknown argument {argument}; known: --rounds N, --dir DIRECTORY, --write, --slow-disk, --only NAME"
                 )
                 .into());
             }
         }
+    }
+    if options.write && !options.only.is_empty() {
+        return Err("--write is for all contestants, not for --only".into());
     }
     // More would need more /24 networks than 127.0.0.0/8 has.
     if !(1..=80).contains(&options.rounds) {
@@ -82,12 +90,13 @@ fn options() -> Result<Options> {
 
 /// Measures, in a directory and in namespaces of its own.
 fn run(options: &Options, dir: &Path) -> Result<()> {
-    let flushes = flushes::measure(dir, options.rounds)?;
+    let wanted = contestants::named(&options.only)?;
+    let flushes = flushes::measure(dir, options.rounds, &wanted)?;
     println!("{}", report::flushes(&flushes));
     if options.slow_disk {
         return Ok(());
     }
-    let results = measure::all(dir, options.rounds)?;
+    let results = measure::all(dir, options.rounds, &wanted)?;
     let text = report::whole(&results, &flushes, options.rounds, dir)?;
     println!("\n{text}");
     if options.write {

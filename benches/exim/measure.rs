@@ -2,7 +2,7 @@
 //! so that what else the machine does hits all alike; and each is compared with Exim alone in the same round.
 
 use crate::Result;
-use crate::contestants::{ALL, Contestant, Site, Wait};
+use crate::contestants::{Contestant, Site, Wait};
 use crate::daemon::Running;
 use crate::load::{Connection, Outcome};
 use std::path::Path;
@@ -113,17 +113,16 @@ fn turn(running: &Running, workload: Workload, round: u32) -> Result<Turn> {
 }
 
 /// Starts all, checks that all answer right, and measures.
-pub fn all(dir: &Path, rounds: u32) -> Result<Vec<Results>> {
+pub fn all(dir: &Path, rounds: u32, contestants: &[Contestant]) -> Result<Vec<Results>> {
     let start_all =
-        ALL.iter().zip((2000..).step_by(2)).map(|(contestant, port)| start(dir, contestant, port));
+        contestants.iter().zip((2000..).step_by(2)).map(|(contestant, port)| start(dir, contestant, port));
     let running = start_all.collect::<Result<Vec<_>>>()?;
     let begun = Instant::now();
     println!("first attempts and retries, to see that all answer right");
     let returning: Vec<_> = (0..=RETURNING).map(|n| connection(n, n)).collect();
-    for (nth, [long, short]) in running.iter().enumerate() {
+    for ([long, short], contestant) in running.iter().zip(contestants) {
         long.check(&returning, 451)?;
-        // Exim alone, the first, accepts what is to be known at once.
-        short.check(&returning, if nth == 0 { 250 } else { 451 })?;
+        short.check(&returning, if contestant.greylists { 451 } else { 250 })?;
     }
     std::thread::sleep(AFTER_THE_DELAY);
     for [long, short] in &running {
@@ -132,7 +131,7 @@ pub fn all(dir: &Path, rounds: u32) -> Result<Vec<Results>> {
     }
 
     let mut results: Vec<_> =
-        ALL.iter().map(|contestant| Results { name: contestant.name, turns: Vec::new() }).collect();
+        contestants.iter().map(|contestant| Results { name: contestant.name, turns: Vec::new() }).collect();
     for round in 0..rounds {
         for workload in WORKLOADS {
             let mut order: Vec<_> = running.iter().zip(&mut results).collect();
