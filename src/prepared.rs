@@ -1,5 +1,6 @@
 //! What Exim's daemon reads before it forks, so that its children need not: the default configuration, and the kernel's
-//! name for this boot. Memory alone: no file stays open, and the store is not touched.
+//! name for this boot. Memory alone: no file stays open, and the store is not touched. One of the places where unsafe code is
+//! allowed.
 //!
 //! The daemon expands the option with `greylist_preload` at each connection, just before it forks for it. So a child may
 //! take the configuration as it is here: it was looked at a moment ago.
@@ -9,7 +10,7 @@ use once_cell::sync::OnceCell;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 /// What tells one state of a file from another; `None` where there is no file.
 type Stamp = Option<[i64; 4]>;
@@ -23,37 +24,51 @@ pub fn is_for_us() -> bool {
 }
 
 /// A configuration file as it was last found.
-#[derive(Default)]
-struct Configuration {
-    found: Option<(Stamp, Arc<Settings>)>,
+///
+/// Read without a lock: the daemon does so at each connection, and a lock is a write, for which the kernel must copy a
+/// page after each fork. What was found stays in memory for ever, some kilobytes for each edit of the file.
+struct Configuration(AtomicPtr<Found>);
+
+struct Found {
+    stamp: Stamp,
+    settings: Settings,
 }
 
 impl Configuration {
+    const fn new() -> Self {
+        Self(AtomicPtr::new(std::ptr::null_mut()))
+    }
+
+    fn found(&self) -> Option<&'static Found> {
+        // SAFETY: null, or what `refresh` leaked, which nobody changes.
+        unsafe { self.0.load(Ordering::Acquire).as_ref() }
+    }
+
     /// Reads `path` with `load` if it has changed. A file that cannot be read, or has a mistake, leaves nothing here.
-    fn refresh(&mut self, path: &Path, load: impl Fn() -> Option<Settings>) {
+    fn refresh(&self, path: &Path, load: impl Fn() -> Option<Settings>) {
         let file = std::fs::metadata(path).ok();
         // Reading a pipe could hold up the daemon.
         let readable = file.as_ref().is_none_or(Metadata::is_file);
         let stamp = file.map(|file| stamp(&file));
-        if self.found.as_ref().is_none_or(|(before, _)| *before != stamp) {
-            self.found = readable.then(load).flatten().map(|settings| (stamp, Arc::new(settings)));
+        if self.found().is_none_or(|found| found.stamp != stamp) {
+            let settings = readable.then(load).flatten();
+            let found = settings.map(|settings| Box::into_raw(Box::new(Found { stamp, settings })));
+            self.0.store(found.unwrap_or(std::ptr::null_mut()), Ordering::Release);
         }
     }
 }
 
-static CONFIGURATION: Mutex<Configuration> = Mutex::new(Configuration { found: None });
+static CONFIGURATION: Configuration = Configuration::new();
 
 /// Reads what has changed since the last call. What cannot be read is left to the child, which says so in the log.
 pub fn prepare() {
     crate::store::boot_id();
-    let mut configuration = CONFIGURATION.lock().unwrap_or_else(PoisonError::into_inner);
-    configuration.refresh(Path::new(DEFAULT_FILE), || Settings::load(None).ok());
+    CONFIGURATION.refresh(Path::new(DEFAULT_FILE), || Settings::load(None).ok());
 }
 
 /// The default configuration, if it has been read.
-pub fn settings() -> Option<Arc<Settings>> {
-    let configuration = CONFIGURATION.lock().unwrap_or_else(PoisonError::into_inner);
-    configuration.found.as_ref().map(|(_, settings)| Arc::clone(settings))
+pub fn settings() -> Option<&'static Settings> {
+    CONFIGURATION.found().map(|found| &found.settings)
 }
 
 fn stamp(file: &Metadata) -> [i64; 4] {
@@ -71,8 +86,8 @@ mod tests {
     fn a_changed_configuration_is_read_again() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("eximgrey.toml");
-        let mut configuration = Configuration::default();
-        let mut delay = |text: Option<&str>| {
+        let configuration = Configuration::new();
+        let delay = |text: Option<&str>| {
             if let Some(text) = text {
                 // A new file in the place of the old one, as editors do it: the times alone could be the same.
                 let draft = dir.path().join("draft");
@@ -84,7 +99,7 @@ mod tests {
                 reads.set(reads.get() + 1);
                 Settings::load(Some(&path)).ok()
             });
-            (configuration.found.as_ref().map(|(_, settings)| settings.rules.delay), reads.get())
+            (configuration.found().map(|found| found.settings.rules.delay), reads.get())
         };
         assert_eq!(delay(Some("delay = \"1m\"\n")), (Some(Seconds(60)), 1));
         assert_eq!(delay(None), (Some(Seconds(60)), 0));
@@ -99,8 +114,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("pipe");
         assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
-        let mut configuration = Configuration::default();
+        let configuration = Configuration::new();
         configuration.refresh(&path, || Settings::load(Some(&path)).ok());
-        assert!(configuration.found.is_none());
+        assert!(configuration.found().is_none());
     }
 }

@@ -17,12 +17,12 @@ use crate::triplet::Triplet;
 use std::fmt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// The state of one process.
 #[derive(Default)]
 pub struct Session {
-    configurations: Vec<(Option<PathBuf>, Arc<Settings>)>,
+    /// Read once and kept to the end of the process: they are borrowed while the session changes.
+    configurations: Vec<(Option<PathBuf>, &'static Settings)>,
     stores: Vec<OpenStore>,
 }
 
@@ -147,7 +147,7 @@ impl Session {
     }
 
     /// The configuration of a call and the rules that it goes by.
-    fn rules(&mut self, request: &Request<'_>) -> Result<(Arc<Settings>, Rules), Failure> {
+    fn rules(&mut self, request: &Request<'_>) -> Result<(&'static Settings, Rules), Failure> {
         let settings = self.configuration(request.config)?;
         let rules = settings.rules_for(request.policy, request.recipient, &request.rules);
         Ok((settings, rules.ok_or(Failure::Arguments(Fault::BadOption))?))
@@ -155,15 +155,15 @@ impl Session {
 
     /// The settings of a configuration file. It is read once a process: sessions are short, and a message must not be
     /// judged by two configurations.
-    fn configuration(&mut self, named: Option<&Path>) -> Result<Arc<Settings>, Failure> {
+    fn configuration(&mut self, named: Option<&Path>) -> Result<&'static Settings, Failure> {
         if let Some((_, settings)) = self.configurations.iter().find(|(path, _)| path.as_deref() == named) {
-            return Ok(Arc::clone(settings));
+            return Ok(settings);
         }
         let settings = match (named, prepared::settings()) {
             (None, Some(settings)) => settings,
-            _ => Arc::new(Settings::load(named).map_err(Failure::Configuration)?),
+            _ => Box::leak(Box::new(Settings::load(named).map_err(Failure::Configuration)?)),
         };
-        self.configurations.push((named.map(Path::to_path_buf), Arc::clone(&settings)));
+        self.configurations.push((named.map(Path::to_path_buf), settings));
         Ok(settings)
     }
 

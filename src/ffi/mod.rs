@@ -43,7 +43,8 @@ macro_rules! boundary {
         /// # Safety
         /// As Exim calls it: `answer` is a place for a pointer; `argv` has `argc` pointers to texts that end in NUL and
         /// stay valid during the call. A null pointer in any place is answered, and so is a count outside 0 to 7, without
-        /// a look at `argv`. What `answer` points to afterwards stays valid until the next call in the same thread.
+        /// a look at `argv`. Calls come one after the other, as from Exim's one thread; what `answer` points to afterwards stays
+        /// valid until the next one.
         #[unsafe(no_mangle)]
         pub unsafe extern "C" fn $name(answer: *mut *mut uschar, argc: c_int, argv: *mut *mut uschar) -> c_int {
             // SAFETY: the caller's promise is this function's own.
@@ -112,7 +113,20 @@ struct State {
     logged: bool,
 }
 
-static STATE: Mutex<Option<State>> = Mutex::new(None);
+/// What this library writes to, side by side: in a new process the first write to a page is a page fault.
+#[repr(align(1024))]
+struct Memory {
+    state: Mutex<Option<State>>,
+    /// The last answer. Not a variable of the thread, where the first look costs the dynamic loader three page faults.
+    text: UnsafeCell<ReplyText>,
+}
+
+const _: () = assert!(size_of::<Memory>() == 1024);
+
+// SAFETY: the text is used by `keep` alone. Exim has one thread, and `boundary!` asks every caller for calls one after the other.
+unsafe impl Sync for Memory {}
+
+static MEMORY: Memory = Memory { state: Mutex::new(None), text: UnsafeCell::new(ReplyText::new()) };
 
 fn decide(arguments: &[&[u8]], access: Access) -> Answer {
     let answer = in_session(|session| session.answer(arguments, access, Timestamp::now()));
@@ -135,7 +149,7 @@ fn recording() -> Access {
 
 /// Calls with the session of this process. A failure is a word, and once a process a line in Exim's log.
 fn in_session<T>(call: impl FnOnce(&mut Session) -> Result<T, Failure>) -> Result<T, Fault> {
-    let mut guard = STATE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut guard = MEMORY.state.lock().unwrap_or_else(PoisonError::into_inner);
     let process = std::process::id();
     if guard.as_ref().is_some_and(|state| state.process != process) {
         // We are a forked child: what the parent opened is neither used nor closed here.
@@ -152,11 +166,6 @@ fn in_session<T>(call: impl FnOnce(&mut Session) -> Result<T, Failure>) -> Resul
     });
     *guard = Some(state);
     result
-}
-
-thread_local! {
-    /// The last answer. It has no destructor, and Exim has one thread.
-    static TEXT: UnsafeCell<ReplyText> = const { UnsafeCell::new(ReplyText::new()) };
 }
 
 /// Checks, calls `body` and hands its answer over.
@@ -215,12 +224,10 @@ fn guarded(body: impl FnOnce() -> Answer) -> Answer {
 
 /// Keeps a text for Exim to copy.
 fn keep(content: impl std::fmt::Display) -> *mut uschar {
-    TEXT.with(|text| {
-        // SAFETY: the cell belongs to this thread, and no reference into it is held across calls.
-        let text = unsafe { &mut *text.get() };
-        text.set(content);
-        text.as_bytes_with_nul().as_ptr().cast_mut()
-    })
+    // SAFETY: calls come one after the other, and no reference into the cell outlives this function.
+    let text = unsafe { &mut *MEMORY.text.get() };
+    text.set(content);
+    text.as_bytes_with_nul().as_ptr().cast_mut()
 }
 
 #[cfg(test)]

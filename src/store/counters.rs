@@ -3,7 +3,8 @@
 //!
 //! The file is a header of 16 bytes (`eximgrey` and a version), then cells of 64 bits. A cell holds the number of its
 //! hour or minute in the high half and the count in the low half, so an old cell is recognised and taken over in
-//! one atomic step. There is a ring of hours and a ring of minutes, each with a row of 32 cells a slot.
+//! one atomic step. There is a ring of hours and a ring of minutes, each with a row of 32 cells a slot. A decision is
+//! counted in its minute, and whoever takes over a cell of an old minute adds that to its hour: one page to touch, not two.
 //! The file keeps its size for ever: its blocks are allocated when it is made, because a store into a hole of a mapped
 //! file on a full disk is a SIGBUS.
 //!
@@ -12,8 +13,10 @@
 use super::sys;
 use crate::reply::{Action, Fault, Reason, Reply};
 use crate::time::Timestamp;
+use std::cmp::Ordering::{Equal, Greater, Less};
 use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
+use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -73,6 +76,12 @@ impl Tally {
         self.cells.get(WOULD_DEFER).copied().unwrap_or(0)
     }
 
+    fn add(&mut self, other: &Self) {
+        for (sum, more) in self.cells.iter_mut().zip(other.cells) {
+            *sum += more;
+        }
+    }
+
     /// All decisions.
     #[must_use]
     pub fn total(&self) -> u64 {
@@ -97,7 +106,7 @@ impl Counters {
         };
         let mut magic = [0; MAGIC.len()];
         file.read_exact(&mut magic)?;
-        if magic != MAGIC || file.metadata()?.len() != SIZE as u64 {
+        if magic != MAGIC || sys::size(file.as_fd())? != SIZE as u64 {
             return Err(io::ErrorKind::InvalidData.into());
         }
         // SAFETY: a new mapping of an open file, which stays valid after the file is closed.
@@ -137,22 +146,27 @@ impl Counters {
     }
 
     fn bump(&self, word: usize, now: Timestamp) {
-        for (epoch, first, slots) in [(now.0 / 3_600, 0, HOURS), (now.0 / 60, HOURS, MINUTES)] {
-            let slot = first + epoch as usize % slots;
-            let Some(cell) = self.cells().get(slot * WORDS + word) else {
-                continue;
+        if let Some((minute, count)) = self.add(HOURS, MINUTES, word, now.0 / 60, 1) {
+            self.add(0, HOURS, word, minute / 60, count);
+        }
+    }
+
+    /// Adds to the cell of an hour or minute in the ring that begins at slot `first`. Says what it held of an earlier one, if
+    /// it did; to an earlier one than it holds, nothing is added.
+    fn add(&self, first: usize, slots: usize, word: usize, epoch: u32, count: u64) -> Option<(u32, u64)> {
+        let cell = self.cells().get((first + epoch as usize % slots) * WORDS + word)?;
+        // Begins with a guess: in a new process a look would be a page fault of its own, and a try to write is none more. The
+        // low half does not run over: no hour has four billion decisions.
+        let mut old = u64::from(epoch) << 32;
+        loop {
+            let (new, left) = match epoch_of(old).cmp(&epoch) {
+                Less => (u64::from(epoch) << 32 | count, Some((epoch_of(old), count_of(old)))),
+                Equal => (old + count, None),
+                Greater => return None,
             };
-            // Written first, without a look before: in a new process a look would be a page fault of its own. The low
-            // half does not run over: no hour has four billion decisions.
-            let mut old = cell.fetch_add(1, Ordering::Relaxed);
-            while epoch_of(old) != epoch {
-                let first = u64::from(epoch) << 32 | 1;
-                match cell.compare_exchange(old.wrapping_add(1), first, Ordering::Relaxed, Ordering::Relaxed)
-                {
-                    Ok(_) => break,
-                    // Somebody else was here in between, and has perhaps begun the new hour.
-                    Err(_) => old = cell.fetch_add(1, Ordering::Relaxed),
-                }
+            match cell.compare_exchange(old, new, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return left,
+                Err(now) => old = now,
             }
         }
     }
@@ -160,22 +174,28 @@ impl Counters {
     /// The decisions of the last `hours` hours up to the one of `now`, at most 768.
     #[must_use]
     pub fn last_hours(&self, hours: u32, now: Timestamp) -> Tally {
-        self.sum(now.0 / 3_600, hours, 0, HOURS)
+        let last = now.0 / 3_600;
+        let since = (last + 1).saturating_sub(hours);
+        let mut tally = self.sum(0, HOURS, since..=last);
+        // What no one has added to its hour yet.
+        tally.add(&self.sum(HOURS, MINUTES, since * 60..=last * 60 + 59));
+        tally
     }
 
     /// The decisions of the last `minutes` minutes up to the one of `now`, at most 64.
     #[must_use]
     pub fn last_minutes(&self, minutes: u32, now: Timestamp) -> Tally {
-        self.sum(now.0 / 60, minutes, HOURS, MINUTES)
+        let last = now.0 / 60;
+        self.sum(HOURS, MINUTES, (last + 1).saturating_sub(minutes)..=last)
     }
 
-    fn sum(&self, last: u32, epochs: u32, first: usize, slots: usize) -> Tally {
+    /// The cells of these hours or minutes in the ring that begins at slot `first`.
+    fn sum(&self, first: usize, slots: usize, epochs: RangeInclusive<u32>) -> Tally {
         let mut tally = Tally::default();
-        for epoch in last.saturating_sub(epochs.saturating_sub(1))..=last {
-            let row = (first + epoch as usize % slots) * WORDS;
-            for (sum, cell) in tally.cells.iter_mut().zip(self.cells().iter().skip(row)) {
+        for row in self.cells().chunks(WORDS).skip(first).take(slots) {
+            for (sum, cell) in tally.cells.iter_mut().zip(row) {
                 let value = cell.load(Ordering::Relaxed);
-                *sum += if epoch_of(value) == epoch { value & u64::from(u32::MAX) } else { 0 };
+                *sum += if epochs.contains(&epoch_of(value)) { count_of(value) } else { 0 };
             }
         }
         tally
@@ -184,6 +204,10 @@ impl Counters {
 
 const fn epoch_of(cell: u64) -> u32 {
     (cell >> 32) as u32
+}
+
+const fn count_of(cell: u64) -> u64 {
+    cell & u32::MAX as u64
 }
 
 impl Drop for Counters {
@@ -252,8 +276,37 @@ mod tests {
         let month_later = now.plus(Seconds::HOUR.times(HOURS as u32));
         counters.count(&reply(Reason::Known), now);
         counters.count(&reply(Reason::Known), month_later);
+        // In the same minute's place, so that the one before goes to its hour.
+        counters.count(&reply(Reason::Known), month_later.plus(Seconds::MINUTE.times(MINUTES as u32)));
         assert_eq!(counters.last_hours(1, month_later).reason(Reason::Known), 1);
         assert_eq!(counters.last_hours(1, now).reason(Reason::Known), 0);
+    }
+
+    /// A decision stands in its minute's cell until that is taken over, and then in its hour's: it is counted once, wherever it is.
+    #[test]
+    fn what_has_left_the_minutes_is_in_the_hours() {
+        let dir = tempfile::tempdir().unwrap();
+        let counters = Counters::open(dir.path()).unwrap();
+        let start = Timestamp(1_000_000_800);
+        let at = |minutes| start.plus(Seconds::MINUTE.times(minutes));
+        // Every tenth minute for a day, some twice: the ring of 64 minutes has gone round many times.
+        for minute in (0..24 * 60).step_by(10) {
+            counters.count(&reply(Reason::Known), at(minute));
+            if minute % 60 == 0 {
+                counters.count(&reply(Reason::Known), at(minute));
+            }
+        }
+        let last = at(24 * 60 - 10);
+        for (hours, counted) in [(1, 7), (2, 14), (24, 7 * 24), (30, 7 * 24)] {
+            assert_eq!(counters.last_hours(hours, last).reason(Reason::Known), counted, "{hours} hours");
+        }
+        assert_eq!(counters.last_hours(1, at(5 * 60)).reason(Reason::Known), 7, "an hour in between");
+        assert_eq!(counters.last_minutes(60, last).total(), 7);
+        // Long after, and from a clock that went back.
+        counters.count(&reply(Reason::Known), at(40 * 24 * 60));
+        assert_eq!(counters.last_hours(1, at(40 * 24 * 60)).total(), 1);
+        counters.count(&reply(Reason::Known), start);
+        assert_eq!(counters.last_hours(1, at(40 * 24 * 60)).total(), 1);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use super::error::StoreError;
 use super::lmdb::MAX_READERS;
 use super::sys;
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -28,21 +28,18 @@ pub fn has_data(dir: &Path) -> bool {
     std::fs::metadata(dir.join("data.mdb")).is_ok_and(|data| data.len() > 0)
 }
 
+/// Whether `lock.mdb` is there with all its blocks, as [`allocate_lock_file`] makes it.
+#[must_use]
+pub fn has_lock(dir: &Path) -> bool {
+    std::fs::metadata(dir.join("lock.mdb")).is_ok_and(|lock| lock.blocks() * 512 >= LOCK_FILE)
+}
+
 /// Makes `lock.mdb` before LMDB does, with all its blocks: LMDB makes a file of holes and maps it, which on a full disk is
 /// a SIGBUS. Called before the environment is open in this process, so closing the file gives up no lock of ours.
 pub(super) fn allocate_lock_file(dir: &Path) -> io::Result<()> {
     let path = dir.join("lock.mdb");
-    if std::fs::metadata(&path).is_ok_and(|meta| meta.blocks() * 512 >= LOCK_FILE) {
-        return Ok(());
-    }
     let file = OpenOptions::new().write(true).create(true).truncate(false).mode(sys::FILE_MODE).open(path)?;
     sys::allocate(file.as_fd(), LOCK_FILE)
-}
-
-/// Opens the file of the outer lock, and makes it if it is missing.
-pub(super) fn open_writer(path: &Path) -> io::Result<File> {
-    let _standard = sys::occupy_standard_descriptors();
-    OpenOptions::new().write(true).create(true).truncate(false).mode(sys::FILE_MODE).open(path)
 }
 
 /// Reserves blocks for the first pages of `data.mdb` before LMDB writes them: on a disk that is almost full it would write one
@@ -63,7 +60,7 @@ pub(super) fn check_size(
     (whole, page): (u64, u64),
     writable: bool,
 ) -> Result<bool, StoreError> {
-    let there = std::fs::metadata(dir.join("data.mdb")).map_or(0, |data| data.len());
+    let there = sys::size(data).map_err(|cause| StoreError::from_io(dir, cause))?;
     if there < whole.saturating_sub(UNWRITTEN_PAGES * page) {
         let sign = format!("data.mdb has {there} bytes where {whole} are needed");
         return Err(StoreError::Damaged { path: dir.into(), sign });

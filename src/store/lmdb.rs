@@ -21,9 +21,8 @@ use crate::triplet::Key;
 use lmdb::{
     Cursor, Database, Environment, EnvironmentFlags, RoTransaction, RwTransaction, Transaction, WriteFlags,
 };
-use once_cell::unsync::OnceCell;
 use std::cell::{Cell, Ref, RefCell};
-use std::fs::{DirBuilder, File};
+use std::fs::DirBuilder;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::fs::DirBuilderExt;
@@ -77,8 +76,6 @@ pub struct Env {
     durability: Durability,
     /// `None` only after a failure to open it anew.
     opened: RefCell<Option<Opened>>,
-    /// The file of the outer lock, opened by the first write.
-    writer: OnceCell<File>,
     /// When a wait for the lock was last in vain.
     gave_up: Cell<Option<Instant>>,
 }
@@ -114,7 +111,13 @@ impl Opened {
             builder.set_map_size(FIRST_MAP);
         }
         let standard = sys::occupy_standard_descriptors();
-        files::allocate_lock_file(dir).map_err(fail)?;
+        // One look, where all is as it should be. Where nothing is, nothing is left behind.
+        if !files::has_lock(dir) {
+            if purpose != Purpose::Make && !files::has_data(dir) {
+                return Err(fail(io::ErrorKind::NotFound.into()));
+            }
+            files::allocate_lock_file(dir).map_err(fail)?;
+        }
         if purpose == Purpose::Make {
             files::reserve_data_file(dir).map_err(fail)?;
         }
@@ -147,8 +150,7 @@ impl Env {
     /// [`StoreError::Open`], or [`StoreError::Damaged`] for files that are no LMDB environment or end too soon.
     pub fn open(dir: &Path, durability: Durability, purpose: Purpose) -> Result<Self, StoreError> {
         let opened = RefCell::new(Some(Opened::open(dir, durability, purpose)?));
-        let (writer, gave_up) = (OnceCell::new(), Cell::new(None));
-        Ok(Self { dir: dir.into(), durability, opened, writer, gave_up })
+        Ok(Self { dir: dir.into(), durability, opened, gave_up: Cell::new(None) })
     }
 
     fn opened(&self) -> Result<Ref<'_, Opened>, StoreError> {
@@ -189,9 +191,9 @@ impl Env {
         patience: Patience,
         mut change: impl FnMut(&mut Writer<'_>) -> Result<T, Trouble>,
     ) -> Result<T, StoreError> {
-        let _lock = self.lock(patience)?;
         self.make_writable()?;
         let opened = self.opened()?;
+        let _lock = self.lock(&opened.env, patience)?;
         let mut tries = 0;
         loop {
             tries += 1;
@@ -213,16 +215,14 @@ impl Env {
         self.opened()?.env.set_map_size(size).map_err(|e| StoreError::from_lmdb(&self.dir, e))
     }
 
-    fn lock(&self, patience: Patience) -> Result<Lock<'_>, StoreError> {
-        let path = || self.dir.join("writer");
-        let fail = |cause| StoreError::Open { path: path(), cause };
-        let writer = self.writer.get_or_try_init(|| files::open_writer(&path())).map_err(fail)?;
+    fn lock<'e>(&self, env: &'e Environment, patience: Patience) -> Result<Lock<'e>, StoreError> {
+        let data = data_fd(env).map_err(|e| StoreError::from_lmdb(&self.dir, e))?;
         let start = Instant::now();
         let mut pause = Duration::from_micros(20);
         loop {
-            if sys::try_lock(writer).map_err(fail)? {
+            if sys::try_lock(data).map_err(|cause| StoreError::from_io(&self.dir, cause))? {
                 self.gave_up.set(None);
-                return Ok(Lock(writer));
+                return Ok(Lock(data));
             }
             let waited_enough = match self.patience_left(patience) {
                 Patience::None => true,
@@ -300,8 +300,8 @@ impl From<StoreError> for Trouble {
     }
 }
 
-/// The outer lock; given back when dropped.
-struct Lock<'a>(&'a File);
+/// The outer lock, a flock on data.mdb, which LMDB itself does not lock; given back when dropped.
+struct Lock<'a>(BorrowedFd<'a>);
 
 impl Drop for Lock<'_> {
     fn drop(&mut self) {

@@ -2,6 +2,8 @@
 
 use super::sys::{DIR_MODE, FILE_MODE};
 use super::*;
+use std::fs::File;
+use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 
 /// A first attempt as the bytes of a record: only what a neighbour is judged by.
@@ -53,7 +55,7 @@ fn files_have_their_modes_and_are_closed_on_exec() {
     put(&env, &key(1), b"x", 0, None);
     let mode = |name: &str| std::fs::metadata(dir.path().join(name)).unwrap().permissions().mode() & 0o7777;
     assert_eq!(mode("env"), DIR_MODE);
-    for name in ["env/data.mdb", "env/lock.mdb", "env/writer"] {
+    for name in ["env/data.mdb", "env/lock.mdb"] {
         assert_eq!(mode(name), FILE_MODE, "{name}");
     }
     for entry in std::fs::read_dir("/proc/self/fd").unwrap().flatten() {
@@ -143,8 +145,8 @@ fn a_taken_lock_is_waited_for_no_longer_than_said() {
     let (dir, env) = env();
     put(&env, &key(0), b"x", 0, None);
     // Another open file, as another process would have.
-    let other = File::open(dir.path().join("env/writer")).unwrap();
-    assert!(sys::try_lock(&other).unwrap());
+    let other = File::open(dir.path().join("env/data.mdb")).unwrap();
+    assert!(sys::try_lock(other.as_fd()).unwrap());
     let write = |patience| env.write(patience, |writer| Ok(writer.put(&key(1).0, b"x")?));
     let nine = Patience::UpTo(Seconds(9));
     assert!(matches!(write(Patience::None), Err(StoreError::Lock { .. })));
@@ -152,7 +154,7 @@ fn a_taken_lock_is_waited_for_no_longer_than_said() {
     assert!(matches!(write(Patience::UpTo(Seconds(0))), Err(StoreError::Lock { .. })));
     // And not again for every recipient of a message.
     assert_eq!(env.patience_left(nine), Patience::None);
-    sys::unlock(&other);
+    sys::unlock(other.as_fd());
     write(Patience::None).unwrap();
     assert_eq!(env.patience_left(nine), nine);
 }

@@ -93,17 +93,20 @@ impl Store {
         now: Timestamp,
     ) -> Result<Option<Self>, StoreError> {
         let dir = settings.path.join("known");
-        let exists = files::has_data(&dir);
-        if access != Access::Record && !exists {
-            // A directory that is missing or locked away is trouble, not an empty store.
-            return match fs::read_dir(&settings.path) {
-                Ok(_) => Ok(None),
-                Err(cause) => Err(StoreError::Open { path: settings.path.clone(), cause }),
-            };
-        }
         // Most decisions change nothing there.
-        let purpose = if exists { Purpose::Read } else { Purpose::Make };
-        let known = Env::open(&dir, Durability::LastCommit, purpose)?;
+        let known = match Env::open(&dir, Durability::LastCommit, Purpose::Read) {
+            Err(_) if !files::has_data(&dir) && access == Access::Record => {
+                Env::open(&dir, Durability::LastCommit, Purpose::Make)?
+            }
+            Err(_) if !files::has_data(&dir) => {
+                // A directory that is missing or locked away is trouble, not an empty store.
+                return match fs::read_dir(&settings.path) {
+                    Ok(_) => Ok(None),
+                    Err(cause) => Err(StoreError::Open { path: settings.path.clone(), cause }),
+                };
+            }
+            opened => opened?,
+        };
         let Some(meta) = read_meta(&known, settings, access, now)? else {
             return Ok(None);
         };

@@ -31,17 +31,17 @@ pub fn free_bytes(path: &Path) -> Option<u64> {
 ///
 /// # Errors
 /// What flock(2) says but EWOULDBLOCK.
-pub fn try_lock(file: &File) -> io::Result<bool> {
+pub fn try_lock(file: BorrowedFd<'_>) -> io::Result<bool> {
     flock(file, libc::LOCK_EX | libc::LOCK_NB)
 }
 
 /// Gives the lock back.
-pub fn unlock(file: &File) {
+pub fn unlock(file: BorrowedFd<'_>) {
     // Unlocking an open file does not fail.
     let _ = flock(file, libc::LOCK_UN);
 }
 
-fn flock(file: &File, operation: libc::c_int) -> io::Result<bool> {
+fn flock(file: BorrowedFd<'_>, operation: libc::c_int) -> io::Result<bool> {
     loop {
         // SAFETY: flock takes a descriptor, which `file` keeps open, and a number.
         if unsafe { libc::flock(file.as_raw_fd(), operation) } == 0 {
@@ -109,6 +109,21 @@ pub fn random() -> io::Result<[u8; 16]> {
 pub fn effective_user() -> u32 {
     // SAFETY: geteuid has no arguments and cannot fail.
     unsafe { libc::geteuid() }
+}
+
+/// The size of `file` in bytes.
+///
+/// # Errors
+/// What fstat(2) says.
+pub fn size(file: BorrowedFd<'_>) -> io::Result<u64> {
+    // SAFETY: stat is plain numbers, for which all zeros is a value.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: fstat takes a descriptor, which `file` keeps open, and a place for its answer.
+    if unsafe { libc::fstat(file.as_raw_fd(), &raw mut stat) } == 0 {
+        Ok(u64::try_from(stat.st_size).unwrap_or(0))
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// Gives `file` blocks for its first `size` bytes, and at least that size. A mapped file with holes would be a SIGBUS on a

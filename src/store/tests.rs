@@ -8,6 +8,7 @@ use crate::sender::Level;
 use crate::store::record::Facts;
 use crate::time::Seconds;
 use crate::triplet::Triplet;
+use std::os::fd::AsFd;
 use tempfile::TempDir;
 
 mod events;
@@ -195,8 +196,8 @@ fn a_renewal_that_finds_the_lock_taken_is_left_for_another_time() {
     let client = [network("192.0.2.1")];
     world.ask(&client, "a@x.example", 0);
     world.ask(&client, "a@x.example", 300);
-    let other = std::fs::File::open(world.dir.path().join("known/writer")).unwrap();
-    assert!(sys::try_lock(&other).unwrap());
+    let other = std::fs::File::open(world.dir.path().join("known/data.mdb")).unwrap();
+    assert!(sys::try_lock(other.as_fd()).unwrap());
     assert_eq!(world.ask(&client, "a@x.example", 1_000_000), Verdict::Known { by: By::Network });
 }
 

@@ -181,7 +181,7 @@ fn nothing_is_made() {
     assert_eq!(eximgrey(&place, &["purge", "all"]).code, Some(2));
 
     let place = filled();
-    fs::remove_file(place.store().join("known/writer")).unwrap();
+    fs::remove_file(place.store().join("known/lock.mdb")).unwrap();
     assert_eq!(eximgrey(&place, &["purge"]).code, Some(0));
     let owner = format!(" {NOBODY}");
     assert!(!is_root() || place.tree().iter().all(|line| line.ends_with(&owner)), "{:?}", place.tree());
