@@ -35,7 +35,7 @@ fn a_store_grows_while_others_use_it() {
     let (mut turns, mut used, mut maps) = (0_u64, 0, [0, 0]);
     while used < FIRST_MAP + (8 << 20) {
         let turn = turns as usize % 2;
-        (used, maps[turn]) = numbers(&fillers[turn].ask(&format!("fill {turns} 1500")));
+        (used, maps[turn]) = numbers(&fillers[turn].ask(&format!("fill pending {turns} 1500")));
         turns += 1;
         assert!(turns < 200, "{used} bytes used");
     }
@@ -74,11 +74,11 @@ fn a_decision_that_fills_the_map_is_recorded() {
     let (mut turns, mut used, mut map) = (0_u64, 0, 0);
     // To a few pages from the end.
     while used + (1 << 20) < FIRST_MAP {
-        (used, map) = numbers(&filler.ask(&format!("fill {turns} 1500")));
+        (used, map) = numbers(&filler.ask(&format!("fill pending {turns} 1500")));
         turns += 1;
     }
     while used + (24 << 12) < FIRST_MAP {
-        (used, map) = numbers(&filler.ask(&format!("fill {turns} 20")));
+        (used, map) = numbers(&filler.ask(&format!("fill pending {turns} 20")));
         turns += 1;
     }
     assert_eq!(map, FIRST_MAP, "{used} used");
@@ -99,6 +99,24 @@ fn a_decision_that_fills_the_map_is_recorded() {
         assert_eq!(second, "action=pass reason=retried delay=1 by=network", "decision {decided}");
         decided += 1;
     }
-    let (used, map) = numbers(&filler.ask(&format!("fill {turns} 200")));
+    let (used, map) = numbers(&filler.ask(&format!("fill pending {turns} 200")));
     assert!(map > FIRST_MAP, "the map did not grow: {used} used");
+}
+
+/// A session that only reads what is known maps no more than there is, and finds it when there is more.
+#[test]
+fn a_session_that_only_reads_meets_what_others_wrote() {
+    let place = Place::new("delay = \"0s\"");
+    let [mut writer, mut reader, mut filler] = [(); 3].map(|()| Role::start(&place, "session"));
+    let now = Timestamp::now().0;
+    let triplet = ["192.0.2.1", "a@sender.example", "b@rcpt.example"];
+    assert_eq!(writer.decide(now, &triplet), "action=defer reason=new wait=0");
+    assert_eq!(writer.decide(now + 60, &triplet), "action=pass reason=retried delay=60 by=network");
+    let known = "action=pass reason=known by=network";
+    assert_eq!(reader.decide(now + 61, &triplet), known);
+    for seed in 0..4 {
+        let (used, _) = numbers(&filler.ask(&format!("fill known {seed} 1500")));
+        assert!(used > (seed + 1) << 19, "{used} bytes used");
+        assert_eq!(reader.decide(now + 62, &triplet), known, "{used} bytes used");
+    }
 }

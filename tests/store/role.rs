@@ -128,7 +128,7 @@ fn stop_in(env: &Env) {
 }
 
 /// Answers at given times, and fills a store with records of the longest kind: `decide TIME ARG...`,
-/// `fill SEED COUNT`, `close`, `barrier FILE`.
+/// `fill known|pending SEED COUNT`, `close`, `barrier FILE`.
 fn session(config: &Path) {
     let option = format!("config={}", config.display());
     let mut session = Session::new();
@@ -145,11 +145,12 @@ fn session(config: &Path) {
                     Err(failure) => say(&format!("error={} {failure}", failure.fault().word())),
                 }
             }
-            ["fill", seed, count] => {
+            ["fill", name, seed, count] => {
                 let store = filled.get_or_insert_with(|| open(config));
-                let pending = store.pending(Access::Record).unwrap().unwrap();
-                fill(pending, seed.parse().unwrap(), count.parse().unwrap());
-                say(&format!("{} {}", pending.used_bytes(), pending.map_size()));
+                let pending = || store.pending(Access::Record).unwrap().unwrap();
+                let env = if name == "known" { store.known() } else { pending() };
+                fill(env, seed.parse().unwrap(), count.parse().unwrap());
+                say(&format!("{} {}", env.used_bytes(), env.map_size()));
             }
             ["barrier", file] => {
                 let file = File::open(file).unwrap();
