@@ -47,12 +47,9 @@ pub enum Patience {
     UpTo(Seconds),
 }
 
-/// The map of a new environment. Address space, not disk; it doubles when it is full.
-const FIRST_MAP: usize = 64 << 20;
-
-/// Who only reads maps what is in use, but at least this. A larger map gets page tables of its own, which a process that
-/// asks once would pay for. Whoever meets more than that takes over the whole size.
-const FIRST_MAP_TO_READ: usize = 1 << 20;
+/// The map of a new environment. Address space, not disk; it doubles when it is full. From 2 MB on the kernel gives a map page
+/// tables of its own, which every process that opens the store would pay for.
+const FIRST_MAP: usize = 1 << 20;
 
 /// Reader places: the most processes that read at one moment, far above any `smtp_accept_max`.
 pub(super) const MAX_READERS: u32 = 1024;
@@ -110,11 +107,9 @@ impl Opened {
         };
         let mut builder = Environment::new();
         builder.set_flags(EnvironmentFlags::NO_TLS | flags).set_max_readers(MAX_READERS);
-        match purpose {
-            Purpose::Make => _ = builder.set_map_size(FIRST_MAP),
-            Purpose::Read => _ = builder.set_map_size(FIRST_MAP_TO_READ),
-            // The size that the environment itself says.
-            Purpose::Write => {}
+        if purpose == Purpose::Make {
+            // An environment that is there knows its own size.
+            builder.set_map_size(FIRST_MAP);
         }
         let standard = sys::occupy_standard_descriptors();
         // One look, where all is as it should be. Where nothing is, nothing is left behind.

@@ -6,7 +6,10 @@ use eximgrey::store::Access;
 use eximgrey::time::Timestamp;
 
 /// The map of a new environment (`FIRST_MAP` in `src/store/lmdb.rs`).
-const FIRST_MAP: u64 = 64 << 20;
+const FIRST_MAP: u64 = 1 << 20;
+
+/// Records that are filled in at a time.
+const COUNT: u64 = 100;
 
 fn numbers(answer: &str) -> (u64, u64) {
     let (used, map) = answer.split_once(' ').unwrap();
@@ -33,9 +36,9 @@ fn a_store_grows_while_others_use_it() {
 
     // In turn, past the first map: by the turn, one meets the full map and the other one that was resized.
     let (mut turns, mut used, mut maps) = (0_u64, 0, [0, 0]);
-    while used < FIRST_MAP + (8 << 20) {
+    while used < FIRST_MAP + FIRST_MAP / 8 {
         let turn = turns as usize % 2;
-        (used, maps[turn]) = numbers(&fillers[turn].ask(&format!("fill pending {turns} 1500")));
+        (used, maps[turn]) = numbers(&fillers[turn].ask(&format!("fill pending {turns} {COUNT}")));
         turns += 1;
         assert!(turns < 200, "{used} bytes used");
     }
@@ -56,14 +59,14 @@ fn a_store_grows_while_others_use_it() {
         let pending = store.pending(Access::Look).unwrap().unwrap();
         let lost = pending.read(|snapshot| {
             let mut lost = 0;
-            for (seed, number) in (0..turns).flat_map(|seed| (0..1500).map(move |n| (seed, n))) {
+            for (seed, number) in (0..turns).flat_map(|seed| (0..COUNT).map(move |n| (seed, n))) {
                 lost += u64::from(snapshot.get(&key(seed, number))?.is_none());
             }
             Ok(lost)
         });
         lost.unwrap()
     });
-    assert_eq!(lost, 0, "of {} records", turns * 1500);
+    assert_eq!(lost, 0, "of {} records", turns * COUNT);
 }
 
 /// A decision that meets the full map itself is recorded like any other.
@@ -73,10 +76,6 @@ fn a_decision_that_fills_the_map_is_recorded() {
     let mut filler = Role::start(&place, "session");
     let (mut turns, mut used, mut map) = (0_u64, 0, 0);
     // To a few pages from the end.
-    while used + (1 << 20) < FIRST_MAP {
-        (used, map) = numbers(&filler.ask(&format!("fill pending {turns} 1500")));
-        turns += 1;
-    }
     while used + (24 << 12) < FIRST_MAP {
         (used, map) = numbers(&filler.ask(&format!("fill pending {turns} 20")));
         turns += 1;
@@ -85,22 +84,20 @@ fn a_decision_that_fills_the_map_is_recorded() {
     let mut sessions = [Role::start(&place, "session"), Role::start(&place, "session")];
     let now = Timestamp::now().0;
     let long = "x".repeat(240);
-    let mut decided = 0;
-    // Alternating, until the map has grown and some more.
-    while decided < 600 {
-        let sender = format!("{long}@sender.example");
-        let recipient = format!("{decided}{long}@rcpt.example");
-        let arguments = [format!("10.{}.{}.1", decided / 250, decided % 250), sender, recipient];
-        let arguments = [&arguments[0][..], &arguments[1], &arguments[2]];
-        let (one, other) = (decided % 2, (decided + 1) % 2);
-        let first = sessions[one].decide(now, &arguments);
-        assert_eq!(first, "action=defer reason=new wait=0", "decision {decided}");
-        let second = sessions[other].decide(now + 1, &arguments);
-        assert_eq!(second, "action=pass reason=retried delay=1 by=network", "decision {decided}");
-        decided += 1;
+    // In turn, first all and then all again: between them the map has grown.
+    for (later, reply) in
+        [(0, "action=defer reason=new wait=0"), (1, "action=pass reason=retried delay=1 by=network")]
+    {
+        for n in 0..400 {
+            let sender = format!("{long}@sender.example");
+            let recipient = format!("{n}{long}@rcpt.example");
+            let client = format!("10.{}.{}.1", n / 200, n % 200);
+            let session = &mut sessions[(n + later) % 2];
+            assert_eq!(session.decide(now + later as u32, &[&client, &sender, &recipient]), reply, "{n}");
+        }
+        let (used, map) = numbers(&filler.ask(&format!("fill pending {turns} 1")));
+        assert!(map > FIRST_MAP, "the map did not grow: {used} used");
     }
-    let (used, map) = numbers(&filler.ask(&format!("fill pending {turns} 200")));
-    assert!(map > FIRST_MAP, "the map did not grow: {used} used");
 }
 
 /// A session that only reads what is known maps no more than there is, and finds it when there is more.
