@@ -117,16 +117,19 @@ struct State {
 #[repr(align(1024))]
 struct Memory {
     state: Mutex<Option<State>>,
-    /// The last answer. Not a variable of the thread, where the first look costs the dynamic loader three page faults.
-    text: UnsafeCell<ReplyText>,
+    text: LastAnswer,
 }
 
 const _: () = assert!(size_of::<Memory>() == 1024);
 
-// SAFETY: the text is used by `keep` alone. Exim has one thread, and `boundary!` asks every caller for calls one after the other.
-unsafe impl Sync for Memory {}
+static MEMORY: Memory =
+    Memory { state: Mutex::new(None), text: LastAnswer(UnsafeCell::new(ReplyText::new())) };
 
-static MEMORY: Memory = Memory { state: Mutex::new(None), text: UnsafeCell::new(ReplyText::new()) };
+/// Not a variable of the thread, where the first look costs the dynamic loader three page faults.
+struct LastAnswer(UnsafeCell<ReplyText>);
+
+// SAFETY: `keep` alone uses it. Exim has one thread, and `boundary!` asks every caller for calls one after the other.
+unsafe impl Sync for LastAnswer {}
 
 fn decide(arguments: &[&[u8]], access: Access) -> Answer {
     let answer = in_session(|session| session.answer(arguments, access, Timestamp::now()));
@@ -225,7 +228,7 @@ fn guarded(body: impl FnOnce() -> Answer) -> Answer {
 /// Keeps a text for Exim to copy.
 fn keep(content: impl std::fmt::Display) -> *mut uschar {
     // SAFETY: calls come one after the other, and no reference into the cell outlives this function.
-    let text = unsafe { &mut *MEMORY.text.get() };
+    let text = unsafe { &mut *MEMORY.text.0.get() };
     text.set(content);
     text.as_bytes_with_nul().as_ptr().cast_mut()
 }
