@@ -1,4 +1,4 @@
-//! The greylisters that are compared, each as its documentation says to use it, at RCPT.
+//! The greylisters that are compared, each as its documentation says to use it, at RCPT or after DATA.
 //!
 //! None is asked to look anything up in DNS; each greylists the exact triplet of client (or its network), sender and
 //! recipient, and trusts no client as a whole, so that the same connections get the same answers from all.
@@ -42,10 +42,13 @@ pub struct Recipe {
     pub main: String,
     /// To the RCPT ACL, before its `accept`.
     pub acl: String,
+    /// To the DATA ACL, before its `discard`: nothing is to pile up in the queue.
+    pub data: String,
     /// A directory that this Exim sees as /var/lib.
     pub var_lib: Option<PathBuf>,
 }
 
+#[derive(Clone, Copy)]
 pub struct Contestant {
     pub name: &'static str,
     /// Prepares its files in the site, starts its daemon if it has one.
@@ -71,20 +74,34 @@ pub const ALL: [Contestant; 9] = [
     POSTGREY,
 ];
 
-/// Exim alone and those with these names; all if there are no names.
+/// The same for those that greylist after DATA; all get the same message.
+const AFTER_DATA: [Contestant; 4] = [
+    Contestant { name: "Exim alone", prepare: alone_after_data, greylists: false },
+    greylister("eximgrey, at RCPT", preloaded),
+    greylister("eximgrey, after DATA", eximgrey_after_data),
+    greylister("rspamd", rspamd),
+];
+
+/// Of [`ALL`] and of [`AFTER_DATA`], those with these names, each beside Exim alone; all if there are no names.
 ///
 /// # Errors
 /// A name that none has.
-pub fn named(names: &[String]) -> Result<Vec<Contestant>> {
-    if let Some(name) = names.iter().find(|name| ALL.iter().all(|one| one.name != **name)) {
-        let known: Vec<_> = ALL.iter().map(|one| one.name).collect();
+pub fn named(names: &[String]) -> Result<(Vec<Contestant>, Vec<Contestant>)> {
+    let known: Vec<_> = ALL.iter().chain(AFTER_DATA.iter().skip(1)).map(|one| one.name).collect();
+    if let Some(name) = names.iter().find(|name| !known.contains(&name.as_str())) {
         return Err(format!("no contestant {name}; known: {}", known.join(", ")).into());
     }
-    let mut place = 0..;
-    let wanted = |one: &Contestant| {
-        place.next() == Some(0) || names.is_empty() || names.iter().any(|name| name == one.name)
+    let named = |one: &&Contestant| names.is_empty() || names.iter().any(|name| name == one.name);
+    let wanted = |all: &[Contestant]| {
+        let mut wanted: Vec<_> = all.iter().filter(named).copied().collect();
+        if let (Some(alone), Some(first)) = (all.first(), wanted.first())
+            && first.name != alone.name
+        {
+            wanted.insert(0, *alone);
+        }
+        wanted
     };
-    Ok(ALL.into_iter().filter(wanted).collect())
+    Ok((wanted(&ALL), wanted(&AFTER_DATA)))
 }
 
 pub const EXIMGREY: Contestant = greylister("eximgrey", preloaded);
@@ -96,6 +113,16 @@ pub const POSTGREY: Contestant = greylister("postgrey", postgrey);
 fn alone(site: &Site) -> Result<Recipe> {
     let acl = if site.wait == Wait::Long { "  defer" } else { "" };
     Ok(Recipe { acl: acl.to_owned(), ..Recipe::default() })
+}
+
+fn alone_after_data(site: &Site) -> Result<Recipe> {
+    alone(site).map(after_data)
+}
+
+/// The same for one recipient, when its message has come.
+fn after_data(recipe: Recipe) -> Recipe {
+    let data = recipe.acl.replace("$local_part@$domain", "$recipients");
+    Recipe { acl: String::new(), data, ..recipe }
 }
 
 /// The least that asking a library can cost: the statement of [`preloaded`], with a library that answers at once.
@@ -112,7 +139,7 @@ fn nothing(site: &Site) -> Result<Recipe> {
         ])
         .arg(site.dir.join("eximgrey.so"))
         .arg(source))?;
-    Ok(Recipe { main: macros(site) + PRELOAD, acl: STATEMENT.to_owned(), var_lib: None })
+    Ok(Recipe { main: macros(site) + PRELOAD, acl: STATEMENT.to_owned(), ..Recipe::default() })
 }
 
 /// The library in the site, with its store where it is by default and no configuration file, as on most machines; yields
@@ -141,13 +168,22 @@ fn built_library() -> PathBuf {
 }
 
 fn not_preloaded(site: &Site) -> Result<Recipe> {
-    Ok(Recipe { main: eximgrey(site)?, acl: STATEMENT.to_owned(), var_lib: Some(site.dir.join("var")) })
+    Ok(Recipe {
+        main: eximgrey(site)?,
+        acl: STATEMENT.to_owned(),
+        var_lib: Some(site.dir.join("var")),
+        ..Recipe::default()
+    })
 }
 
 fn preloaded(site: &Site) -> Result<Recipe> {
     let mut recipe = not_preloaded(site)?;
     recipe.main += PRELOAD;
     Ok(recipe)
+}
+
+fn eximgrey_after_data(site: &Site) -> Result<Recipe> {
+    preloaded(site).map(after_data)
 }
 
 /// The fragments as Debian's drop-in includes them: there, Exim has verified the recipient. SPF and the client's host name
@@ -166,7 +202,7 @@ fn shipped(site: &Site) -> Result<Recipe> {
            EXIMGREY_PRELOAD = 500\n"
         + &format!(".include {fragments}/main.conf\n");
     let acl = format!("  .include {fragments}/rcpt.conf");
-    Ok(Recipe { main, acl, var_lib: Some(site.dir.join("var")) })
+    Ok(Recipe { main, acl, var_lib: Some(site.dir.join("var")), ..Recipe::default() })
 }
 
 /// Exim's own `seen` (4.96 and later), which is true from the given age on. The key is the triplet.
@@ -197,7 +233,7 @@ fn sqlite(site: &Site) -> Result<Recipe> {
          defer condition = ${{if def:acl_m_first{{${{if <{{$tod_epoch}}{{${{eval:$acl_m_first+{}}}}}}}}}{{true}}}}",
         site.wait.seconds()
     );
-    Ok(Recipe { main: format!("sqlite_dbfile = {}\n", file.display()), acl, var_lib: None })
+    Ok(Recipe { main: format!("sqlite_dbfile = {}\n", file.display()), acl, ..Recipe::default() })
 }
 
 /// greylistd's daemon, asked as its own exim4-acl-example.txt does. Debian's settings but for the delay.
@@ -250,4 +286,56 @@ fn postgrey(site: &Site) -> Result<Recipe> {
         socket.display()
     );
     Ok(Recipe { acl, ..Recipe::default() })
+}
+
+/// rspamd with its greylist module and no other, no rules and no statistics, asked as its documentation says for Exim.
+///
+/// The action's threshold is below the score of every message, so that all are greylisted; without another action above
+/// it, rspamd would stop before. Clients in 127.0.0.0/8 are local ones, which it passes by default. Nothing in it asks DNS. The
+/// list of top-level domains is short: its filter's own takes ten seconds to compile. If rspamd fails, the message
+/// passes, which is a wrong answer.
+fn rspamd(site: &Site) -> Result<Recipe> {
+    let dir = site.dir.join("rspamd");
+    make_directory(&dir, "_rspamd")?;
+    let here = dir.display();
+    fs::write(dir.join("domains"), "com\norg\n")?;
+    let config = format!(
+        "options {{ filters = \"\"; hs_cache_dir = {here}; control_socket = {here}/control; url_tld = {here}/domains; }}\n\
+         logging {{ type = file; filename = {here}/log; level = info; }}\n\
+         worker normal {{ bind_socket = {here}/socket; }}\n\
+         modules {{ path = /usr/share/rspamd/plugins/greylist.lua; }}\n\
+         actions {{ reject = 15; greylist = -1; }}\n\
+         redis {{ servers = {}; }}\n\
+         greylist {{ timeout = {}s; check_local = true; }}\n",
+        redis(site)?.display(),
+        site.wait.seconds()
+    );
+    fs::write(dir.join("config"), config)?;
+    let socket = dir.join("socket");
+    let mut daemon = Command::new("/usr/bin/rspamd");
+    daemon.args(["-f", "-u", "_rspamd", "-g", "_rspamd", "-c"]).arg(dir.join("config"));
+    start_peer(site, &mut daemon, &socket)?;
+    let data = "  warn spam = nobody:true\n  defer condition = ${if eq{$spam_action}{soft reject}}";
+    Ok(Recipe {
+        main: format!("spamd_address = {} variant=rspamd\n", socket.display()),
+        data: data.to_owned(),
+        ..Recipe::default()
+    })
+}
+
+/// Where rspamd keeps its records: with Debian's settings, in a place of its own. Yields its socket.
+fn redis(site: &Site) -> Result<PathBuf> {
+    let dir = site.dir.join("redis");
+    make_directory(&dir, "redis")?;
+    let here = dir.display();
+    let config = format!(
+        "include /etc/redis/redis.conf\ndaemonize no\nport 0\nunixsocket {here}/socket\n\
+         dir {here}\nlogfile {here}/log\npidfile {here}/pid\n"
+    );
+    fs::write(dir.join("config"), config)?;
+    let socket = dir.join("socket");
+    let mut daemon = Command::new("runuser");
+    daemon.args(["-u", "redis", "--", "/usr/bin/redis-server"]).arg(dir.join("config"));
+    start_peer(site, &mut daemon, &socket)?;
+    Ok(socket)
 }

@@ -83,11 +83,15 @@ fn start_exim(site: &Site, recipe: &Recipe, port: u16) -> Result<()> {
          hostlist relay_from_hosts = 192.0.2.1\n\
          {}\n\
          acl_smtp_rcpt = check_rcpt\n\
+         acl_smtp_data = check_data\n\
          begin acl\n\
          check_rcpt:\n\
          {}\n\
-         \x20 accept\n",
-        recipe.main, recipe.acl
+         \x20 accept\n\
+         check_data:\n\
+         {}\n\
+         \x20 discard\n",
+        recipe.main, recipe.acl, recipe.data
     );
     fs::write(&conf, text)?;
     let mut exim = match &recipe.var_lib {

@@ -23,6 +23,8 @@ pub struct Connection {
     client: Ipv4Addr,
     sender: String,
     recipients: Vec<String>,
+    /// Sent when its only recipient is accepted.
+    message: Option<String>,
 }
 
 impl Connection {
@@ -33,10 +35,24 @@ impl Connection {
             client: Ipv4Addr::new(127, second, third, 10),
             sender: format!("alice@sender{n}.example"),
             recipients: (0..recipients).map(|i| format!("bob{i}@example.org")).collect(),
+            message: None,
         }
     }
 
-    /// A connection to `port`; yields the time of each recipient's answer, and how many were not `expected`.
+    /// The nth client with one recipient and a message, whose text is its own and always the same.
+    pub fn with_message(n: u32) -> Self {
+        let connection = Self::new(n, 1);
+        let sender = &connection.sender;
+        let message = format!(
+            "From: <{sender}>\r\nTo: <bob0@example.org>\r\nSubject: A message\r\n\
+             Date: Thu, 01 Jan 2026 12:00:00 +0000\r\nMessage-ID: <{sender}>\r\n\r\n\
+             This is the message of {sender}.\r\n.\r\n"
+        );
+        Self { message: Some(message), ..connection }
+    }
+
+    /// A connection to `port`; yields the time of each recipient's answer, and how many were not `expected`. With a message,
+    /// the answer is that to the message, unless the recipient has been refused.
     fn run(&self, port: u16, expected: u16) -> Result<(Vec<Duration>, usize)> {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
         socket.bind(&SocketAddr::from((self.client, 0)).into())?;
@@ -55,7 +71,15 @@ impl Connection {
             let start = Instant::now();
             smtp.send(&lines)?;
             for _ in recipients {
-                wrong += usize::from(smtp.code()? != expected);
+                let mut code = smtp.code()?;
+                if let Some(message) = &self.message
+                    && code == 250
+                {
+                    smtp.say("DATA", 354)?;
+                    smtp.send(message)?;
+                    code = smtp.code()?;
+                }
+                wrong += usize::from(code != expected);
             }
             let each = start.elapsed() / u32::try_from(recipients.len())?;
             times.extend(std::iter::repeat_n(each, recipients.len()));

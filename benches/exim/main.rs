@@ -90,14 +90,15 @@ fn options() -> Result<Options> {
 
 /// Measures, in a directory and in namespaces of its own.
 fn run(options: &Options, dir: &Path) -> Result<()> {
-    let wanted = contestants::named(&options.only)?;
+    let (wanted, after_data) = contestants::named(&options.only)?;
     let flushes = flushes::measure(dir, options.rounds, &wanted)?;
     println!("{}", report::flushes(&flushes));
     if options.slow_disk {
         return Ok(());
     }
-    let results = measure::all(dir, options.rounds, &wanted)?;
-    let text = report::whole(&results, &flushes, options.rounds, dir)?;
+    let results = measure::all(dir, 2000, options.rounds, &wanted, measure::RECIPIENTS_ONLY)?;
+    let messages = measure::all(dir, 2100, options.rounds, &after_data, measure::MESSAGES)?;
+    let text = report::whole(&results, &messages, &flushes, options.rounds, dir)?;
     println!("\n{text}");
     if options.write {
         report::write(&text, &chart::draw(&results))?;

@@ -84,10 +84,15 @@ impl Results {
     }
 }
 
-/// The nth connection of a turn, from this client: the first has many recipients.
-fn connection(nth: u32, client: u32) -> Connection {
-    Connection::new(client, if nth == 0 { RECIPIENTS } else { 1 })
-}
+/// The nth connection of a turn, from this client.
+pub type Kind = fn(nth: u32, client: u32) -> Connection;
+
+/// The first has many recipients, the others have one.
+pub const RECIPIENTS_ONLY: Kind =
+    |nth, client| Connection::new(client, if nth == 0 { RECIPIENTS } else { 1 });
+
+/// Each has one recipient and a message.
+pub const MESSAGES: Kind = |_, client| Connection::with_message(client);
 
 /// Starts a contestant for new triplets and early retries, and for known ones.
 fn start(dir: &Path, contestant: &Contestant, port: u16) -> Result<[Running; 2]> {
@@ -98,7 +103,7 @@ fn start(dir: &Path, contestant: &Contestant, port: u16) -> Result<[Running; 2]>
     Ok([start(Wait::Long, port)?, start(Wait::Short, port + 1)?])
 }
 
-fn turn(running: &Running, workload: Workload, round: u32) -> Result<Turn> {
+fn turn(running: &Running, connection: Kind, workload: Workload, round: u32) -> Result<Turn> {
     let connections: Vec<_> = (0..TURN)
         .map(|nth| match (workload, nth) {
             (Workload::New, _) => connection(nth, FIRST_NEW + round * TURN + nth),
@@ -112,10 +117,19 @@ fn turn(running: &Running, workload: Workload, round: u32) -> Result<Turn> {
     Ok(Turn { many: run(many, AT_A_TIME)?, single: run(single, 1)?, long: run(long, 1)? })
 }
 
-/// Starts all, checks that all answer right, and measures.
-pub fn all(dir: &Path, rounds: u32, contestants: &[Contestant]) -> Result<Vec<Results>> {
+/// Starts all, from this port on, checks that all answer right, and measures.
+pub fn all(
+    dir: &Path,
+    port: u16,
+    rounds: u32,
+    contestants: &[Contestant],
+    connection: Kind,
+) -> Result<Vec<Results>> {
+    if contestants.is_empty() {
+        return Ok(Vec::new());
+    }
     let start_all =
-        contestants.iter().zip((2000..).step_by(2)).map(|(contestant, port)| start(dir, contestant, port));
+        contestants.iter().zip((port..).step_by(2)).map(|(contestant, port)| start(dir, contestant, port));
     let running = start_all.collect::<Result<Vec<_>>>()?;
     let begun = Instant::now();
     println!("first attempts and retries, to see that all answer right");
@@ -138,7 +152,8 @@ pub fn all(dir: &Path, rounds: u32, contestants: &[Contestant]) -> Result<Vec<Re
             let shift = round as usize % order.len();
             order.rotate_left(shift);
             for ([long, short], results) in order {
-                let turn = turn(if workload == Workload::Known { short } else { long }, workload, round)?;
+                let running = if workload == Workload::Known { short } else { long };
+                let turn = turn(running, connection, workload, round)?;
                 println!(
                     "{:4.0} s  round {}, {}: {:24} {:5.0} connections/s{}",
                     begun.elapsed().as_secs_f64(),

@@ -68,13 +68,19 @@ pub fn figures(results: &[Results], workload: Workload) -> Vec<(&'static str, Fi
 }
 
 /// The text between the marks of the page.
-pub fn whole(results: &[Results], flushes: &[Flushes], rounds: u32, dir: &Path) -> Result<String> {
+pub fn whole(
+    results: &[Results],
+    messages: &[Results],
+    flushes: &[Flushes],
+    rounds: u32,
+    dir: &Path,
+) -> Result<String> {
     let mut text = format!(
         "`make bench-exim`: {rounds} rounds, on {}.\n\n\
          ![Connections per second, as a share of Exim alone](bench-exim.svg)\n\n",
         machine(dir)?
     );
-    for workload in WORKLOADS {
+    for workload in WORKLOADS.into_iter().filter(|_| !results.is_empty()) {
         let about = match workload {
             Workload::New => "Exim alone answers 451 to everything.",
             Workload::Early => "As above; the triplets have been seen, and have an hour to wait.",
@@ -82,6 +88,10 @@ pub fn whole(results: &[Results], flushes: &[Flushes], rounds: u32, dir: &Path) 
         };
         writeln!(text, "**{}.** {about}\n", workload.name())?;
         text += &table(&figures(results, workload))?;
+    }
+    if !messages.is_empty() {
+        text += "**After DATA.** Exim alone receives the message, then defers it (new, early) or discards it (known).\n\n";
+        text += &after_data(messages)?;
     }
     write!(text, "**Flushes to disk that take 10 ms**, new triplets.\n\n{}", self::flushes(flushes))?;
     Ok(text)
@@ -114,6 +124,30 @@ fn table(all: &[(&str, Figures)]) -> Result<String> {
     Ok(text)
 }
 
+fn after_data(results: &[Results]) -> Result<String> {
+    let mut text = String::from(
+        "| | | connections/s | of alone | CPU each, ms | added, ms | answer, µs |\n|---|---|--:|--:|--:|--:|--:|\n",
+    );
+    let mut wrong = String::new();
+    for workload in WORKLOADS {
+        for (name, f) in figures(results, workload) {
+            writeln!(
+                text,
+                "| {} | {name} | {:.0} | {:.0} % | {:.2} | {:+.2} | {:.0} / {:.0} |",
+                workload.name(),
+                f.rate,
+                f.ratio * 100.0,
+                f.cpu,
+                f.cpu_added,
+                f.first.0,
+                f.first.1
+            )?;
+            wrong += &mistakes(name, f.wrong, f.answers);
+        }
+    }
+    Ok(format!("{text}\n{wrong}"))
+}
+
 fn mistakes(name: &str, wrong: usize, answers: usize) -> String {
     if wrong == 0 {
         return String::new();
@@ -143,7 +177,7 @@ fn machine(dir: &Path) -> Result<String> {
     let kernel: Vec<_> = kernel.split('.').take(2).collect();
     let filesystem = output(Command::new("df").arg("--output=fstype").arg(dir))?;
     let mut versions = Vec::new();
-    for package in ["exim4-daemon-heavy", "libsqlite3-0", "greylistd", "postgrey"] {
+    for package in ["exim4-daemon-heavy", "libsqlite3-0", "greylistd", "postgrey", "rspamd", "redis-server"] {
         let version = output(Command::new("dpkg-query").args(["-W", "-f=${Version}", package]))?;
         versions.push(format!("{package} {version}"));
     }
