@@ -147,7 +147,9 @@ fn nothing(site: &Site) -> Result<Recipe> {
 fn eximgrey(site: &Site) -> Result<String> {
     make_directory(&site.dir.join("var"), "root")?;
     make_directory(&site.dir.join("var/eximgrey"), EXIM_USER)?;
-    fs::copy(built_library(), site.dir.join("eximgrey.so"))?;
+    let library = built_library();
+    fs::copy(&library, site.dir.join("eximgrey.so"))
+        .map_err(|error| format!("{}: {error}; see make build", library.display()))?;
     Ok(macros(site))
 }
 
@@ -162,9 +164,9 @@ const STATEMENT: &str = "  defer condition = ${if eq{${extract{action}{${dlfunc{
 
 const PRELOAD: &str = "smtp_accept_max_per_host = ${dlfunc{EXIMGREY_SO}{greylist_preload}{500}}\n";
 
-/// Cargo makes the library for a benchmark in `deps`, beside which it puts the command.
+/// The library as it is installed, by `make build`.
 fn built_library() -> PathBuf {
-    Path::new(env!("CARGO_BIN_EXE_eximgrey")).with_file_name("deps").join("libeximgrey.so")
+    Path::new(env!("CARGO_BIN_EXE_eximgrey")).with_file_name("../library/libeximgrey.so")
 }
 
 fn not_preloaded(site: &Site) -> Result<Recipe> {
