@@ -95,7 +95,7 @@ bench-exim: build
 	$(as_shipped) $(CARGO) bench --locked --bench exim -- --write
 
 bench-scale:
-	$(as_shipped) $(CARGO) bench --locked --bench scale -- $(if $(MOST),--most $(MOST)) $(if $(WRITE),--write)
+	$(as_shipped) $(CARGO) bench --locked --bench scale -- $(if $(LEAST),--least $(LEAST)) $(if $(MOST),--most $(MOST)) $(if $(WRITE),--write)
 
 senders:
 	$(CARGO) run --locked --release --example senders

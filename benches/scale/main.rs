@@ -1,7 +1,8 @@
-//! Decisions, opening, room, memory and `eximgrey purge` in stores of 10,000 to 10,000,000 known triplets.
+//! Decisions, opening, room, memory and `eximgrey purge` in stores of 10,000 to 10,000,000 known triplets, or other powers of
+//! ten.
 //!
-//! `make bench-scale`. `cargo bench --bench scale -- [--most TRIPLETS] [--write]`; `--write` puts the table into
-//! docs/performance.md. Each figure comes from a process of its own: this program again, with a task as its argument.
+//! `make bench-scale`. `cargo bench --bench scale -- [--least TRIPLETS] [--most TRIPLETS] [--write]`; `--write` puts the table
+//! into docs/performance.md. Each figure comes from a process of its own: this program again, with a task as its argument.
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a benchmark")]
 
 mod fill;
@@ -9,6 +10,7 @@ mod mail;
 mod report;
 mod tasks;
 
+use eximgrey::store::sys;
 use report::Row;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -42,11 +44,16 @@ impl Host {
         (self.triplets / self.a_network).max(1)
     }
 
-    /// What a new process that does `task` prints: numbers.
-    fn run(&self, task: &str, seed: u64) -> Vec<f64> {
+    /// Bytes of disk that it takes, with room to spare.
+    fn room(&self) -> u64 {
+        self.triplets * if self.text { 250 } else { 120 }
+    }
+
+    /// What a new process that does `task` with `number` prints: numbers.
+    fn run(&self, task: &str, number: u64) -> Vec<f64> {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.arg("--task").arg(task).arg(&self.dir).arg(self.triplets.to_string());
-        command.arg(self.a_network.to_string()).arg(self.text.to_string()).arg(seed.to_string());
+        command.arg(self.a_network.to_string()).arg(self.text.to_string()).arg(number.to_string());
         let output = command.output().unwrap();
         assert!(output.status.success(), "{task}: {}", String::from_utf8_lossy(&output.stderr));
         let text = String::from_utf8(output.stdout).unwrap();
@@ -67,8 +74,8 @@ impl Host {
         first.sort_by(f64::total_cmp);
         let decide = self.run("decide", 1);
         let memory = self.run("memory", 2);
-        let flush = self.run("flush", 0);
         let purge = self.run("purge", 0);
+        let flush = self.run("flush", purge[1] as u64);
         eprintln!("  measured in {:.0} s", start.elapsed().as_secs_f64());
         Row {
             triplets: self.triplets,
@@ -78,8 +85,9 @@ impl Host {
             first: first[first.len() / 2],
             bytes: bytes / self.triplets as f64,
             purge: purge[0],
-            hold: purge[1],
-            flush: [flush[0], flush[1]],
+            holds: [purge[1], purge[2], purge[3]],
+            flush: flush[1],
+            flushes: [flush[0], flush[2], flush[3]],
             own: memory[0],
             shared: memory[1],
         }
@@ -88,18 +96,19 @@ impl Host {
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [flag, task, dir, triplets, a_network, text, seed] = &arguments[..]
+    if let [flag, task, dir, triplets, a_network, text, number] = &arguments[..]
         && flag == "--task"
     {
         let (triplets, a_network) = (triplets.parse().unwrap(), a_network.parse().unwrap());
         let host = Host { dir: dir.into(), triplets, a_network, text: text == "true" };
-        return tasks::run(task, &host, seed.parse().unwrap());
+        return tasks::run(task, &host, number.parse().unwrap());
     }
-    let mut most = 10_000_000;
+    let (mut least, mut most) = (10_000, 10_000_000);
     let mut write = false;
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
         match argument.as_str() {
+            "--least" => least = rest.next().unwrap().parse().unwrap(),
             "--most" => most = rest.next().unwrap().parse().unwrap(),
             "--write" => write = true,
             // What cargo says to every benchmark.
@@ -109,11 +118,23 @@ fn main() {
     }
     let mut rows = Vec::new();
     for text in [false, true] {
-        let mut triplets = 10_000;
+        let mut triplets = least;
         while triplets <= most {
             eprintln!("{triplets} triplets, {}", if text { "with text" } else { "privacy" });
+            // Goes with the value, also when a task fails.
             let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-            rows.push(Host::new(dir.path(), triplets, A_NETWORK, text).measure());
+            let host = Host::new(dir.path(), triplets, A_NETWORK, text);
+            let free = sys::free_bytes(dir.path()).unwrap();
+            if free < host.room() {
+                let gigabytes = |bytes| bytes as f64 / 1e9;
+                eprintln!(
+                    "  left out: {:.1} GB of disk needed, {:.1} free",
+                    gigabytes(host.room()),
+                    gigabytes(free)
+                );
+                break;
+            }
+            rows.push(host.measure());
             triplets *= 10;
         }
     }

@@ -7,7 +7,8 @@ const BEGIN: &str = "<!-- bench-scale:begin -->\n";
 const END: &str = "<!-- bench-scale:end -->\n";
 
 /// What was measured of one store. Decisions are in microseconds, flushes and holds in milliseconds, memory is in
-/// kilobytes; of decisions the median and the 99th percentile, of flushes the median and the longest.
+/// kilobytes; of decisions the median and the 99th percentile. Of holds and flushes: how many, the longest, how many were
+/// too long; of a flush the median, too.
 pub struct Row {
     pub triplets: u64,
     pub text: bool,
@@ -15,9 +16,10 @@ pub struct Row {
     pub new: [f64; 2],
     pub first: f64,
     pub bytes: f64,
-    pub flush: [f64; 2],
     pub purge: f64,
-    pub hold: f64,
+    pub holds: [f64; 3],
+    pub flush: f64,
+    pub flushes: [f64; 3],
     pub own: f64,
     pub shared: f64,
 }
@@ -32,19 +34,25 @@ pub fn show(rows: &[Row], alike: &[[f64; 3]; 2], write: bool) {
 
 fn text(rows: &[Row], alike: &[[f64; 3]; 2]) -> String {
     let mut out = String::from(
-        "| known triplets | text | known | new | first | bytes a triplet | flush | purge | hold | own, shared memory |\n\
-         |--:|---|--:|--:|--:|--:|--:|--:|--:|--:|\n",
+        "| known triplets | text | known | new | first | bytes a triplet | own, shared memory | flush | purge | longest hold | longest \
+         flush |\n|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n",
     );
     for row in rows {
-        let Row { triplets, known, new, first, bytes, flush, purge, hold, own, shared, .. } = row;
+        let Row { triplets, known, new, first, bytes, flush, purge, own, shared, .. } = row;
         let text = if row.text { "yes" } else { "no" };
         let _ = write!(
             out,
             "| {triplets} | {text} | {:.1} ({:.1}) us | {:.1} ({:.1}) us ",
             known[0], known[1], new[0], new[1]
         );
-        let _ = write!(out, "| {first:.0} us | {bytes:.0} | {:.2} ({:.1}) ms ", flush[0], flush[1]);
-        let _ = writeln!(out, "| {purge:.1} s | {hold:.1} ms | {own:.0} kB, {:.1} MB |", shared / 1e3);
+        let longest = |[count, longest, long]: [f64; 3]| format!("{longest:.1} ms ({long} of {count})");
+        let _ = write!(out, "| {first:.0} us | {bytes:.0} | {own:.0} kB, {:.1} MB ", shared / 1e3);
+        let _ = writeln!(
+            out,
+            "| {flush:.2} ms | {purge:.1} s | {} | {} |",
+            longest(row.holds),
+            longest(row.flushes)
+        );
     }
     let [[fill, live, alone], [fill_text, live_text, alone_text]] = alike;
     let _ = writeln!(

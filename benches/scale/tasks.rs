@@ -5,19 +5,21 @@ use crate::{Host, fill};
 use eximgrey::ffi;
 use eximgrey::settings::Settings;
 use eximgrey::store::lmdb::{Patience, Writer};
+use eximgrey::store::purge::LONG_HOLD;
 use eximgrey::store::{Access, Store};
 use eximgrey::time::Timestamp;
 use std::ffi::{CStr, CString, c_int};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-pub fn run(task: &str, host: &Host, seed: u64) {
+/// `number`: which triplet, or how many.
+pub fn run(task: &str, host: &Host, number: u64) {
     match task {
         "fill" => fill::run(host),
         "live" => live(host),
-        "first" => println!("{}", decide(host, mix(seed) % host.triplets, "known")),
+        "first" => println!("{}", decide(host, mix(number) % host.triplets, "known")),
         "decide" => decisions(host),
         "memory" => memory(host),
-        "flush" => flush(host),
+        "flush" => flush(host, number),
         "purge" => purge(host),
         _ => panic!("no such task: {task}"),
     }
@@ -79,12 +81,14 @@ fn memory(host: &Host) {
     println!("{} {}", field("Anonymous:"), field("Rss:") - field("Anonymous:"));
 }
 
-/// Milliseconds of a write of one record with its flush: the median and the longest of 1,000.
-fn flush(host: &Host) {
+/// Milliseconds of a write of one record with its flush, after the purge and as many as it made transactions: the median, the
+/// longest, and how many took too long. For twenty seconds at most.
+fn flush(host: &Host, count: u64) {
     let settings = Settings::load(Some(&host.config())).unwrap().store;
     let store = Store::open(&settings, Access::Record, Timestamp::now()).unwrap().unwrap();
     let write = |number: u64| {
-        let mail = Mail::new(mix(number) % host.triplets, host.networks());
+        // One that the purge left.
+        let mail = Mail::new((mix(number) % host.triplets) | 1, host.networks());
         let key = mail.triplet().keys(store.secret())[0].known;
         let again = |writer: &mut Writer<'_>| {
             let record = writer.get(&key.0)?.unwrap().to_vec();
@@ -94,12 +98,16 @@ fn flush(host: &Host) {
         store.known().write(Patience::None, again).unwrap();
         start.elapsed().as_secs_f64() * 1e3
     };
-    let mut sample: Vec<f64> = (0..1_000).map(write).collect();
+    let start = Instant::now();
+    let in_time = |_: &u64| start.elapsed() < Duration::from_secs(20);
+    let mut sample: Vec<f64> = (0..count).take_while(in_time).map(write).collect();
     sample.sort_by(f64::total_cmp);
-    println!("{} {}", sample[500], sample[999]);
+    let long = sample.iter().filter(|time| **time > LONG_HOLD.as_secs_f64() * 1e3).count();
+    println!("{} {} {} {long}", sample.len(), sample[sample.len() / 2], sample[sample.len() - 1]);
 }
 
-/// Seconds of a purge when half of the records have expired, and milliseconds of the longest hold of the lock.
+/// Seconds of a purge when half of the records have expired, how many transactions it took, milliseconds of the longest hold of
+/// the lock, and how many were too long.
 fn purge(host: &Host) {
     let settings = Settings::load(Some(&host.config())).unwrap().store;
     let now = Timestamp::now();
@@ -109,5 +117,6 @@ fn purge(host: &Host) {
     let purged = Store::purge(store.known(), later, |_, _| {}).unwrap();
     let time = start.elapsed().as_secs_f64();
     assert!(purged.deleted.abs_diff(purged.kept) < purged.kept / 5, "{purged:?}");
-    println!("{time} {}", purged.longest_hold.as_secs_f64() * 1e3);
+    let hold = purged.longest_hold.as_secs_f64() * 1e3;
+    println!("{time} {} {hold} {}", purged.transactions, purged.long_holds);
 }

@@ -208,6 +208,15 @@ impl Env {
         }
     }
 
+    /// Waits until the disk has all that was written, by whomever, without any lock. Does nothing where nothing is flushed.
+    ///
+    /// # Errors
+    /// What LMDB says.
+    pub fn flush(&self) -> Result<(), StoreError> {
+        self.make_writable()?;
+        self.opened()?.env.sync(false).map_err(|e| StoreError::from_lmdb(&self.dir, e))
+    }
+
     fn grow(&self) -> Result<(), StoreError> {
         self.resize(self.map_size().max(FIRST_MAP).saturating_mul(2))
     }

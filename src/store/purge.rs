@@ -3,8 +3,9 @@
 //! Others go on meanwhile. The scan reads in many short transactions, because an open reader keeps old pages from being used
 //! again. What it finds is looked at once more and deleted in short transactions under the writer's lock. How long one
 //! holds the lock depends on the flush at its end, which no one can foresee, so each is made as large as the last one
-//! lets expect. After each the lock stays free for longer than it was held: waiting writers double their pauses, so
-//! whoever came meanwhile has tried again by then.
+//! lets expect. What the disk has to do anyway, the scan's reading ahead above all, is waited for in a flush before the
+//! lock is taken: the one under the lock would wait for it, too. After each the lock stays free for longer than it was
+//! held: waiting writers double their pauses, so whoever came meanwhile has tried again by then.
 
 use super::error::StoreError;
 use super::lmdb::{Env, Patience};
@@ -18,6 +19,9 @@ use std::time::{Duration, Instant};
 /// How long a transaction is meant to hold the writer's lock, flush included. A flush that takes longer holds it longer: it
 /// belongs to the transaction.
 const HOLD: Duration = Duration::from_millis(1);
+
+/// A hold that is longer than this is one too long.
+pub const LONG_HOLD: Duration = Duration::from_millis(5);
 
 /// How long to wait for the lock: nobody waits for a purge, but a writer that is stopped is an error all the same.
 const PATIENCE: Patience = Patience::UpTo(Seconds::MINUTE);
@@ -37,8 +41,12 @@ pub struct Purged {
     pub kept: u64,
     /// Records of another version: kept, too.
     pub unreadable: u64,
-    /// The longest time that the writer's lock was held.
+    /// Transactions: each held the writer's lock once.
+    pub transactions: u64,
+    /// The longest time that it was held.
     pub longest_hold: Duration,
+    /// How many held it for longer than [`LONG_HOLD`].
+    pub long_holds: u64,
 }
 
 impl Store {
@@ -60,11 +68,14 @@ impl Store {
             let found = look(env, &from, now, &mut purged)?;
             let mut left = found.expired.as_slice();
             while !left.is_empty() {
+                env.flush()?;
                 let (done, deleted, hold) = delete(env, left.get(..batch).unwrap_or(left), now)?;
                 left = left.get(done..).unwrap_or_default();
                 purged.deleted += deleted;
                 purged.kept += done as u64 - deleted;
+                purged.transactions += 1;
                 purged.longest_hold = purged.longest_hold.max(hold);
+                purged.long_holds += u64::from(hold > LONG_HOLD);
                 batch = next_batch(batch, hold);
                 sleep(hold + HOLD);
             }
