@@ -134,7 +134,10 @@ fn main() {
                 );
                 break;
             }
-            rows.push(host.measure());
+            let row = host.measure();
+            // The whole table takes long.
+            eprint!("{}", row.line());
+            rows.push(row);
             triplets *= 10;
         }
     }

@@ -24,6 +24,26 @@ pub struct Row {
     pub shared: f64,
 }
 
+impl Row {
+    /// Its line of the table.
+    pub fn line(&self) -> String {
+        let Self { triplets, known, new, first, bytes, own, shared, flush, purge, .. } = self;
+        let text = if self.text { "yes" } else { "no" };
+        let longest = |[count, longest, long]: [f64; 3]| format!("{longest:.1} ms ({long} of {count})");
+        format!(
+            "| {triplets} | {text} | {:.1} ({:.1}) us | {:.1} ({:.1}) us | {first:.0} us | {bytes:.0} \
+             | {own:.0} kB, {:.1} MB | {flush:.2} ms | {purge:.1} s | {} | {} |\n",
+            known[0],
+            known[1],
+            new[0],
+            new[1],
+            shared / 1e3,
+            longest(self.holds),
+            longest(self.flushes)
+        )
+    }
+}
+
 pub fn show(rows: &[Row], alike: &[[f64; 3]; 2], write: bool) {
     let text = text(rows, alike);
     print!("{text}");
@@ -37,23 +57,7 @@ fn text(rows: &[Row], alike: &[[f64; 3]; 2]) -> String {
         "| known triplets | text | known | new | first | bytes a triplet | own, shared memory | flush | purge | longest hold | longest \
          flush |\n|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n",
     );
-    for row in rows {
-        let Row { triplets, known, new, first, bytes, flush, purge, own, shared, .. } = row;
-        let text = if row.text { "yes" } else { "no" };
-        let _ = write!(
-            out,
-            "| {triplets} | {text} | {:.1} ({:.1}) us | {:.1} ({:.1}) us ",
-            known[0], known[1], new[0], new[1]
-        );
-        let longest = |[count, longest, long]: [f64; 3]| format!("{longest:.1} ms ({long} of {count})");
-        let _ = write!(out, "| {first:.0} us | {bytes:.0} | {own:.0} kB, {:.1} MB ", shared / 1e3);
-        let _ = writeln!(
-            out,
-            "| {flush:.2} ms | {purge:.1} s | {} | {} |",
-            longest(row.holds),
-            longest(row.flushes)
-        );
-    }
+    rows.iter().for_each(|row| out += &row.line());
     let [[fill, live, alone], [fill_text, live_text, alone_text]] = alike;
     let _ = writeln!(
         out,
