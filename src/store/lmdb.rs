@@ -208,13 +208,17 @@ impl Env {
         }
     }
 
-    /// Waits until the disk has all that was written, by whomever, without any lock. Does nothing where nothing is flushed.
+    /// Has the disk do, without any lock, what the next write would wait for under it: read the list of free pages, and
+    /// write what waits to be written, by whomever. (The latter only where writes are flushed.)
     ///
     /// # Errors
     /// What LMDB says.
-    pub fn flush(&self) -> Result<(), StoreError> {
+    pub fn prepare(&self) -> Result<(), StoreError> {
         self.make_writable()?;
-        self.opened()?.env.sync(false).map_err(|e| StoreError::from_lmdb(&self.dir, e))
+        let opened = self.opened()?;
+        begin(&opened.env, Environment::freelist)
+            .and_then(|_| opened.env.sync(false))
+            .map_err(|e| StoreError::from_lmdb(&self.dir, e))
     }
 
     fn grow(&self) -> Result<(), StoreError> {

@@ -3,9 +3,9 @@
 //! Others go on meanwhile. The scan reads in many short transactions, because an open reader keeps old pages from being used
 //! again. What it finds is looked at once more and deleted in short transactions under the writer's lock. How long one
 //! holds the lock depends on the flush at its end, which no one can foresee, so each is made as large as the last one
-//! lets expect. What the disk has to do anyway, the scan's reading ahead above all, is waited for in a flush before the
-//! lock is taken: the one under the lock would wait for it, too. After each the lock stays free for longer than it was
-//! held: waiting writers double their pauses, so whoever came meanwhile has tried again by then.
+//! lets expect. What the disk has to do anyway, the scan's reading ahead above all, is waited for before the lock is taken:
+//! the flush under the lock would wait for it, too. After each the lock stays free for longer than it was held: waiting
+//! writers double their pauses, so whoever came meanwhile has tried again by then.
 
 use super::error::StoreError;
 use super::lmdb::{Env, Patience};
@@ -68,7 +68,7 @@ impl Store {
             let found = look(env, &from, now, &mut purged)?;
             let mut left = found.expired.as_slice();
             while !left.is_empty() {
-                env.flush()?;
+                env.prepare()?;
                 let (done, deleted, hold) = delete(env, left.get(..batch).unwrap_or(left), now)?;
                 left = left.get(done..).unwrap_or_default();
                 purged.deleted += deleted;
