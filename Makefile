@@ -87,7 +87,7 @@ check: setup
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps
 	$(MAKE) test
 
-bench:
+bench: build
 	$(as_shipped) $(CARGO) bench --locked --bench decision --bench sender --bench stages --bench first -- --noplot
 
 bench-exim: build

@@ -5,18 +5,34 @@
 //! whole life of a child, from fork to wait. The store is at its default place, with no configuration file, as on most
 //! machines; for that the process gets a view of the file system of its own, so it must be root.
 //!
-//! `cargo bench --bench first`
+//! `make build && cargo bench --bench first`; `-- FILE` measures another build of the library.
 
-use eximgrey::ffi;
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-const WARM: u32 = 10_000;
+/// Triplets, half of which are known.
+const WARM: u32 = 4_000;
 const ROUNDS: u32 = 2_000;
 
-fn decide(i: u32, options: &[&str], reason: &str) {
+/// The type of Exim's dlfunc functions.
+type Function = unsafe extern "C" fn(*mut *mut u8, c_int, *mut *mut u8) -> c_int;
+
+/// A function of the library, which is loaded as Exim loads it.
+fn function(library: &Path, name: &CStr) -> Function {
+    let path = CString::new(library.as_os_str().as_bytes()).unwrap_or_default();
+    // SAFETY: a path that ends in NUL; the library does nothing when it is loaded.
+    let handle = unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL) };
+    assert!(!handle.is_null(), "{} cannot be loaded: make build", library.display());
+    // SAFETY: the handle is one, and the name ends in NUL.
+    let address = unsafe { libc::dlsym(handle, name.as_ptr()) };
+    assert!(!address.is_null(), "{} has no {name:?}", library.display());
+    // SAFETY: all that the library exports has this type (src/ffi/mod.rs).
+    unsafe { std::mem::transmute::<*mut libc::c_void, Function>(address) }
+}
+
+fn decide(greylist: Function, i: u32, options: &[&str], reason: &str) {
     let [_, b, c, d] = i.to_be_bytes();
     let arguments = [
         format!("10.{b}.{c}.{d}"),
@@ -31,7 +47,7 @@ fn decide(i: u32, options: &[&str], reason: &str) {
     // SAFETY: the pointers are those of C strings that live as long as `texts`; the answer is a C string of the library
     // that stays valid until the next call.
     let reply = unsafe {
-        ffi::greylist(&raw mut answer, pointers.len() as c_int, pointers.as_mut_ptr());
+        greylist(&raw mut answer, pointers.len() as c_int, pointers.as_mut_ptr());
         CStr::from_ptr(answer.cast())
     };
     assert!(reply.to_string_lossy().contains(reason), "{reply:?}");
@@ -83,14 +99,18 @@ fn main() {
     if !std::env::args().any(|argument| argument == "--bench") {
         return;
     }
+    let library = std::env::args().skip(1).find(|argument| !argument.starts_with("--"));
+    let installed = || Path::new(env!("CARGO_BIN_EXE_eximgrey")).with_file_name("../library/libeximgrey.so");
+    let library = library.map_or_else(installed, PathBuf::from);
+    let greylist = function(&library, c"greylist");
     let Ok(dir) = tempfile::tempdir() else { return };
     move_in(dir.path());
     // In a child: this process must have opened nothing, as Exim's daemon has not.
     child(|| {
         for i in 0..WARM {
-            decide(i, &["delay=0s"], "reason=new");
+            decide(greylist, i, &["delay=0s"], "reason=new");
             if i % 2 == 0 {
-                decide(i, &["delay=0s"], "reason=retried");
+                decide(greylist, i, &["delay=0s"], "reason=retried");
             }
         }
     });
@@ -98,15 +118,15 @@ fn main() {
     let mut argument = [c"500".as_ptr().cast::<u8>().cast_mut()];
     let mut answer = std::ptr::null_mut();
     // SAFETY: as in `decide`.
-    unsafe { ffi::greylist_preload(&raw mut answer, 1, argument.as_mut_ptr()) };
+    unsafe { function(&library, c"greylist_preload")(&raw mut answer, 1, argument.as_mut_ptr()) };
     let names = ["nothing", "known", "early", "new"];
     let mut figures = [const { Vec::new() }; 4];
     for round in 0..ROUNDS {
         let [nothing, known, early, new] = &mut figures;
         nothing.push(child(|| ()));
-        known.push(child(|| decide(round % WARM / 2 * 2, &[], "reason=known")));
-        early.push(child(|| decide(round % WARM / 2 * 2 + 1, &[], "reason=early")));
-        new.push(child(|| decide(2 * WARM + round, &[], "reason=new")));
+        known.push(child(|| decide(greylist, round % WARM / 2 * 2, &[], "reason=known")));
+        early.push(child(|| decide(greylist, round % WARM / 2 * 2 + 1, &[], "reason=early")));
+        new.push(child(|| decide(greylist, 2 * WARM + round, &[], "reason=new")));
     }
     let mut floor = (0.0, 0.0);
     println!("the first decision of a forked process, {ROUNDS} processes each, medians");
