@@ -64,7 +64,7 @@ const fn greylister(name: &'static str, prepare: fn(&Site) -> Result<Recipe>) ->
 /// The first is what the others are compared with.
 pub const ALL: [Contestant; 9] = [
     Contestant { name: "Exim alone", prepare: alone, greylists: false },
-    Contestant { name: "a library that does nothing", prepare: nothing, greylists: false },
+    Contestant { name: "an empty library", prepare: nothing, greylists: false },
     EXIMGREY,
     greylister("eximgrey, shipped ACL", shipped),
     greylister("eximgrey, not preloaded", not_preloaded),
