@@ -18,7 +18,7 @@ mod trap;
 mod whitelist;
 
 #[cfg(test)]
-mod documented;
+mod documented_tests;
 
 use clap::{Parser, Subcommand};
 use eximgrey::identity::ClientNetwork;

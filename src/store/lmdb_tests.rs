@@ -2,6 +2,8 @@
 
 use super::sys::{DIR_MODE, FILE_MODE};
 use super::*;
+use crate::time::Timestamp;
+use crate::triplet::Key;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
@@ -27,6 +29,14 @@ fn env() -> (tempfile::TempDir, Env) {
     let dir = tempfile::tempdir().unwrap();
     let env = Env::open(&dir.path().join("env"), Durability::Everything, Purpose::Make).unwrap();
     (dir, env)
+}
+
+/// The same with one record, closed again; and its path.
+fn closed_env() -> (tempfile::TempDir, PathBuf) {
+    let (dir, env) = env();
+    put(&env, &key(1), b"x", 0, None);
+    let path = dir.path().join("env");
+    (dir, path)
 }
 
 fn put(env: &Env, key: &Key, value: &[u8], now: u32, most: Option<u64>) {
@@ -102,16 +112,6 @@ fn a_flood_pushes_out_its_own_attempts_and_not_those_of_others() {
 }
 
 #[test]
-fn the_oldest_goes_when_no_network_stands_out() {
-    let neighbour = |first_seen, network| {
-        (key(1), record::Neighbour { expires: Timestamp(9), first_seen: Timestamp(first_seen), network })
-    };
-    assert_eq!(crowded_out(&[neighbour(5, Some(1)), neighbour(3, Some(2)), neighbour(4, Some(3))]), Some(1));
-    assert_eq!(crowded_out(&[neighbour(1, Some(1)), neighbour(6, Some(2)), neighbour(5, Some(2))]), Some(2));
-    assert_eq!(crowded_out(&[neighbour(1, None)]), None);
-}
-
-#[test]
 fn the_map_grows_by_itself() {
     let (_dir, env) = env();
     let big = vec![b'x'; 1_900];
@@ -179,10 +179,8 @@ fn a_truncated_file_is_recognised() {
 /// Who has opened it to read can write: it is opened anew then, and reads go on.
 #[test]
 fn what_was_opened_to_read_is_written_when_it_must_be() {
-    let (dir, first) = env();
-    put(&first, &key(1), b"x", 0, None);
-    drop(first);
-    let env = Env::open(&dir.path().join("env"), Durability::Everything, Purpose::Read).unwrap();
+    let (_dir, path) = closed_env();
+    let env = Env::open(&path, Durability::Everything, Purpose::Read).unwrap();
     assert_eq!(entries(&env), 1);
     let version = env.version();
     put(&env, &key(2), b"y", 0, None);
@@ -195,10 +193,7 @@ fn what_was_opened_to_read_is_written_when_it_must_be() {
 /// not there.
 #[test]
 fn what_cannot_be_opened_anew_is_out_of_order() {
-    let (dir, first) = env();
-    put(&first, &key(1), b"x", 0, None);
-    drop(first);
-    let path = dir.path().join("env");
+    let (_dir, path) = closed_env();
     let env = Env::open(&path, Durability::Everything, Purpose::Read).unwrap();
     std::fs::remove_file(path.join("data.mdb")).unwrap();
     std::fs::create_dir(path.join("data.mdb")).unwrap();
@@ -209,10 +204,7 @@ fn what_cannot_be_opened_anew_is_out_of_order() {
 /// The last pages of a sound file may be missing; they are added before anybody looks, also for those who only read.
 #[test]
 fn pages_that_were_never_written_are_added_for_readers_too() {
-    let (dir, first) = env();
-    put(&first, &key(1), b"x", 0, None);
-    drop(first);
-    let path = dir.path().join("env");
+    let (_dir, path) = closed_env();
     let data = path.join("data.mdb");
     let whole = std::fs::metadata(&data).unwrap().len();
     File::options().write(true).open(&data).unwrap().set_len(whole - 1).unwrap();

@@ -17,6 +17,7 @@ pub mod record;
 pub mod settle;
 pub mod standing;
 pub mod sys;
+mod tidy;
 
 use self::counters::Counters;
 use self::error::StoreError;
@@ -94,18 +95,19 @@ impl Store {
     ) -> Result<Option<Self>, StoreError> {
         let dir = settings.path.join("known");
         // Most decisions change nothing there.
-        let known = match Env::open(&dir, Durability::LastCommit, Purpose::Read) {
-            Err(_) if !files::has_data(&dir) && access == Access::Record => {
-                Env::open(&dir, Durability::LastCommit, Purpose::Make)?
-            }
-            Err(_) if !files::has_data(&dir) => {
+        let open = |purpose| Env::open(&dir, Durability::LastCommit, purpose);
+        let known = match open(Purpose::Read) {
+            Ok(known) => known,
+            // Perhaps somebody has made it just now.
+            Err(_) if files::has_data(&dir) => open(Purpose::Read)?,
+            Err(_) if access == Access::Record => open(Purpose::Make)?,
+            Err(_) => {
                 // A directory that is missing or locked away is trouble, not an empty store.
                 return match fs::read_dir(&settings.path) {
                     Ok(_) => Ok(None),
                     Err(cause) => Err(StoreError::Open { path: settings.path.clone(), cause }),
                 };
             }
-            opened => opened?,
         };
         let Some(meta) = read_meta(&known, settings, access, now)? else {
             return Ok(None);
