@@ -186,4 +186,32 @@ mod tests {
         let is_there = |key: u8| env.read(|s| Ok(s.get(&[key; 16])?.is_some())).unwrap();
         assert_eq!([1, 2, 3].map(is_there), [false, true, true]);
     }
+
+    /// Each batch is a transaction of its own: no fewer, or they would hold the lock for longer, and no more.
+    #[test]
+    fn transactions_are_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = StoreSettings { path: dir.path().into(), ..StoreSettings::default() };
+        let store = Store::open(&settings, Access::Record, Timestamp(7)).unwrap().unwrap();
+        let env = store.known();
+        let facts = Facts::Known(Known {
+            first_seen: Timestamp(7),
+            passed: Timestamp(7),
+            last_seen: Timestamp(7),
+            counted: true,
+        });
+        let record =
+            Record { by: By::Network, expires: Timestamp(8), facts, texts: Texts::default() }.encode();
+        let expired = 3 * FEWEST;
+        env.write(Patience::None, |writer| {
+            (1..=expired).try_for_each(|n| Ok(writer.put(&[n as u8; 16], &record)?))
+        })
+        .unwrap();
+        let before = env.version();
+        let purged = Store::purge(env, Timestamp(9), |_, _| {}).unwrap();
+        assert_eq!(purged.deleted, expired as u64);
+        assert_eq!(purged.transactions, (env.version() - before) as u64);
+        assert!(purged.transactions > 1 && purged.long_holds <= purged.transactions, "{purged:?}");
+        assert_eq!(purged.long_holds > 0, purged.longest_hold > LONG_HOLD);
+    }
 }
