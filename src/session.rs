@@ -55,6 +55,14 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// Whether it is worth a line in the log: a store that is left alone is told of once an hour.
+    #[must_use]
+    pub const fn is_news(&self) -> bool {
+        !matches!(self, Self::Store(StoreError::Tripped { first: false, .. }))
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -196,6 +204,7 @@ impl Session {
 mod tests {
     use super::*;
     use crate::store::counters::Counters;
+    use crate::store::state::State;
     use crate::time::Seconds;
 
     const NOW: Timestamp = Timestamp(1_000_000_000);
@@ -252,7 +261,8 @@ mod tests {
         let month = 60 * 24 * 30;
         assert_eq!(ask(Access::Settle, month), "action=pass reason=known by=network");
         assert_eq!(ask(Access::Look, 2 * month), "action=pass reason=known by=network");
-        let counters = Counters::open(dir.path()).unwrap();
+        let state = State::open(dir.path(), true).unwrap();
+        let counters = Counters::of(&state);
         let counted = |minutes| counters.last_hours(1, NOW.plus(Seconds::MINUTE.times(minutes))).total();
         assert_eq!([counted(3), counted(month), counted(2 * month)], [3, 1, 0]);
     }

@@ -130,7 +130,7 @@ impl Settings {
     pub fn load(named: Option<&Path>) -> Result<Self, Vec<Problem>> {
         let path = named.unwrap_or_else(|| Path::new(DEFAULT_FILE));
         let problem = |message: String| vec![Problem { path: path.into(), line: 0, message }];
-        match std::fs::read(path) {
+        match read(path) {
             Ok(bytes) => match str::from_utf8(&bytes) {
                 Ok(text) => Self::parse(path, text),
                 Err(_) => Err(problem("not UTF-8 text".into())),
@@ -181,6 +181,18 @@ impl Settings {
         let found = self.recipients.get(&recipient).or_else(|| self.recipients.get(domain));
         found.map(String::as_bytes)
     }
+}
+
+/// Reads a file, and nothing that could keep us waiting, such as a pipe.
+fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut file = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(std::io::Error::new(ErrorKind::InvalidInput, "no regular file"));
+    }
+    let mut bytes = Vec::new();
+    std::io::Read::read_to_end(&mut file, &mut bytes)?;
+    Ok(bytes)
 }
 
 /// The policies that every configuration has: those that only set the mode.

@@ -271,7 +271,7 @@ fn a_peek_records_nothing_and_creates_nothing() {
     driver.end();
 }
 
-/// The bytes of the store, but for the readers' table, which every look uses.
+/// The bytes of the store, but for the readers' table and the locks, which every look uses.
 fn contents(place: &Place) -> Vec<(String, Vec<u8>)> {
     let names = place.tree().into_iter().map(|line| line.split(' ').next().unwrap().to_owned());
     let files = names
@@ -280,7 +280,10 @@ fn contents(place: &Place) -> Vec<(String, Vec<u8>)> {
     files
         .into_iter()
         .map(|name| {
-            let bytes = std::fs::read(place.store().join(&name)).unwrap();
+            let mut bytes = std::fs::read(place.store().join(&name)).unwrap();
+            if name == "state" {
+                bytes.drain(..4096);
+            }
             (name, bytes)
         })
         .collect()

@@ -3,6 +3,8 @@
 
 mod common;
 
+#[path = "store/damage.rs"]
+mod damage;
 #[path = "store/disk.rs"]
 mod disk;
 #[path = "store/faults.rs"]
@@ -13,6 +15,8 @@ mod growth;
 mod privacy;
 #[path = "store/role.rs"]
 mod role;
+#[path = "store/stopped.rs"]
+mod stopped;
 
 use common::driver::{Built, Driver, greylist, hexadecimal};
 use common::{Place, as_store_user};
@@ -173,7 +177,7 @@ fn what_many_sessions_begin_at_once_is_begun_once() {
     assert_eq!(records(&place).len(), TRIPLETS);
     let counted = counted(&place);
     assert_eq!(counted.values().sum::<u64>(), (SESSIONS * TRIPLETS) as u64);
-    assert_eq!(place.tree().iter().filter(|line| line.starts_with("counters")).count(), 1);
+    assert_eq!(place.tree().iter().filter(|line| line.starts_with("state")).count(), 1);
 }
 
 /// Sessions that are killed at any moment leave no half record, no lock, and no pass that was not counted.

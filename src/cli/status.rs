@@ -103,7 +103,7 @@ pub(super) fn run(command: &Status, settings: &Settings, out: &mut impl Write) -
             writeln!(out, "last 5 min {} ({rate:.1} a minute)", decisions(&recent.minutes))?;
             writeln!(out, "last hour  {}\nlast day   {}", decisions(&recent.hour), decisions(&recent.day))?;
         }
-        None => writeln!(out, "decisions  not counted: {} cannot be used", path.join("counters").display())?,
+        None => writeln!(out, "decisions  not counted: {} cannot be used", path.join("state").display())?,
     }
     Ok(Outcome::Done)
 }

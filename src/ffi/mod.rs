@@ -161,7 +161,7 @@ fn in_session<T>(call: impl FnOnce(&mut Session) -> Result<T, Failure>) -> Resul
     // Taken out for the call: if it panics, this state is never used again.
     let mut state = guard.take().unwrap_or_else(|| State { process, session: Session::new(), logged: false });
     let result = call(&mut state.session).map_err(|failure| {
-        if !state.logged {
+        if !state.logged && failure.is_news() {
             host::log(&format!("eximgrey: {failure}; mail passes without greylisting"));
             state.logged = true;
         }

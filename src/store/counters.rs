@@ -1,36 +1,27 @@
-//! Counters of decisions, an hour and a minute at a time, in a small mapped file that every process bumps without a lock.
-//! One of the places where unsafe code is allowed.
+//! Counters of decisions, an hour and a minute at a time, in the file `state`, where every process bumps them without a lock.
 //!
-//! The file is a header of 16 bytes (`eximgrey` and a version), then cells of 64 bits. A cell holds the number of its
-//! hour or minute in the high half and the count in the low half, so an old cell is recognised and taken over in
-//! one atomic step. There is a ring of hours and a ring of minutes, each with a row of 32 cells a slot. A decision is
-//! counted in its minute, and whoever takes over a cell of an old minute adds that to its hour: one page to touch, not two.
-//! The file keeps its size for ever: its blocks are allocated when it is made, because a store into a hole of a mapped
-//! file on a full disk is a SIGBUS.
+//! A cell of 64 bits holds the number of its hour or minute in the high half and the count in the low half, so an old cell
+//! is recognised and taken over in one atomic step. There is a ring of hours and a ring of minutes, each with a row of 32
+//! cells a slot. A decision is counted in its minute, and whoever takes over a cell of an old minute adds that to its hour:
+//! one page to touch, not two.
 //!
 //! Counting is never worth a mail: whatever fails here, nothing is counted.
 
-use super::sys;
+use super::state::State;
 use crate::reply::{Action, Fault, Reason, Reply};
 use crate::time::Timestamp;
 use std::cmp::Ordering::{Equal, Greater, Less};
-use std::fs::OpenOptions;
-use std::io::{self, Read, Write};
 use std::ops::RangeInclusive;
-use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
-const MAGIC: [u8; 16] = *b"eximgrey\x01\0\0\0\0\0\0\0";
-
-/// Cells in a row: reasons from 0, faults from 20, WOULD_DEFER last. There is room for more words.
+/// Cells in a row: reasons from 0, faults from 20, WOULD_DEFER. There is room for more words. The last cell stays free: the
+/// last byte of each page is `state`'s.
 const WORDS: usize = 32;
 
 const FIRST_FAULT: usize = 20;
 
 /// Passes in observe mode that would have been deferred.
-const WOULD_DEFER: usize = 31;
+const WOULD_DEFER: usize = 30;
 
 /// Hours kept: 32 days, so that a month can be told.
 const HOURS: usize = 768;
@@ -38,18 +29,12 @@ const HOURS: usize = 768;
 /// Minutes kept.
 const MINUTES: usize = 64;
 
-const CELLS: usize = (HOURS + MINUTES) * WORDS;
-const SIZE: usize = MAGIC.len() + CELLS * 8;
+/// All cells.
+pub(super) const CELLS: usize = (HOURS + MINUTES) * WORDS;
 
-/// The mapped counters of a store.
-pub struct Counters {
-    start: *const AtomicU64,
-}
-
-// SAFETY: the mapping is shared by design; all access goes through atomics.
-unsafe impl Send for Counters {}
-// SAFETY: as above.
-unsafe impl Sync for Counters {}
+/// The counters of a store.
+#[derive(Clone, Copy)]
+pub struct Counters<'s>(&'s State);
 
 /// What was counted over some time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -89,49 +74,11 @@ impl Tally {
     }
 }
 
-impl Counters {
-    /// Maps the counters in `dir`, and makes them if they are missing.
-    ///
-    /// # Errors
-    /// What the system says; [`io::ErrorKind::InvalidData`] for a file of another kind, size or version.
-    pub fn open(dir: &Path) -> io::Result<Self> {
-        let path = dir.join("counters");
-        let open = || OpenOptions::new().read(true).write(true).open(&path);
-        let mut file = match open() {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                make(dir, &path)?;
-                open()?
-            }
-            other => other?,
-        };
-        let mut magic = [0; MAGIC.len()];
-        file.read_exact(&mut magic)?;
-        if magic != MAGIC || sys::size(file.as_fd())? != SIZE as u64 {
-            return Err(io::ErrorKind::InvalidData.into());
-        }
-        // SAFETY: a new mapping of an open file, which stays valid after the file is closed.
-        let start = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                SIZE,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED,
-                file.as_raw_fd(),
-                0,
-            )
-        };
-        if start == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the mapping is SIZE bytes long, and the cells begin behind the header, on a multiple of 8.
-        let start = unsafe { start.cast::<u8>().add(MAGIC.len()) }.cast::<AtomicU64>().cast_const();
-        Ok(Self { start })
-    }
-
-    fn cells(&self) -> &[AtomicU64] {
-        // SAFETY: `open` mapped CELLS cells from here, page-aligned plus 16; the mapping lives as long as `self`. A file
-        // that somebody truncates meanwhile would be a SIGBUS: nobody does, the file keeps its size.
-        unsafe { std::slice::from_raw_parts(self.start, CELLS) }
+impl<'s> Counters<'s> {
+    /// Those in `state`.
+    #[must_use]
+    pub const fn of(state: &'s State) -> Self {
+        Self(state)
     }
 
     /// Counts a reply.
@@ -154,7 +101,8 @@ impl Counters {
     /// Adds to the cell of an hour or minute in the ring that begins at slot `first`. Says what it held of an earlier one, if
     /// it did; to an earlier one than it holds, nothing is added.
     fn add(&self, first: usize, slots: usize, word: usize, epoch: u32, count: u64) -> Option<(u32, u64)> {
-        let cell = self.cells().get((first + epoch as usize % slots) * WORDS + word)?;
+        let place = (first + epoch as usize % slots) * WORDS + word;
+        let cell = self.0.counters().get(place).filter(|_| self.0.may_count(place))?;
         // Begins with a guess: in a new process a look would be a page fault of its own, and a try to write is none more. The
         // low half does not run over: no hour has four billion decisions.
         let mut old = u64::from(epoch) << 32;
@@ -192,7 +140,7 @@ impl Counters {
     /// The cells of these hours or minutes in the ring that begins at slot `first`.
     fn sum(&self, first: usize, slots: usize, epochs: RangeInclusive<u32>) -> Tally {
         let mut tally = Tally::default();
-        for row in self.cells().chunks(WORDS).skip(first).take(slots) {
+        for row in self.0.counters().chunks(WORDS).skip(first).take(slots) {
             for (sum, cell) in tally.cells.iter_mut().zip(row) {
                 let value = cell.load(Ordering::Relaxed);
                 *sum += if epochs.contains(&epoch_of(value)) { count_of(value) } else { 0 };
@@ -210,32 +158,6 @@ const fn count_of(cell: u64) -> u64 {
     cell & u32::MAX as u64
 }
 
-impl Drop for Counters {
-    fn drop(&mut self) {
-        // SAFETY: the mapping that `open` made, from its start; no reference into it outlives `self`.
-        unsafe { libc::munmap(self.start.cast::<u8>().sub(MAGIC.len()).cast_mut().cast(), SIZE) };
-    }
-}
-
-/// Makes the file under another name and links it into place: nobody ever sees half of it.
-fn make(dir: &Path, path: &Path) -> io::Result<()> {
-    sys::may_make_files_in(dir)?;
-    let draft = dir.join(format!("counters.{}", std::process::id()));
-    let result = write_new(&draft).and_then(|()| match std::fs::hard_link(&draft, path) {
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        other => other,
-    });
-    let _ = std::fs::remove_file(&draft);
-    result
-}
-
-fn write_new(path: &Path) -> io::Result<()> {
-    let mut file =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(sys::FILE_MODE).open(path)?;
-    file.write_all(&MAGIC)?;
-    sys::allocate(file.as_fd(), SIZE as u64)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -248,7 +170,8 @@ mod tests {
     #[test]
     fn decisions_are_counted_by_the_hour_and_the_minute() {
         let dir = tempfile::tempdir().unwrap();
-        let counters = Counters::open(dir.path()).unwrap();
+        let state = State::open(dir.path(), true).unwrap();
+        let counters = Counters::of(&state);
         let now = Timestamp(1_000_000_000);
         counters.count(&reply(Reason::New), now);
         counters.count(&reply(Reason::New), now.plus(Seconds::HOUR.times(2)));
@@ -271,7 +194,8 @@ mod tests {
     #[test]
     fn an_old_hour_makes_room_for_the_new_one_in_its_place() {
         let dir = tempfile::tempdir().unwrap();
-        let counters = Counters::open(dir.path()).unwrap();
+        let state = State::open(dir.path(), true).unwrap();
+        let counters = Counters::of(&state);
         let now = Timestamp(1_000_000_000);
         let month_later = now.plus(Seconds::HOUR.times(HOURS as u32));
         counters.count(&reply(Reason::Known), now);
@@ -286,7 +210,8 @@ mod tests {
     #[test]
     fn what_has_left_the_minutes_is_in_the_hours() {
         let dir = tempfile::tempdir().unwrap();
-        let counters = Counters::open(dir.path()).unwrap();
+        let state = State::open(dir.path(), true).unwrap();
+        let counters = Counters::of(&state);
         let start = Timestamp(1_000_000_800);
         let at = |minutes| start.plus(Seconds::MINUTE.times(minutes));
         // Every tenth minute for a day, some twice: the ring of 64 minutes has gone round many times.
@@ -312,20 +237,12 @@ mod tests {
     #[test]
     fn all_processes_share_one_file() {
         let dir = tempfile::tempdir().unwrap();
-        let [one, two] = [(); 2].map(|()| Counters::open(dir.path()).unwrap());
+        let states = [(); 2].map(|()| State::open(dir.path(), true).unwrap());
+        let [one, two] = states.each_ref().map(Counters::of);
         one.count(&reply(Reason::New), Timestamp(60));
         two.count(&reply(Reason::New), Timestamp(60));
         assert_eq!(one.last_hours(1, Timestamp(60)).total(), 2);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn a_foreign_or_short_file_is_not_mapped() {
-        let dir = tempfile::tempdir().unwrap();
-        for content in [&b"something else"[..], &MAGIC, b""] {
-            std::fs::write(dir.path().join("counters"), content).unwrap();
-            assert!(Counters::open(dir.path()).is_err());
-        }
     }
 
     /// The words' numbers are on disk: a row has room for them, and no two share a cell.

@@ -25,6 +25,13 @@ pub enum StoreError {
         /// Where.
         path: PathBuf,
     },
+    /// The breaker is open: calls that used the store never came back.
+    Tripped {
+        /// Which.
+        path: PathBuf,
+        /// Nobody has said so in this hour.
+        first: bool,
+    },
     /// The files do not hold what they should.
     Damaged {
         /// Which.
@@ -42,7 +49,7 @@ impl StoreError {
             Self::Open { .. } => Fault::StoreOpen,
             Self::Lock { .. } => Fault::StoreLock,
             Self::Full { .. } => Fault::StoreFull,
-            Self::Damaged { .. } => Fault::StoreDamaged,
+            Self::Tripped { .. } | Self::Damaged { .. } => Fault::StoreDamaged,
         }
     }
 
@@ -87,6 +94,11 @@ impl fmt::Display for StoreError {
             Self::Open { path, cause } => write!(f, "cannot open {}: {cause}", path.display()),
             Self::Lock { path } => write!(f, "{} is locked by another writer for too long", path.display()),
             Self::Full { path } => write!(f, "no room to write in {}", path.display()),
+            Self::Tripped { path, .. } => write!(
+                f,
+                "{} crashes whoever uses it, and is left alone; `eximgrey doctor --repair` mends it",
+                path.display()
+            ),
             Self::Damaged { path, sign } => write!(f, "{} is damaged: {sign}", path.display()),
         }
     }

@@ -54,6 +54,7 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub fn sent(&self, triplet: &Triplet<'_>, rules: &Rules, now: Timestamp) -> Result<Told, StoreError> {
+        let _under_way = self.begin(&[], now)?;
         let until = now.plus(rules.keep());
         let domain = triplet.replied_domain_key(self.secret()).filter(|_| rules.replied_domain);
         let keys = [(Some(triplet.replied_key(self.secret())), Kind::Replied), (domain, Kind::RepliedDomain)];
@@ -86,6 +87,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<Told, StoreError> {
         let keys = triplet.keys(self.secret());
+        let _under_way = self.begin(&keys, now)?;
         let call = Call { triplet, keys: &keys, rules, now };
         match finding {
             Finding::Spam => self.known.write(self.patience(), |writer| take_back(&call, writer)),
@@ -100,6 +102,7 @@ impl Store {
     /// See [`StoreError`].
     pub fn trap(&self, triplet: &Triplet<'_>, rules: &Rules, now: Timestamp) -> Result<Told, StoreError> {
         let keys = triplet.keys(self.secret());
+        let _under_way = self.begin(&keys, now)?;
         let Some(network) = keys.first() else { return Ok(Told::Nothing) };
         let until = now.plus(rules.trap_time);
         let text = triplet.identities.first().map_or_else(String::new, ToString::to_string);

@@ -3,11 +3,12 @@
 
 use super::error::StoreError;
 use super::lmdb::MAX_READERS;
+use super::mapping::Mapping;
 use super::sys;
 use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 /// The size of `lock.mdb`: a head and a cache line of 64 bytes for each reader (mdb.c, MDB_txninfo and MDB_reader). LMDB takes
@@ -28,18 +29,62 @@ pub fn has_data(dir: &Path) -> bool {
     std::fs::metadata(dir.join("data.mdb")).is_ok_and(|data| data.len() > 0)
 }
 
-/// Whether `lock.mdb` is there with all its blocks, as [`allocate_lock_file`] makes it.
-#[must_use]
-pub fn has_lock(dir: &Path) -> bool {
-    std::fs::metadata(dir.join("lock.mdb")).is_ok_and(|lock| lock.blocks() * 512 >= LOCK_FILE)
+/// Looks at `lock.mdb` before LMDB opens it: whether it is there with all its blocks, as [`allocate_lock_file`] makes it.
+///
+/// # Errors
+/// Where something else than a file stands in the place of one of the two: LMDB could wait for ever for the other end of
+/// a pipe.
+pub fn has_lock(dir: &Path) -> io::Result<bool> {
+    let look = |name| match std::fs::metadata(dir.join(name)) {
+        Ok(file) if !file.is_file() => {
+            Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{name} is no regular file")))
+        }
+        other => Ok(other.ok()),
+    };
+    look("data.mdb")?;
+    Ok(look("lock.mdb")?.is_some_and(|lock| lock.blocks() * 512 >= LOCK_FILE))
 }
 
 /// Makes `lock.mdb` before LMDB does, with all its blocks: LMDB makes a file of holes and maps it, which on a full disk is
 /// a SIGBUS. Called before the environment is open in this process, so closing the file gives up no lock of ours.
 pub(super) fn allocate_lock_file(dir: &Path) -> io::Result<()> {
     let path = dir.join("lock.mdb");
-    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(sys::FILE_MODE).open(path)?;
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create(true).truncate(false).mode(sys::FILE_MODE).open(path)?;
+    if file.metadata()?.len() == 0 {
+        sys::do_not_copy(file.as_fd());
+    }
     sys::allocate(file.as_fd(), LOCK_FILE)
+}
+
+/// `lock.mdb` on a file system that copies on write: blocks of its own do not help there. Each of LMDB's transactions writes
+/// to the mapped file, and where that needs a new block of a full disk, it is a SIGBUS.
+pub(super) struct CopiedLock(Mapping);
+
+impl CopiedLock {
+    /// Before the environment is opened in this process: closing the file gives up all its locks on it. `None` where the
+    /// file system changes files in their place.
+    pub(super) fn open(dir: &Path) -> io::Result<Option<Self>> {
+        let file = OpenOptions::new().read(true).write(true).open(dir.join("lock.mdb"))?;
+        if !sys::copies_on_write(file.as_fd()) {
+            return Ok(None);
+        }
+        let lock = Self(Mapping::new(file.as_fd(), usize::try_from(LOCK_FILE).unwrap_or(0))?);
+        match lock.prepare() {
+            // Before Linux 5.14: a reader's place is 64 bytes, of which LMDB uses 24 (mdb.c, MDB_rxbody).
+            Err(e) if e.kind() == io::ErrorKind::InvalidInput => {
+                let last = (4095..LOCK_FILE).step_by(4096);
+                last.into_iter().try_for_each(|at| file.write_all_at(&[0], at))?;
+            }
+            result => result?,
+        }
+        Ok(Some(lock))
+    }
+
+    /// Makes its pages writable, before each transaction: they may have been written to the disk meanwhile.
+    pub(super) fn prepare(&self) -> io::Result<()> {
+        self.0.prepare(0, self.0.len())
+    }
 }
 
 /// Reserves blocks for the first pages of `data.mdb` before LMDB writes them: on a disk that is almost full it would write one

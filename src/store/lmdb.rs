@@ -7,15 +7,19 @@
 //! - Every descriptor is close-on-exec before anybody can fork; every file has an explicit mode.
 //! - A writer first takes an outer lock with a deadline. LMDB's own lock waits for ever, and a stopped process must
 //!   not stop mail.
+//! - Opening takes a lock with a deadline, too: LMDB locks `lock.mdb` while it opens, and waits there for ever.
 //! - The map grows by itself, and picks up what another process grew.
 //! - No WRITEMAP: a full disk would be a SIGBUS. No DUPSORT: LMDB 0.9.24 has bugs there.
 //!
 //! The caller keeps: one `Env` a directory and process, not used in a forked child.
 
+use super::breaker;
 use super::error::StoreError;
-use super::files;
+use super::files::{self, CopiedLock};
+use super::mapping::Held;
+use super::state::{Opening, State};
 use super::sys;
-use crate::time::Seconds;
+use crate::time::{Seconds, Timestamp};
 use lmdb::{
     Cursor, Database, Environment, EnvironmentFlags, RoTransaction, RwTransaction, Transaction, WriteFlags,
 };
@@ -25,6 +29,8 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// What a crash of the machine may cost.
@@ -69,6 +75,58 @@ pub enum Purpose {
     Read,
 }
 
+/// The way into an environment: one process at a time.
+pub struct Gate {
+    state: Arc<State>,
+    what: Opening,
+    timeout: Seconds,
+}
+
+/// When a wait at a gate was last in vain, in this process.
+static GAVE_UP: AtomicU32 = AtomicU32::new(0);
+
+impl Gate {
+    /// The one that `state` has for `what`, at which nobody waits for longer than `timeout`.
+    #[must_use]
+    pub const fn new(state: Arc<State>, what: Opening, timeout: Seconds) -> Self {
+        Self { state, what, timeout }
+    }
+
+    fn enter(&self, dir: &Path) -> Result<Held<'_>, StoreError> {
+        let enter = |patience| self.state.opening(self.what, patience, dir);
+        enter(Duration::ZERO).or_else(|e| {
+            let now = Timestamp::now();
+            let gave_up = Timestamp(GAVE_UP.load(Ordering::Relaxed));
+            if now.since(gave_up) < Seconds(RESENTMENT.as_secs() as u32) {
+                return Err(e);
+            }
+            let entered = enter(Duration::from_secs(self.timeout.0.into()));
+            if entered.is_err() {
+                GAVE_UP.store(now.0, Ordering::Relaxed);
+            }
+            entered
+        })
+    }
+}
+
+/// Called by LMDB before it aborts, because what it found cannot be: the store is damaged for sure.
+extern "C" fn assertion_failed(env: *mut lmdb_sys::MDB_env, _: *const std::ffi::c_char) {
+    // SAFETY: LMDB gives the environment that failed; its context is null or what `watch` has set.
+    let state = unsafe { lmdb_sys::mdb_env_get_userctx(env).cast::<State>().as_ref() };
+    if let Some(state) = state {
+        breaker::trip(state, Timestamp::now());
+    }
+}
+
+/// Has LMDB tell the breaker of failed assertions.
+fn watch(env: &Environment, gate: &Gate) {
+    // SAFETY: the environment is open. `Env` keeps the gate, and so the state, until after it is closed.
+    unsafe {
+        lmdb_sys::mdb_env_set_userctx(env.env(), Arc::as_ptr(&gate.state).cast_mut().cast());
+        lmdb_sys::mdb_env_set_assert(env.env(), Some(assertion_failed));
+    }
+}
+
 /// An open environment.
 pub struct Env {
     dir: PathBuf,
@@ -77,16 +135,24 @@ pub struct Env {
     opened: RefCell<Option<Opened>>,
     /// When a wait for the lock was last in vain.
     gave_up: Cell<Option<Instant>>,
+    /// `None` where there is no file `state`. Dropped after `opened`, which points to it.
+    gate: Option<Gate>,
 }
 
 struct Opened {
     env: Environment,
     db: Database,
     writable: bool,
+    copied_lock: Option<CopiedLock>,
 }
 
 impl Opened {
-    fn open(dir: &Path, durability: Durability, purpose: Purpose) -> Result<Self, StoreError> {
+    fn open(
+        dir: &Path,
+        durability: Durability,
+        purpose: Purpose,
+        gate: Option<&Gate>,
+    ) -> Result<Self, StoreError> {
         let fail = |cause| StoreError::from_io(dir, cause);
         if purpose == Purpose::Make {
             sys::may_make_files_in(dir.parent().unwrap_or(dir)).map_err(fail)?;
@@ -110,8 +176,10 @@ impl Opened {
             builder.set_map_size(FIRST_MAP);
         }
         let standard = sys::occupy_standard_descriptors();
-        // One look, where all is as it should be. Where nothing is, nothing is left behind.
-        if !files::has_lock(dir) {
+        // Given back when the environment is open.
+        let entered = gate.map(|gate| gate.enter(dir)).transpose()?;
+        // Where nothing is, nothing is left behind.
+        if !files::has_lock(dir).map_err(fail)? {
             if purpose != Purpose::Make && !files::has_data(dir) {
                 return Err(fail(io::ErrorKind::NotFound.into()));
             }
@@ -120,18 +188,30 @@ impl Opened {
         if purpose == Purpose::Make {
             files::reserve_data_file(dir).map_err(fail)?;
         }
+        let copied_lock = CopiedLock::open(dir).map_err(fail)?;
         let env = builder.open_with_permissions(dir, sys::FILE_MODE).map_err(lmdb_error)?;
-        drop(standard);
+        drop((entered, standard));
+        if let Some(gate) = gate {
+            watch(&env, gate);
+        }
 
         let fd = data_fd(&env).map_err(lmdb_error)?;
         sys::close_on_exec(fd.as_raw_fd()).map_err(fail)?;
         clear_dead_readers(&env);
         if !files::check_size(dir, fd, (used_bytes(&env), page_size(&env)), writable)? {
             drop(env);
-            return Self::open(dir, durability, Purpose::Write);
+            return Self::open(dir, durability, Purpose::Write, gate);
         }
         let db = begin(&env, |env| env.open_db(None)).map_err(lmdb_error)?;
-        Ok(Self { env, db, writable })
+        Ok(Self { env, db, writable, copied_lock })
+    }
+
+    /// Before each transaction.
+    fn prepare_lock(&self, dir: &Path) -> Result<(), StoreError> {
+        match self.copied_lock.as_ref().map(CopiedLock::prepare) {
+            Some(Err(e)) if e.kind() != io::ErrorKind::InvalidInput => Err(StoreError::from_io(dir, e)),
+            _ => Ok(()),
+        }
     }
 
     fn write<T>(&self, change: &mut impl FnMut(&mut Writer<'_>) -> Result<T, Trouble>) -> Result<T, Trouble> {
@@ -148,8 +228,21 @@ impl Env {
     /// # Errors
     /// [`StoreError::Open`], or [`StoreError::Damaged`] for files that are no LMDB environment or end too soon.
     pub fn open(dir: &Path, durability: Durability, purpose: Purpose) -> Result<Self, StoreError> {
-        let opened = RefCell::new(Some(Opened::open(dir, durability, purpose)?));
-        Ok(Self { dir: dir.into(), durability, opened, gave_up: Cell::new(None) })
+        Self::open_at(dir, durability, purpose, None)
+    }
+
+    /// The same through a gate.
+    ///
+    /// # Errors
+    /// [`StoreError::Lock`] besides, where somebody has stopped in there.
+    pub fn open_at(
+        dir: &Path,
+        durability: Durability,
+        purpose: Purpose,
+        gate: Option<Gate>,
+    ) -> Result<Self, StoreError> {
+        let opened = RefCell::new(Some(Opened::open(dir, durability, purpose, gate.as_ref())?));
+        Ok(Self { dir: dir.into(), durability, opened, gave_up: Cell::new(None), gate })
     }
 
     fn opened(&self) -> Result<Ref<'_, Opened>, StoreError> {
@@ -165,7 +258,7 @@ impl Env {
         }
         let mut opened = self.opened.borrow_mut();
         *opened = None;
-        *opened = Some(Opened::open(&self.dir, self.durability, Purpose::Write)?);
+        *opened = Some(Opened::open(&self.dir, self.durability, Purpose::Write, self.gate.as_ref())?);
         Ok(())
     }
 
@@ -175,6 +268,7 @@ impl Env {
     /// What LMDB says, as a [`StoreError`].
     pub fn read<T>(&self, look: impl FnOnce(&Snapshot<'_>) -> lmdb::Result<T>) -> Result<T, StoreError> {
         let opened = self.opened()?;
+        opened.prepare_lock(&self.dir)?;
         begin(&opened.env, Environment::begin_ro_txn)
             .and_then(|txn| look(&Snapshot { txn, db: opened.db }))
             .map_err(|e| StoreError::from_lmdb(&self.dir, e))
@@ -192,6 +286,7 @@ impl Env {
     ) -> Result<T, StoreError> {
         self.make_writable()?;
         let opened = self.opened()?;
+        opened.prepare_lock(&self.dir)?;
         let _lock = self.lock(&opened.env, patience)?;
         let mut tries = 0;
         loop {

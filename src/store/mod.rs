@@ -1,37 +1,44 @@
-//! The store: two LMDB environments and the counters in one directory.
+//! The store: two LMDB environments and a mapped file in one directory.
 //!
 //! - `known/`: what is worth keeping. At most the last commit is lost in a crash of the machine.
 //! - `pending-BOOT/`: first attempts, written without any flush. A crash of the machine may tear it, so its name
 //!   carries the kernel's boot id: another boot starts another one and removes the old ones unread.
-//! - `counters`: see [`counters`].
+//! - `state`: locks, the [`breaker`] and the [`counters`]: see [`state`].
 //!
 //! The way of a decision is in [`settle`].
 
+pub mod breaker;
 pub mod counters;
 pub mod error;
 pub mod events;
 mod files;
 pub mod lmdb;
+mod mapping;
 pub mod purge;
 pub mod record;
 pub mod settle;
 pub mod standing;
+pub mod state;
 pub mod sys;
 mod tidy;
 
+use self::breaker::{About, Part};
 use self::counters::Counters;
 use self::error::StoreError;
-use self::lmdb::{Durability, Env, Patience, Purpose};
+use self::lmdb::{Durability, Env, Gate, Patience, Purpose};
 use self::record::{Meta, Record};
 use self::standing::Standing;
+use self::state::{Opening, State};
+use crate::identity::MAX_IDENTITIES;
 use crate::policy::Verdict;
 use crate::reply::Reply;
 use crate::settings::StoreSettings;
 use crate::time::Timestamp;
-use crate::triplet::{Key, Secret};
+use crate::triplet::{IdentityKeys, Key, Secret};
 use once_cell::{sync, unsync::OnceCell};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The key of the record that says what the store is; every other key but the next has 16 bytes. Both begin with zeros,
 /// so that they stand on one page, or on two side by side: every process reads them.
@@ -73,7 +80,7 @@ pub struct Store {
     known: Env,
     /// Opened when a decision needs it: a known triplet does not.
     pending: OnceCell<Env>,
-    counters: Option<Counters>,
+    state: Option<Arc<State>>,
 }
 
 /// What a scan met.
@@ -94,8 +101,17 @@ impl Store {
         now: Timestamp,
     ) -> Result<Option<Self>, StoreError> {
         let dir = settings.path.join("known");
+        let state = match State::open(&settings.path, access == Access::Record) {
+            Ok(state) => Some(Arc::new(state)),
+            // Nothing can be written, so nothing can be recorded; and what is mapped cannot be used.
+            Err(full @ StoreError::Full { .. }) if files::has_data(&dir) => return Err(full),
+            // Nothing else needs it.
+            Err(_) => None,
+        };
+        let mut call = begin(state.as_deref(), Part::Opening, &settings.path, now)?;
+        let gate = |what| Some(Gate::new(state.clone()?, what, settings.lock_timeout));
         // Most decisions change nothing there.
-        let open = |purpose| Env::open(&dir, Durability::LastCommit, purpose);
+        let open = |purpose| Env::open_at(&dir, Durability::LastCommit, purpose, gate(Opening::Known));
         let known = match open(Purpose::Read) {
             Ok(known) => known,
             // Perhaps somebody has made it just now.
@@ -112,8 +128,48 @@ impl Store {
         let Some(meta) = read_meta(&known, settings, access, now)? else {
             return Ok(None);
         };
-        let counters = Counters::open(&settings.path).ok();
-        Ok(Some(Self { settings: settings.clone(), meta, known, pending: OnceCell::new(), counters }))
+        let store =
+            Self { settings: settings.clone(), meta, known, pending: OnceCell::new(), state: state.clone() };
+        if let Some(call) = &mut call {
+            call.settle_down([0; 2], |about| store.look_again(about));
+        }
+        drop(call);
+        Ok(Some(store))
+    }
+
+    /// Begins a call about some triplet: while the result lives, the breaker knows of it.
+    fn begin(&self, keys: &[IdentityKeys], now: Timestamp) -> Result<Option<breaker::Call<'_>>, StoreError> {
+        let mut call = begin(self.state.as_deref(), Part::Whole, &self.settings.path, now)?;
+        if let Some(call) = &mut call {
+            let half = |key: Key| key.0.first_chunk().map_or(0, |half| u64::from_be_bytes(*half));
+            let about = keys.first().map_or([0; 2], |keys| [half(keys.known), half(keys.pending)]);
+            call.settle_down(about, |about| self.look_again(about));
+        }
+        Ok(call)
+    }
+
+    /// Goes once more where another process may have died: reads there, and writes without a commit.
+    fn look_again(&self, [known, pending]: About) {
+        let go = |env: &Env, half: u64| {
+            let key = (u128::from(half) << 64).to_be_bytes();
+            let _ = env.read(|snapshot| {
+                let mut records = 0;
+                snapshot.each_from(&key, |_, value| {
+                    std::hint::black_box(Record::decode(value));
+                    records += 1;
+                    records < MAX_IDENTITIES
+                })
+            });
+            let _ = env.write(Patience::None, |writer| {
+                writer.put(&key, b"")?;
+                writer.tidy(&Key(key), Timestamp(0), None)?;
+                Err::<(), _>(::lmdb::Error::BadTxn.into())
+            });
+        };
+        go(&self.known, known);
+        if let Ok(Some(env)) = self.pending(Access::Look) {
+            go(env, pending);
+        }
     }
 
     /// The secret that every key depends on.
@@ -152,22 +208,30 @@ impl Store {
             }
             // Without a boot id nobody could tell a torn file of another boot.
             let durability = if boot.is_some() { Durability::Everything } else { Durability::LastCommit };
-            let _ = self.pending.set(Env::open(&dir, durability, purpose)?);
+            let state = self.state.clone();
+            let gate = state.map(|state| Gate::new(state, Opening::Pending, self.settings.lock_timeout));
+            let _ = self.pending.set(Env::open_at(&dir, durability, purpose, gate)?);
         }
         Ok(self.pending.get())
     }
 
     /// Counts a reply, if there are counters.
     pub fn count(&self, reply: &Reply, now: Timestamp) {
-        if let Some(counters) = &self.counters {
+        if let Some(counters) = self.counters() {
             counters.count(reply, now);
         }
     }
 
     /// The counters, if there are any.
     #[must_use]
-    pub const fn counters(&self) -> Option<&Counters> {
-        self.counters.as_ref()
+    pub fn counters(&self) -> Option<Counters<'_>> {
+        self.state.as_deref().map(Counters::of)
+    }
+
+    /// Whether the store is left alone because it crashes those who use it.
+    #[must_use]
+    pub fn is_tripped(settings: &StoreSettings) -> bool {
+        State::open(&settings.path, false).is_ok_and(|state| breaker::is_open(&state))
     }
 
     /// Calls `visit` for each record of `env` that can be read, until it says stop (`false`). The order is that of the
@@ -193,6 +257,15 @@ impl Store {
     fn patience(&self) -> Patience {
         Patience::UpTo(self.settings.lock_timeout)
     }
+}
+
+fn begin<'s>(
+    state: Option<&'s State>,
+    part: Part,
+    store: &Path,
+    now: Timestamp,
+) -> Result<Option<breaker::Call<'s>>, StoreError> {
+    state.map(|state| breaker::begin(state, part, store, now)).transpose()
 }
 
 /// The record that says what the store is; made at first use.

@@ -41,6 +41,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<Verdict, StoreError> {
         let call = Call { triplet, keys: &triplet.keys(self.secret()), rules, now };
+        let _under_way = self.begin(call.keys, now)?;
         let versions = self.versions();
         let (mut verdict, mut change) = self.look(&call, access)?;
         // A second round is needed only when somebody else was faster, a third when that happens twice.

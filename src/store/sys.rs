@@ -182,6 +182,34 @@ pub fn file_system(path: &Path) -> Option<i64> {
     (answer == 0).then_some(stat.f_type as i64)
 }
 
+/// The file systems that write a changed page in its place, so that blocks once allocated are enough (linux/magic.h): ext2
+/// to ext4, and tmpfs.
+const IN_PLACE: [i64; 2] = [0xef53, 0x0102_1994];
+
+/// Whether `file` may need new blocks to change a page that has blocks.
+#[must_use]
+pub fn copies_on_write(file: BorrowedFd<'_>) -> bool {
+    // SAFETY: statfs is plain numbers, for which all zeros is a value.
+    let mut stat: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: a descriptor, which `file` keeps open, and a place for the answer.
+    let answer = unsafe { libc::fstatfs(file.as_raw_fd(), &raw mut stat) };
+    answer != 0 || !IN_PLACE.contains(&(stat.f_type as i64))
+}
+
+/// Asks the file system to change the pages of `file`, which is still empty, in their place (chattr +C). Only btrfs can, and
+/// does so unless a snapshot was taken.
+pub fn do_not_copy(file: BorrowedFd<'_>) {
+    const FS_NOCOW_FL: libc::c_long = 0x0080_0000;
+    let mut flags: libc::c_long = 0;
+    // SAFETY: these calls take a descriptor and a place for the flags; where they are not known, they fail.
+    unsafe {
+        if libc::ioctl(file.as_raw_fd(), libc::FS_IOC_GETFLAGS, &raw mut flags) == 0 {
+            flags |= FS_NOCOW_FL;
+            libc::ioctl(file.as_raw_fd(), libc::FS_IOC_SETFLAGS, &raw const flags);
+        }
+    }
+}
+
 /// Becomes another user for good: root's other groups go too. For the command only; Exim's processes stay who they are.
 ///
 /// # Errors

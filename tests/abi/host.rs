@@ -75,7 +75,7 @@ fn files_have_their_modes_whatever_the_umask() {
     assert!(!driver.ask("umask 0").is_empty());
     assert_eq!(driver.greylist(&place, &[CLIENT, SENDER, RECIPIENT]), NEW);
     let tree = place.tree();
-    for name in ["known", "known/data.mdb", "known/lock.mdb", "counters", "pending-"] {
+    for name in ["known", "known/data.mdb", "known/lock.mdb", "state", "pending-"] {
         assert!(tree.iter().any(|line| line.starts_with(name)), "no {name} in {tree:?}");
     }
     for line in &tree {

@@ -139,7 +139,7 @@ fn as_root_the_files_stay_the_owners() {
         return;
     }
     let place = filled();
-    for fewer in ["", "counters", "known/lock.mdb"] {
+    for fewer in ["", "state", "known/lock.mdb"] {
         if !fewer.is_empty() {
             fs::remove_file(place.store().join(fewer)).unwrap();
         }

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 
 const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/c/driver.c");
 
@@ -104,6 +104,17 @@ impl Driver {
     pub fn ask(&mut self, command: &str) -> String {
         self.send(command);
         self.answer()
+    }
+
+    /// Sends a command; `None` if the process dies of it.
+    pub fn ask_or_die(&mut self, command: &str) -> Option<String> {
+        let commands = self.commands.as_mut().unwrap();
+        commands.write_all(format!("{command}\n").as_bytes()).and_then(|()| commands.flush()).ok()?;
+        match self.answers.recv_timeout(DEADLINE) {
+            Ok(answer) => Some(answer),
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => panic!("the driver {} hangs", self.process.pid()),
+        }
     }
 
     /// Calls `function`; the return code must be Exim's OK, and the answer is the reply.

@@ -261,6 +261,87 @@ fn fill_disk(world: &World) {
     while file.write_all(&[0; 4096]).is_ok() {}
 }
 
+/// A full disk whose file system writes a changed page to a new place: blocks that a file has do not help there. Mail
+/// passes, of known senders too, no connection is lost, and greylisting goes on when there is room again.
+fn full_loop_disk_passes(kind: &str, make: &[&str], copied: bool) {
+    let (make, kind) = (make.iter().map(|&word| word.to_owned()).collect::<Vec<_>>(), kind.to_owned());
+    in_own_world(move |world| {
+        let run = |program: &str, arguments: &[&str]| {
+            let output = Command::new(program).args(arguments).output();
+            let output = output.unwrap_or_else(|e| panic!("{program} (see scripts/setup): {e}"));
+            assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+        };
+        let (image, store) = (world.path("image"), world.store());
+        let (image, store) = (image.to_str().unwrap(), store.to_str().unwrap());
+        fs::File::create(image).unwrap().set_len(320 << 20).unwrap();
+        let arguments = make[1..].iter().map(String::as_str).chain([image]).collect::<Vec<_>>();
+        run(&make[0], &arguments);
+        run("mount", &["-o", "loop", image, store]);
+        let (uid, gid) = world.exim_user;
+        chown(world.store(), Some(uid), Some(gid)).unwrap();
+
+        let _exim = world.start_exim("");
+        attempt(CLIENT, SENDER, USER).expect_greylisted();
+        attempt(CLIENT, SENDER, USER).expect_accepted();
+        let copy = world.store().join("copy");
+        let copy = copy.to_str().unwrap();
+        match (kind.as_str(), copied) {
+            ("btrfs", true) => run("btrfs", &["-q", "subvolume", "snapshot", store, copy]),
+            (_, true) => {
+                fs::create_dir(copy).unwrap();
+                for part in fs::read_dir(store).unwrap().map(|entry| entry.unwrap().path()) {
+                    if part.file_name().unwrap() != "copy" {
+                        run("cp", &["-r", "--reflink=always", part.to_str().unwrap(), copy]);
+                    }
+                }
+            }
+            _ => {}
+        }
+        run("sync", &["-f", store]);
+        fill_disk(world);
+        for number in 0..200 {
+            // Small files take what is left.
+            let _ = fs::write(world.store().join(format!("ballast-{number}")), [1; 3000]);
+        }
+        run("sync", &["-f", store]);
+        for number in 0..20 {
+            attempt(CLIENT, SENDER, USER).expect_accepted();
+            // Who is answered at all: 451 where there is room in what the store has, or 250.
+            let reply = attempt(CLIENT, &format!("new-{number}@sender.test"), USER);
+            assert!([250, 451].contains(&reply.code), "{reply:?}");
+        }
+        for entry in fs::read_dir(store).unwrap().map(|entry| entry.unwrap().path()) {
+            if entry.file_name().unwrap().to_str().unwrap().starts_with("ballast") {
+                fs::remove_file(entry).unwrap();
+            }
+        }
+        run("sync", &["-f", store]);
+        let again = || attempt(CLIENT, "later@sender.test", USER).code == 451;
+        wait_until(again, || "greylisting to go on".to_owned());
+        attempt(CLIENT, "later@sender.test", USER).expect_accepted();
+    });
+}
+
+#[test]
+fn full_btrfs_passes() {
+    full_loop_disk_passes("btrfs", &["mkfs.btrfs", "-q"], false);
+}
+
+#[test]
+fn full_btrfs_with_a_snapshot_passes() {
+    full_loop_disk_passes("btrfs", &["mkfs.btrfs", "-q"], true);
+}
+
+#[test]
+fn full_xfs_with_a_reflink_copy_passes() {
+    full_loop_disk_passes("xfs", &["mkfs.xfs", "-q"], true);
+}
+
+#[test]
+fn full_ext4_passes() {
+    full_loop_disk_passes("ext4", &["mkfs.ext4", "-q"], false);
+}
+
 /// A process that was stopped in the middle of a write holds the locks: mail does not wait for it.
 #[test]
 fn lock_held_by_a_stopped_writer_passes() {

@@ -1,0 +1,263 @@
+//! The file `state` of a store: what every process maps and writes without a system call.
+//!
+//! ```text
+//! page 0   0  the head: "eximgrey", a version and the size of the file
+//!         64  the locks around the opening of `known` and of `pending`, 64 bytes each
+//!        256  the breaker: see `breaker`
+//!        512  the places of calls that are under way, 80 bytes each
+//! page 1      the counters: see `counters`
+//! ```
+//!
+//! Kept true here:
+//! - Nothing in the file is worth a mail. One that is missing, foreign, of another size or version is made anew, under
+//!   another name that is then renamed; a process goes on with the one that it has mapped.
+//! - A file with blocks of its own can still need new ones when it is written to, on a file system that copies on write
+//!   (btrfs, xfs after a reflink copy); on a full disk that is a SIGBUS. So the file asks not to be copied, and each page
+//!   is made writable before it is written to: that can fail, but not with a signal.
+//! - A lock belongs to its process for as long as that lives: the kernel tells the next one when it has died.
+
+use super::counters::CELLS;
+use super::error::StoreError;
+use super::mapping::{Held, Mapping, SharedLock};
+use super::sys;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+const FILE: &str = "state";
+
+/// What this file was called when it held the counters alone.
+const FORMER_FILE: &str = "counters";
+
+const SIZE: usize = PAGE + (CELLS * 8).next_multiple_of(PAGE);
+const MAGIC: [u8; 12] = *b"eximgrey\x02\0\0\0";
+const PAGE: usize = 4096;
+const LOCKS: usize = 64;
+const BREAKER: usize = 256;
+const CALLS: usize = 512;
+const LOCK_SIZE: usize = 64;
+
+/// Calls that the breaker can watch at the same time. More are not watched: a call takes some microseconds, so there are
+/// seldom more under way than there are processors.
+pub(super) const WATCHED_CALLS: usize = 40;
+
+/// A place: its lock, and three numbers behind that.
+const CALL_SIZE: usize = 80;
+const CALL_NUMBERS: usize = 48;
+
+/// The last byte of every page is nobody's: writing it asks for the page's block.
+const PADDING: usize = PAGE - 1;
+
+/// What is opened by one process at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opening {
+    /// `known`
+    Known = 0,
+    /// `pending-BOOT`
+    Pending = 1,
+}
+
+/// A mapped file `state`.
+pub struct State {
+    map: Mapping,
+    /// For the pages of a file that may be copied when it is written to, and where the kernel cannot prepare them.
+    file: Option<File>,
+}
+
+impl State {
+    /// Maps the file in `dir`; one that is missing or not usable is made, if it may be.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`] where its first page cannot be written to; what the system says where there is none and none
+    /// can be made.
+    pub fn open(dir: &Path, may_make: bool) -> Result<Self, StoreError> {
+        let fail = |cause| StoreError::from_io(dir, cause);
+        let path = dir.join(FILE);
+        match map(&path) {
+            Ok(Some(state)) => return Ok(state),
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(fail(e)),
+            _ if !may_make => return Err(fail(io::ErrorKind::NotFound.into())),
+            there => make(dir, &path, there.is_ok()).map_err(fail)?,
+        }
+        map(&path).map_err(fail)?.ok_or_else(|| fail(io::ErrorKind::InvalidData.into()))
+    }
+
+    /// Makes the page that holds byte `at` writable.
+    ///
+    /// # Errors
+    /// What the system says, ENOSPC above all.
+    fn prepare(&self, at: usize) -> io::Result<()> {
+        let page = at / PAGE * PAGE;
+        match (self.map.prepare(page, PAGE), &self.file) {
+            (Err(e), Some(file)) if e.kind() == io::ErrorKind::InvalidInput => {
+                file.write_at(&[0], (page + PADDING) as u64).map(|_| ())
+            }
+            // A kernel that cannot, and a file system that need not.
+            (Err(e), None) if e.kind() == io::ErrorKind::InvalidInput => Ok(()),
+            (result, _) => result,
+        }
+    }
+
+    /// The counters' cells. Before one is written to on another page than before, ask [`State::may_count`].
+    pub(super) fn counters(&self) -> &[AtomicU64] {
+        // The last byte of each page is not for others: the last row of a page keeps its last cell free.
+        self.map.cells(PAGE, (self.map.len() - PAGE) / 8)
+    }
+
+    /// Whether the cell of the counters with this number can be written to. Only asked where a page may have to be copied.
+    pub(super) fn may_count(&self, cell: usize) -> bool {
+        self.file.is_none() || self.prepare(PAGE + cell * 8).is_ok()
+    }
+
+    /// The numbers of the breaker.
+    pub(super) fn breaker(&self) -> Option<&[AtomicU64; 5]> {
+        self.map.cells(BREAKER, 5).first_chunk()
+    }
+
+    /// The lock of a call under way, and its three numbers.
+    pub(super) fn call(&self, place: usize) -> Option<(SharedLock<'_>, &[AtomicU64; 3])> {
+        let at = CALLS + place * CALL_SIZE;
+        (place < WATCHED_CALLS)
+            .then(|| Some((self.map.lock(at), self.map.cells(at + CALL_NUMBERS, 3).first_chunk()?)))
+            .flatten()
+    }
+
+    /// Takes the lock around an opening, for the life of the result. LMDB locks its files while it opens them and waits
+    /// there for ever, so only one process at a time is let in, and the others wait for no longer than `patience`. Where
+    /// the lock is garbage, the file goes.
+    ///
+    /// # Errors
+    /// [`StoreError::Lock`] when time is up.
+    pub(super) fn opening(
+        &self,
+        what: Opening,
+        patience: Duration,
+        dir: &Path,
+    ) -> Result<Held<'_>, StoreError> {
+        let lock = self.map.lock(LOCKS + what as usize * LOCK_SIZE);
+        lock.take(patience).ok_or_else(|| {
+            // In a container with numbers of its own, a living owner may look like none: only after a real wait.
+            if !patience.is_zero() && lock.is_garbage() {
+                // The next process makes a new file.
+                let _ = std::fs::remove_file(dir.parent().unwrap_or(dir).join(FILE));
+            }
+            StoreError::Lock { path: dir.into() }
+        })
+    }
+}
+
+/// Maps the file if it is one of ours; `None` if it is not.
+fn map(path: &Path) -> io::Result<Option<State>> {
+    // Without blocking: there could be a pipe in its place.
+    let file = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    let meta = file.metadata()?;
+    if !meta.is_file() || meta.size() != SIZE as u64 {
+        return Ok(None);
+    }
+    let map = Mapping::new(file.as_fd(), SIZE)?;
+    let copies = sys::copies_on_write(file.as_fd());
+    let state = State { map, file: copies.then_some(file) };
+    state.prepare(0)?;
+    Ok((state.map.bytes::<{ MAGIC.len() }>(0) == MAGIC).then_some(state))
+}
+
+/// Makes the file under another name: nobody ever sees half of it. Many may do so at once; without `instead` of what is
+/// there, the first one's stays.
+fn make(dir: &Path, path: &Path, instead: bool) -> io::Result<()> {
+    sys::may_make_files_in(dir)?;
+    let draft = dir.join(format!("{FILE}.{}", std::process::id()));
+    let result = write_new(&draft).and_then(|()| match std::fs::hard_link(&draft, path) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && instead => std::fs::rename(&draft, path),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other,
+    });
+    let _ = std::fs::remove_file(&draft);
+    let _ = std::fs::remove_file(dir.join(FORMER_FILE));
+    result
+}
+
+fn write_new(path: &Path) -> io::Result<()> {
+    // A draft of a process that was killed, or that had this number elsewhere.
+    let _ = std::fs::remove_file(path);
+    let mut file =
+        OpenOptions::new().read(true).write(true).create_new(true).mode(sys::FILE_MODE).open(path)?;
+    sys::do_not_copy(file.as_fd());
+    file.write_all(&MAGIC)?;
+    sys::allocate(file.as_fd(), SIZE as u64)?;
+    let map = Mapping::new(file.as_fd(), SIZE)?;
+    if sys::copies_on_write(file.as_fd()) {
+        // The mapping below is written to.
+        (0..SIZE / PAGE).try_for_each(|page| file.write_all_at(&[0], (page * PAGE + PADDING) as u64))?;
+    }
+    let calls = (0..WATCHED_CALLS).map(|place| CALLS + place * CALL_SIZE);
+    for at in (0..2).map(|lock| LOCKS + lock * LOCK_SIZE).chain(calls) {
+        map.lock(at).make();
+    }
+    Ok(())
+}
+
+const _: () = assert!(CALLS + WATCHED_CALLS * CALL_SIZE <= PADDING);
+const _: () = assert!(size_of::<libc::pthread_mutex_t>() <= CALL_NUMBERS && CALL_NUMBERS + 24 <= CALL_SIZE);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(dir: &Path) -> State {
+        State::open(dir, true).unwrap()
+    }
+
+    #[test]
+    fn a_file_that_is_none_of_ours_is_made_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE);
+        for content in [vec![], vec![7; 10], vec![7; SIZE], MAGIC.to_vec()] {
+            std::fs::write(&path, content).unwrap();
+            let state = open(dir.path());
+            assert_eq!(std::fs::metadata(&path).unwrap().size(), SIZE as u64);
+            assert!(state.opening(Opening::Known, Duration::ZERO, dir.path()).is_ok());
+        }
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        std::fs::remove_file(&path).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        open(dir.path());
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert!(State::open(dir.path(), true).is_err());
+    }
+
+    /// A lock full of rubbish is waited for once, and the file is made anew then.
+    #[test]
+    fn garbage_in_a_lock_is_got_rid_of() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE);
+        for garbage in [0xff_u8, 0x55, 1] {
+            drop(open(dir.path()));
+            let file = OpenOptions::new().write(true).open(&path).unwrap();
+            file.write_all_at(&[garbage; 2 * LOCK_SIZE], LOCKS as u64).unwrap();
+            let state = open(dir.path());
+            assert!(
+                state.opening(Opening::Known, Duration::from_millis(1), &dir.path().join("known")).is_err()
+            );
+            let state = open(dir.path());
+            assert!(state.opening(Opening::Known, Duration::ZERO, dir.path()).is_ok(), "{garbage}");
+        }
+    }
+
+    #[test]
+    fn one_at_a_time_opens() {
+        let dir = tempfile::tempdir().unwrap();
+        let [one, two] = [(); 2].map(|()| open(dir.path()));
+        let held = one.opening(Opening::Known, Duration::ZERO, dir.path()).unwrap();
+        let refused = two.opening(Opening::Known, Duration::from_millis(5), dir.path());
+        assert!(matches!(refused, Err(StoreError::Lock { .. })));
+        assert!(two.opening(Opening::Pending, Duration::ZERO, dir.path()).is_ok());
+        drop((refused, held));
+        assert!(two.opening(Opening::Known, Duration::ZERO, dir.path()).is_ok());
+        assert!(dir.path().join(FILE).exists());
+    }
+}
