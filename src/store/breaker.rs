@@ -19,15 +19,16 @@ const DEATHS: u64 = 3;
 /// How long the store is left alone before a call tries it again.
 const PAUSE: Seconds = Seconds::MINUTE.times(5);
 
-/// Which records a call is about: the half that their keys share, in `known` and in `pending`.
-pub type About = [u64; 2];
+/// Which records a call is about: the two halves of their keys, of what the client's network has earned, of the triplet, and
+/// of its first attempt.
+pub type About = [u64; 6];
 
 /// The numbers of the breaker in the file `state`.
 struct Cells<'s> {
     /// 0: closed. Else when the next call may try.
     next_try: &'s AtomicU64,
     /// What was looked at when it was opened.
-    about: [&'s AtomicU64; 2],
+    about: &'s [AtomicU64; 6],
     /// Calls that died since one came back.
     in_a_row: &'s AtomicU64,
     /// The hour in which the log was last told, as hours since 1970.
@@ -36,8 +37,8 @@ struct Cells<'s> {
 
 impl<'s> Cells<'s> {
     fn of(state: &'s State) -> Option<Self> {
-        let [next_try, known, pending, in_a_row, told] = state.breaker()?;
-        Some(Self { next_try, about: [known, pending], in_a_row, told })
+        let ([next_try, in_a_row, told], rest) = state.breaker()?.split_first_chunk()?;
+        Some(Self { next_try, about: rest.first_chunk()?, in_a_row, told })
     }
 
     fn open(&self, about: About, now: Timestamp) {
@@ -74,7 +75,7 @@ pub struct Call<'s> {
     /// What is to be looked at again, and how many have died of it.
     suspects: Vec<(About, u64)>,
     trial: bool,
-    place: Option<(Held<'s>, &'s [AtomicU64; 3])>,
+    place: Option<(Held<'s>, &'s [AtomicU64; 7])>,
 }
 
 impl Drop for Call<'_> {
@@ -102,8 +103,8 @@ impl Call<'_> {
     }
 
     fn note(&self, about: About, deaths: u64) {
-        if let Some((_, [known, pending, count])) = &self.place {
-            write([known, pending], about);
+        if let Some((_, [count, rest @ ..])) = &self.place {
+            write(rest, about);
             count.store(deaths, Relaxed);
         }
     }
@@ -130,7 +131,7 @@ pub fn begin<'s>(state: &'s State, part: Part, dir: &Path, now: Timestamp) -> Re
     }
     if part == Part::Whole && cells.is_trial(now) {
         call.trial = true;
-        let about = cells.about.map(|cell| cell.load(Relaxed));
+        let about = cells.about.each_ref().map(|half| half.load(Relaxed));
         call.suspects.push((about, DEATHS - 1));
     }
     call.cells = Some(cells);
@@ -147,8 +148,8 @@ fn take_place<'s>(state: &'s State, call: &mut Call<'s>) {
             }
             // Several may have died at the same time.
             Taken::OwnerDied(held) => {
-                let [known, pending, deaths] = numbers.each_ref().map(|number| number.load(Relaxed));
-                call.suspects.push(([known, pending], deaths.saturating_add(1)));
+                let [deaths, about @ ..] = numbers.each_ref().map(|number| number.load(Relaxed));
+                call.suspects.push((about, deaths.saturating_add(1)));
                 call.place.get_or_insert((held, numbers));
             }
             Taken::Busy => {}
@@ -156,7 +157,7 @@ fn take_place<'s>(state: &'s State, call: &mut Call<'s>) {
     }
 }
 
-fn write(cells: [&AtomicU64; 2], about: About) {
+fn write(cells: &[AtomicU64; 6], about: About) {
     for (cell, half) in cells.iter().zip(about) {
         cell.store(half, Relaxed);
     }
@@ -169,7 +170,7 @@ fn after_pause(now: Timestamp) -> u64 {
 /// Opens the breaker at once: the store is damaged for sure.
 pub fn trip(state: &State, now: Timestamp) {
     if let Some(cells) = Cells::of(state) {
-        cells.open([0; 2], now);
+        cells.open([0; 6], now);
     }
 }
 
@@ -191,8 +192,8 @@ mod tests {
     use super::*;
 
     const NOW: Timestamp = Timestamp(1_000_000_000);
-    const SOUND: About = [1, 1];
-    const DAMAGED: About = [2, 2];
+    const SOUND: About = [1; 6];
+    const DAMAGED: About = [2; 6];
 
     fn at(minutes: u32) -> Timestamp {
         NOW.plus(Seconds::MINUTE.times(minutes))
@@ -263,12 +264,12 @@ mod tests {
     fn killed_processes_do_not_open_it() {
         let (_dir, state) = fixture();
         for round in 0..100 {
-            assert_eq!(process(&state, [round, round], false, true, NOW), "died");
+            assert_eq!(process(&state, [round; 6], false, true, NOW), "died");
             assert_eq!(
-                process(&state, [round, 0], false, round % 2 == 0, NOW),
+                process(&state, [round, 0, 0, 0, 0, 0], false, round % 2 == 0, NOW),
                 ["died", "back"][round as usize % 2]
             );
-            assert_eq!(process(&state, [7, 7], false, false, NOW), "back");
+            assert_eq!(process(&state, [7; 6], false, false, NOW), "back");
         }
         assert!(!is_open(&state));
     }

@@ -131,7 +131,7 @@ impl Store {
         let store =
             Self { settings: settings.clone(), meta, known, pending: OnceCell::new(), state: state.clone() };
         if let Some(call) = &mut call {
-            call.settle_down([0; 2], |about| store.look_again(about));
+            call.settle_down([0; 6], |about| store.look_again(about));
         }
         drop(call);
         Ok(Some(store))
@@ -141,17 +141,23 @@ impl Store {
     fn begin(&self, keys: &[IdentityKeys], now: Timestamp) -> Result<Option<breaker::Call<'_>>, StoreError> {
         let mut call = begin(self.state.as_deref(), Part::Whole, &self.settings.path, now)?;
         if let Some(call) = &mut call {
-            let half = |key: Key| key.0.first_chunk().map_or(0, |half| u64::from_be_bytes(*half));
-            let about = keys.first().map_or([0; 2], |keys| [half(keys.known), half(keys.pending)]);
+            let about = keys.first().map_or([0; 6], |keys| {
+                let halves = |key: Key| u128::from_be_bytes(key.0);
+                let [identity, known, pending] = [keys.identity, keys.known, keys.pending].map(halves);
+                [identity >> 64, identity, known >> 64, known, pending >> 64, pending].map(|half| half as u64)
+            });
             call.settle_down(about, |about| self.look_again(about));
         }
         Ok(call)
     }
 
     /// Goes once more where another process may have died: reads there, and writes without a commit.
-    fn look_again(&self, [known, pending]: About) {
-        let go = |env: &Env, half: u64| {
-            let key = (u128::from(half) << 64).to_be_bytes();
+    fn look_again(&self, about: About) {
+        let key = |place: usize| {
+            let half = |place| u128::from(about.get(place).copied().unwrap_or(0));
+            (half(2 * place) << 64 | half(2 * place + 1)).to_be_bytes()
+        };
+        let go = |env: &Env, key: [u8; 16]| {
             let _ = env.read(|snapshot| {
                 let mut records = 0;
                 snapshot.each_from(&key, |_, value| {
@@ -161,14 +167,16 @@ impl Store {
                 })
             });
             let _ = env.write(Patience::None, |writer| {
-                writer.put(&key, b"")?;
-                writer.tidy(&Key(key), Timestamp(0), None)?;
+                // As long as a record with its texts is.
+                writer.put(&key, &[0; 100])?;
+                writer.tidy(&Key(key), Timestamp(0), Some(0))?;
                 Err::<(), _>(::lmdb::Error::BadTxn.into())
             });
         };
-        go(&self.known, known);
+        go(&self.known, key(0));
+        go(&self.known, key(1));
         if let Ok(Some(env)) = self.pending(Access::Look) {
-            go(env, pending);
+            go(env, key(2));
         }
     }
 

@@ -4,7 +4,7 @@
 //! page 0   0  the head: "eximgrey", a version and the size of the file
 //!         64  the locks around the opening of `known` and of `pending`, 64 bytes each
 //!        256  the breaker: see `breaker`
-//!        512  the places of calls that are under way, 80 bytes each
+//!        512  the places of calls that are under way, 104 bytes each
 //! page 1      the counters: see `counters`
 //! ```
 //!
@@ -43,10 +43,10 @@ const LOCK_SIZE: usize = 64;
 
 /// Calls that the breaker can watch at the same time. More are not watched: a call takes some microseconds, so there are
 /// seldom more under way than there are processors.
-pub(super) const WATCHED_CALLS: usize = 40;
+pub(super) const WATCHED_CALLS: usize = 34;
 
-/// A place: its lock, and three numbers behind that.
-const CALL_SIZE: usize = 80;
+/// A place: its lock, and some numbers behind that.
+const CALL_SIZE: usize = 104;
 const CALL_NUMBERS: usize = 48;
 
 /// The last byte of every page is nobody's: writing it asks for the page's block.
@@ -114,15 +114,15 @@ impl State {
     }
 
     /// The numbers of the breaker.
-    pub(super) fn breaker(&self) -> Option<&[AtomicU64; 5]> {
-        self.map.cells(BREAKER, 5).first_chunk()
+    pub(super) fn breaker(&self) -> Option<&[AtomicU64; 9]> {
+        self.map.cells(BREAKER, 9).first_chunk()
     }
 
-    /// The lock of a call under way, and its three numbers.
-    pub(super) fn call(&self, place: usize) -> Option<(SharedLock<'_>, &[AtomicU64; 3])> {
+    /// The lock of a call under way, and its numbers.
+    pub(super) fn call(&self, place: usize) -> Option<(SharedLock<'_>, &[AtomicU64; 7])> {
         let at = CALLS + place * CALL_SIZE;
         (place < WATCHED_CALLS)
-            .then(|| Some((self.map.lock(at), self.map.cells(at + CALL_NUMBERS, 3).first_chunk()?)))
+            .then(|| Some((self.map.lock(at), self.map.cells(at + CALL_NUMBERS, 7).first_chunk()?)))
             .flatten()
     }
 
@@ -201,7 +201,8 @@ fn write_new(path: &Path) -> io::Result<()> {
 }
 
 const _: () = assert!(CALLS + WATCHED_CALLS * CALL_SIZE <= PADDING);
-const _: () = assert!(size_of::<libc::pthread_mutex_t>() <= CALL_NUMBERS && CALL_NUMBERS + 24 <= CALL_SIZE);
+const _: () =
+    assert!(size_of::<libc::pthread_mutex_t>() <= CALL_NUMBERS && CALL_NUMBERS + 7 * 8 <= CALL_SIZE);
 
 #[cfg(test)]
 mod tests {

@@ -70,13 +70,21 @@ fn a_process_stopped_at_any_point_of_a_call_holds_up_nobody() {
             let steps = (0..).take_while(|_| whole.step()).count();
             // What comes before is the program's own start, with every library that it maps.
             let call = steps.saturating_sub(130)..steps;
+            let mut stops = 0;
             for point in call {
                 let stopped = Traced::start(&place, &built, &arguments);
-                assert!((0..point).all(|_| stopped.step()), "step {point} of {steps}");
+                // Mail that is new no longer takes fewer steps.
+                if !(0..point).all(|_| stopped.step()) {
+                    break;
+                }
+                stops += 1;
                 for other in [TRIPLET, ["10.8.8.8", SENDER, &format!("{point}@rcpt.example")]] {
                     assert_is_an_answer(&answer(&place, &built, &other), &format!("{point} of {steps}"));
                 }
+                drop(stopped);
+                assert_eq!(answer(&place, &built, &TRIPLET), KNOWN, "killed at {point} of {steps}");
             }
+            assert!(stops > 60, "{stops}");
         });
     }
     assert_eq!(answer(&place, &built, &TRIPLET), KNOWN);
