@@ -6,6 +6,7 @@
 
 use crate::identity::{Domain, Identity};
 use crate::sender::{Level, SenderKey, normalise};
+use crate::time::Timestamp;
 use crate::whitelist::ListKind;
 use siphasher::sip128::{Hasher128, SipHasher24};
 use std::hash::Hasher;
@@ -85,6 +86,9 @@ pub struct Triplet<'a> {
     pub client: Option<IpAddr>,
     /// The client's verified host name, for the whitelist.
     pub host: Option<Domain>,
+    /// When the message was first tried, where its client has come back for it: see
+    /// [`Evidence`](crate::policy::Evidence).
+    pub came_back: Option<Timestamp>,
 }
 
 impl<'a> Triplet<'a> {
@@ -99,7 +103,8 @@ impl<'a> Triplet<'a> {
     ) -> Self {
         let sender_key = normalise(sender, Some(recipient), level);
         let recipient = Recipient::new(recipient);
-        Self { identities, sender, sender_key, recipient, fingerprint, client: None, host: None }
+        let (client, host, came_back) = (None, None, None);
+        Self { identities, sender, sender_key, recipient, fingerprint, client, host, came_back }
     }
 
     /// The keys of each identity's records, in the order of the identities.

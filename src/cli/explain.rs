@@ -111,6 +111,7 @@ fn reason(verdict: Verdict, rules: &Rules) -> String {
             rules.delay,
             by.word()
         ),
+        Verdict::CameBack { .. } => "its client has come back with another recipient of the message".into(),
         Verdict::Known { by } => {
             format!(
                 "the triplet passed before with this {}, last within the lifetime of {}",

@@ -58,9 +58,13 @@ impl Access {
     pub const fn records(self, verdict: &Verdict) -> bool {
         match self {
             Self::Record => true,
-            Self::Settle => {
-                !matches!(verdict, Verdict::New { .. } | Verdict::Early { .. } | Verdict::Retried { .. })
-            }
+            Self::Settle => !matches!(
+                verdict,
+                Verdict::New { .. }
+                    | Verdict::Early { .. }
+                    | Verdict::Retried { .. }
+                    | Verdict::CameBack { .. }
+            ),
             Self::Look => false,
         }
     }

@@ -74,6 +74,7 @@ impl Store {
         Ok(Evidence {
             known: Some(call.read_known(self, true)?),
             pending: Some(self.read_pending(&call, Access::Look)?),
+            came_back: triplet.came_back,
         })
     }
 
@@ -149,7 +150,7 @@ impl Call<'_> {
         read_known: impl Fn() -> Result<KnownSide, E>,
         read_pending: impl Fn() -> Result<Vec<Found<Pending>>, E>,
     ) -> Result<Decision, E> {
-        let mut evidence = Evidence::default();
+        let mut evidence = Evidence { came_back: self.triplet.came_back, ..Evidence::default() };
         loop {
             match decide(self.rules, false, &evidence, self.now) {
                 Step::ReadKnown => evidence.known = Some(read_known()?),
