@@ -89,6 +89,33 @@ fn null_sender_is_accepted_at_rcpt_and_deferred_at_data() {
     });
 }
 
+/// Postfix checks senders as double-bounce@ its domain: such a check gets its 250, and leaves nothing behind. Mail from
+/// there is deferred when it is sent.
+#[test]
+fn senders_of_address_checks_are_accepted_at_rcpt_and_deferred_at_data() {
+    in_own_world(|world| {
+        let _exim = world.start_exim("");
+        for probe in
+            ["double-bounce@mx.sender.test", "Double-Bounce3x9d@mx.sender.test", "postmaster@sender.test"]
+        {
+            let mut check = Client::connect(CLIENT);
+            check.mail(probe);
+            check.rcpt(USER).expect(250);
+            check.quit();
+            attempt(CLIENT, probe, USER).expect_greylisted();
+            attempt(CLIENT, probe, USER).expect_accepted();
+        }
+        world.wait_for_log("reason=retried delay=", 3);
+        assert_eq!(world.log_lines("F=<postmaster@sender.test> RCPT=<user@example.org>").len(), 1);
+        for other in ["double-bounce.x@sender.test", "postmaster.x@sender.test", "a@postmaster.sender.test"] {
+            let mut client = Client::connect(CLIENT);
+            client.mail(other);
+            client.rcpt(USER).expect_greylisted();
+            client.quit();
+        }
+    });
+}
+
 /// Our own users, who authenticate, are never deferred: not with an address of theirs and not with <>.
 #[test]
 fn authenticated_client_is_never_deferred() {
