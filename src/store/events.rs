@@ -199,21 +199,6 @@ impl Store {
         })
     }
 
-    /// Calls `visit` for each standing record, in no order.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    pub fn scan_standing(&self, mut visit: impl FnMut(Standing)) -> Result<(), StoreError> {
-        self.known.read(|snapshot| {
-            snapshot.each(|_, value| {
-                if let Some(standing) = Standing::decode(value) {
-                    visit(standing);
-                }
-                true
-            })
-        })
-    }
-
     fn pair_texts(&self, triplet: &Triplet<'_>, identity: &str) -> [Vec<u8>; 3] {
         if self.settings.privacy {
             return Default::default();

@@ -14,6 +14,7 @@ mod files;
 pub mod lmdb;
 pub mod purge;
 pub mod record;
+mod scan;
 pub mod settle;
 pub mod standing;
 pub mod sys;
@@ -22,13 +23,13 @@ mod tidy;
 use self::counters::Counters;
 use self::error::StoreError;
 use self::lmdb::{Durability, Env, Patience, Purpose};
-use self::record::{Meta, Record};
-use self::standing::Standing;
+use self::record::Meta;
+pub use self::scan::Skipped;
 use crate::policy::Verdict;
 use crate::reply::Reply;
 use crate::settings::StoreSettings;
 use crate::time::Timestamp;
-use crate::triplet::{Key, Secret};
+use crate::triplet::Secret;
 use once_cell::{sync, unsync::OnceCell};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -78,13 +79,6 @@ pub struct Store {
     /// Opened when a decision needs it: a known triplet does not.
     pending: OnceCell<Env>,
     counters: Option<Counters>,
-}
-
-/// What a scan met.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Skipped {
-    /// Records of a version or kind that this library does not know.
-    pub unreadable: u64,
 }
 
 impl Store {
@@ -172,26 +166,6 @@ impl Store {
     #[must_use]
     pub const fn counters(&self) -> Option<&Counters> {
         self.counters.as_ref()
-    }
-
-    /// Calls `visit` for each record of `env` that can be read, until it says stop (`false`). The order is that of the
-    /// keys, which are hashes: none.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    pub fn scan(env: &Env, mut visit: impl FnMut(Key, Record) -> bool) -> Result<Skipped, StoreError> {
-        let mut skipped = Skipped::default();
-        env.read(|snapshot| {
-            snapshot.each(|key, value| match (key.try_into(), Record::decode(value)) {
-                (Ok(key), Some(record)) => visit(Key(key), record),
-                _ if key == META_KEY || key == STANDING_KEY || Standing::decode(value).is_some() => true,
-                _ => {
-                    skipped.unreadable += 1;
-                    true
-                }
-            })
-        })?;
-        Ok(skipped)
     }
 
     fn patience(&self) -> Patience {
