@@ -22,7 +22,7 @@ as_shipped = RUSTFLAGS='$(RUSTFLAGS) --remap-path-prefix=$(cargo_home)=cargo --r
     CFLAGS='$(CFLAGS) -fno-plt -ffile-prefix-map=$(cargo_home)=cargo'
 
 .PHONY: help build setup setup-packaging demo test check bench bench-exim bench-scale senders pools bindings install uninstall clean
-.PHONY: deb rpm test-install check-reproducible
+.PHONY: deb rpm test-install test-postfix-probe check-reproducible
 
 help:
 	@echo 'make demo      set up, build, and show greylisting in a real Exim on a loopback port'
@@ -32,6 +32,7 @@ help:
 	@echo 'make uninstall what install put there, but the store and the configuration'
 	@echo 'make deb       the Debian package, in target/packages; make rpm: the one for Fedora and EPEL'
 	@echo 'make test-install      install, upgrade, remove and purge the Debian package in a clean system'
+	@echo 'make test-postfix-probe  a real Postfix that verifies senders takes our mail at once (as root)'
 	@echo 'make check-reproducible   build the library in two directories and compare'
 	@echo 'make check     formatting, lints, documentation, tests, the library as built'
 	@echo 'make bench     decision times; make senders: scores of the sender normaliser'
@@ -64,6 +65,10 @@ deb: setup-packaging build $(third_party)
 test-install: deb
 	scripts/build-deb 0.0.9~test $(target)/test-install
 	scripts/test-install $(target)/test-install/eximgrey_*.deb $(target)/packages/eximgrey_*.deb
+
+# The system with Postfix is downloaded once.
+test-postfix-probe: setup setup-packaging build
+	scripts/test-postfix-probe $(library)
 
 rpm: setup-packaging build $(third_party)
 	scripts/build-rpm $(VERSION)

@@ -71,8 +71,8 @@ fn policy(c: &mut Criterion) {
     };
     let pending = Some(vec![Found::Here(Pending { first_seen: NOW }), Found::Absent, Found::Absent]);
     let evidence = [
-        ("known", Evidence { known: side(Found::Here(known)), pending: None }),
-        ("retried", Evidence { known: side(Found::Absent), pending }),
+        ("known", Evidence { known: side(Found::Here(known)), pending: None, came_back: None }),
+        ("retried", Evidence { known: side(Found::Absent), pending, came_back: None }),
     ];
     for (name, evidence) in evidence {
         let now = NOW.plus(Seconds::HOUR);

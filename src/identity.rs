@@ -146,12 +146,23 @@ impl fmt::Display for Identity {
 /// such a name says whose network it is, which the network says already, not who sends.
 #[must_use]
 pub fn registrable(host: &Domain, address: IpAddr) -> Option<Domain> {
-    let name = std::str::from_utf8(host.as_bytes()).ok().filter(|name| name.is_ascii())?;
-    let domain = DEFAULT_PROVIDER.effective_tld_plus_one(name).ok()?;
-    let labels = name.strip_suffix(domain)?;
+    let (labels, domain) = split_registered(host)?;
     // With a suffix such as compute.amazonaws.com the generated label is part of the registrable domain.
     let generated = looks_generated(labels, address) || looks_generated(domain, address);
     if generated { None } else { Domain::parse(domain.as_bytes()) }
+}
+
+/// The domain that `name` is registered under, by the public-suffix list. `None` for a public suffix itself.
+#[must_use]
+pub fn registered(name: &Domain) -> Option<Domain> {
+    split_registered(name).and_then(|(_, domain)| Domain::parse(domain.as_bytes()))
+}
+
+/// The labels before the domain that `name` is registered under, and that domain.
+fn split_registered(name: &Domain) -> Option<(&str, &str)> {
+    let name = std::str::from_utf8(name.as_bytes()).ok().filter(|name| name.is_ascii())?;
+    let domain = DEFAULT_PROVIDER.effective_tld_plus_one(name).ok()?;
+    Some((name.strip_suffix(domain)?, domain))
 }
 
 /// Whether `labels` hold the address, or two neighbouring parts of it, in the ways that providers write it:

@@ -5,7 +5,7 @@
 //! [`Step::ReadPending`] until it has seen enough.
 
 use crate::identity::MAX_IDENTITIES;
-use crate::reply::{Action, By, Reason, Reply};
+use crate::reply::{Action, By, Matched, Reason, Reply};
 use crate::sender::Level;
 use crate::time::{Seconds, Timestamp};
 use crate::whitelist::ListKind;
@@ -247,6 +247,8 @@ pub struct Evidence {
     pub known: Option<KnownSide>,
     /// `None` until read.
     pub pending: Option<Vec<Found<Pending>>>,
+    /// Where the client has come back for this message: when another recipient of it was first tried.
+    pub came_back: Option<Timestamp>,
 }
 
 /// Some of a triplet's identities, by their place.
@@ -297,6 +299,11 @@ pub enum Verdict {
         waited: Seconds,
         /// The identity that matched.
         by: By,
+    },
+    /// Has to wait by itself, but came with a message that was retried in time.
+    CameBack {
+        /// Since the first attempt at the message.
+        waited: Seconds,
     },
     /// Passed before.
     Known {
@@ -381,7 +388,8 @@ fn stale(seen: Timestamp, rules: &Rules, now: Timestamp) -> bool {
 /// Decides about a triplet.
 ///
 /// `local` says that there is no client address. The order: off and local, the whitelist, traps, known triplets, identities
-/// that have proved themselves, replies and releases, domains known to the site, first attempts.
+/// that have proved themselves, replies and releases, domains known to the site, first attempts, and where these say wait,
+/// what the client has come back for.
 #[must_use]
 pub fn decide(rules: &Rules, local: bool, evidence: &Evidence, now: Timestamp) -> Step {
     if local {
@@ -396,6 +404,15 @@ pub fn decide(rules: &Rules, local: bool, evidence: &Evidence, now: Timestamp) -
     }
     let Some(pending) = &evidence.pending else { return Step::ReadPending };
     let (verdict, change) = decide_pending(rules, known, pending, now);
+    // Who has come back has come back for the whole message. A sender that stops at the first 451 would otherwise need
+    // two attempts for each recipient. The recipient's own delay and window hold.
+    if let Verdict::New { .. } | Verdict::Early { .. } = verdict
+        && let Some(first_seen) = evidence.came_back
+        && (rules.delay..=rules.window).contains(&now.since(first_seen))
+    {
+        let verdict = Verdict::CameBack { waited: now.since(first_seen) };
+        return Step::Answer(verdict, Change::Admit { first_seen, counts: true });
+    }
     Step::Answer(verdict, change)
 }
 
@@ -509,14 +526,18 @@ impl Verdict {
     /// The words for Exim.
     #[must_use]
     pub fn reply(self, mode: Mode) -> Reply {
+        let passed = |reason, by| Reply { by: Some(by), ..Reply::new(Action::Pass, reason) };
         let mut reply = match self {
             Self::New { wait } => Reply { wait: Some(wait), ..Reply::new(Action::Defer, Reason::New) },
             Self::Early { wait } => Reply { wait: Some(wait), ..Reply::new(Action::Defer, Reason::Early) },
             Self::Retried { waited, by } => {
-                Reply { delay: Some(waited), by: Some(by), ..Reply::new(Action::Pass, Reason::Retried) }
+                Reply { delay: Some(waited), ..passed(Reason::Retried, Matched::Identity(by)) }
             }
-            Self::Known { by } => Reply { by: Some(by), ..Reply::new(Action::Pass, Reason::Known) },
-            Self::Auto { by } => Reply { by: Some(by), ..Reply::new(Action::Pass, Reason::Auto) },
+            Self::CameBack { waited } => {
+                Reply { delay: Some(waited), ..passed(Reason::Retried, Matched::Message) }
+            }
+            Self::Known { by } => passed(Reason::Known, Matched::Identity(by)),
+            Self::Auto { by } => passed(Reason::Auto, Matched::Identity(by)),
             Self::Whitelisted { .. } => Reply::new(Action::Pass, Reason::Whitelisted),
             Self::Trapped { wait } => {
                 Reply { wait: Some(wait), ..Reply::new(Action::Defer, Reason::Trapped) }

@@ -96,6 +96,49 @@ fn a_retry_in_the_window_passes() {
     }
 }
 
+/// Asks about a recipient of a message that was first tried `since` seconds ago and has been retried in time.
+fn with_message(since: u32, known: KnownSide, pending: Found<Pending>) -> (Verdict, Change) {
+    let known = KnownSide { identities: vec![nothing(By::Network)], ..known };
+    let evidence = Evidence { known: Some(known), pending: Some(vec![pending]), came_back: Some(ago(since)) };
+    match decide(&RULES, false, &evidence, NOW) {
+        Step::Answer(verdict, change) => (verdict, change),
+        step => panic!("{step:?}"),
+    }
+}
+
+#[test]
+fn who_has_come_back_has_come_back_for_every_recipient_that_would_wait() {
+    for since in [300, 172_800] {
+        let admit = Change::Admit { first_seen: ago(since), counts: true };
+        for pending in [Found::Absent, first(ago(1)), first(ago(299)), first(ahead(61))] {
+            let decision = with_message(since, KnownSide::default(), pending);
+            assert_eq!(decision, (Verdict::CameBack { waited: Seconds(since) }, admit));
+        }
+    }
+    let retried = Verdict::Retried { waited: Seconds(300), by: By::Network };
+    assert_eq!(with_message(400, KnownSide::default(), first(ago(300))).0, retried);
+}
+
+/// A recipient may have a longer delay or a shorter window than the one that was retried.
+#[test]
+fn a_message_that_came_back_keeps_to_the_rules_of_each_recipient() {
+    for since in [0, 299, 172_801] {
+        let (verdict, _) = with_message(since, KnownSide::default(), Found::Absent);
+        assert_eq!(verdict, Verdict::New { wait: Seconds(300) }, "{since}");
+        let (verdict, _) = with_message(since, KnownSide::default(), first(ago(1)));
+        assert_eq!(verdict, Verdict::Early { wait: Seconds(299) }, "{since}");
+    }
+}
+
+#[test]
+fn a_message_that_came_back_changes_nothing_where_something_else_decides() {
+    let trap = KnownSide { trap: Some(Trap { set: ago(9), until: ahead(90) }), ..KnownSide::default() };
+    assert!(matches!(with_message(400, trap, Found::Absent).0, Verdict::Trapped { .. }));
+    let listed = KnownSide { whitelisted: Some(ListKind::Client), ..KnownSide::default() };
+    assert!(matches!(with_message(400, listed, Found::Absent).0, Verdict::Whitelisted { .. }));
+    assert_eq!(with_message(400, KnownSide::default(), Found::Unreadable).0, Verdict::Unreadable);
+}
+
 #[test]
 fn a_retry_after_the_window_is_new_again() {
     assert!(matches!(network(first(ago(172_801))).0, Verdict::New { .. }));
@@ -285,7 +328,7 @@ fn a_known_triplet_is_answered_without_its_first_attempts() {
             identities: vec![KnownEvidence { known: known(ago(1)), ..nothing(By::Network) }],
             ..KnownSide::default()
         }),
-        pending: None,
+        ..Evidence::default()
     };
     assert!(matches!(decide(&RULES, false, &evidence, NOW), Step::Answer(Verdict::Known { .. }, _)));
 }
@@ -320,6 +363,7 @@ fn every_verdict_has_its_words() {
         (Verdict::New { wait: Seconds(1) }, "action=defer reason=new wait=1"),
         (Verdict::Early { wait: Seconds(2) }, "action=defer reason=early wait=2"),
         (Verdict::Retried { waited: Seconds(3), by }, "action=pass reason=retried delay=3 by=dkim"),
+        (Verdict::CameBack { waited: Seconds(4) }, "action=pass reason=retried delay=4 by=message"),
         (Verdict::Known { by }, "action=pass reason=known by=dkim"),
         (Verdict::Auto { by }, "action=pass reason=auto by=dkim"),
         (Verdict::Whitelisted { kind: ListKind::Client }, "action=pass reason=whitelisted"),
@@ -355,7 +399,11 @@ struct Model {
 
 impl Model {
     fn attempt(&mut self, rules: &Rules, now: Timestamp) -> Verdict {
-        let mut evidence = Evidence::default();
+        self.attempt_with(rules, None, now)
+    }
+
+    fn attempt_with(&mut self, rules: &Rules, came_back: Option<Timestamp>, now: Timestamp) -> Verdict {
+        let mut evidence = Evidence { came_back, ..Evidence::default() };
         loop {
             match decide(rules, false, &evidence, now) {
                 Step::ReadKnown => {
@@ -450,5 +498,41 @@ proptest! {
                 other => prop_assert!(false, "{:?}", other),
             }
         }
+    }
+
+    /// A sender that stops at the first 451 brings a message through at its second attempt, however many recipients it
+    /// has; and no recipient passes before the message has waited as long as that recipient's delay.
+    #[test]
+    fn a_sender_that_stops_at_the_first_451_needs_two_attempts(
+        delays in prop::collection::vec(0_u32..3_600, 1..20),
+        pauses in prop::collection::vec(1_u32..3_600, 60),
+    ) {
+        let rules = |delay: u32| Rules { delay: Seconds(delay), auto_after: 0, ..RULES };
+        let mut recipients: Vec<_> = delays.iter().map(|delay| (rules(*delay), Model::default())).collect();
+        let alike = delays.iter().all(|delay| delay == &delays[0]);
+        let mut now = NOW;
+        let mut attempts = 0;
+        for pause in pauses {
+            attempts += 1;
+            let mut came_back: Option<Timestamp> = None;
+            let stopped = recipients.iter_mut().any(|(rules, model)| {
+                match model.attempt_with(rules, came_back, now) {
+                    Verdict::New { .. } | Verdict::Early { .. } => return true,
+                    Verdict::Retried { waited, .. } => {
+                        let first_seen = Timestamp(now.0 - waited.0);
+                        came_back = Some(came_back.map_or(first_seen, |known| known.min(first_seen)));
+                    }
+                    Verdict::CameBack { waited } => assert!(waited >= rules.delay),
+                    _ => {}
+                }
+                assert!(now.since(NOW) >= rules.delay, "{rules:?}");
+                false
+            });
+            if !stopped {
+                break;
+            }
+            now = now.plus(Seconds(pause).max(if alike { recipients[0].0.delay } else { Seconds(0) }));
+        }
+        prop_assert!(!alike || attempts == 2, "{attempts} attempts");
     }
 }

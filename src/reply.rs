@@ -105,6 +105,26 @@ words! {
     }
 }
 
+/// What a retry was recognised by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Matched {
+    /// A client identity.
+    Identity(By),
+    /// The message: its client has come back with another recipient of it. No identity, and so never on disk.
+    Message,
+}
+
+impl Matched {
+    /// The word as it stands in the reply.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Identity(by) => by.word(),
+            Self::Message => "message",
+        }
+    }
+}
+
 words! {
     /// What became of something that Exim told us (`result=`).
     Result {
@@ -133,7 +153,7 @@ pub struct Reply {
     /// `delay=`: seconds that the triplet waited.
     pub delay: Option<Seconds>,
     /// `by=`.
-    pub by: Option<By>,
+    pub by: Option<Matched>,
     /// `would=`: what would have happened, in observe mode.
     pub would: Option<Action>,
 }
@@ -237,7 +257,7 @@ mod tests {
         assert_eq!(reply.to_string(), "action=defer reason=new wait=300");
         assert_eq!(Reply::error(Fault::StoreOpen).to_string(), "action=pass reason=error error=store-open");
         let mut reply = Reply::new(Action::Pass, Reason::Retried);
-        (reply.delay, reply.by) = (Some(Seconds(312)), Some(By::Network));
+        (reply.delay, reply.by) = (Some(Seconds(312)), Some(Matched::Identity(By::Network)));
         assert_eq!(reply.to_string(), "action=pass reason=retried delay=312 by=network");
     }
 
@@ -251,7 +271,7 @@ mod tests {
             fault: Some(Fault::StoreDamaged),
             wait: Some(most),
             delay: Some(most),
-            by: Some(By::Network),
+            by: Some(Matched::Message),
             would: Some(Action::Defer),
         };
         assert_eq!(longest(&Reason::ALL.iter().map(|r| r.word()).collect::<Vec<_>>()), "whitelisted".len());

@@ -8,6 +8,7 @@ use crate::policy::{Mode, Rules, Verdict};
 use crate::prepared;
 use crate::reply::{Fault, Reply, Result as Told};
 use crate::request::Request;
+use crate::sender::SenderKey;
 use crate::settings::{Problem, Settings, StoreSettings};
 use crate::store::error::StoreError;
 use crate::store::events::Finding;
@@ -15,6 +16,7 @@ use crate::store::{Access, Store};
 use crate::time::Timestamp;
 use crate::triplet::Triplet;
 use std::fmt;
+use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -24,6 +26,27 @@ pub struct Session {
     /// Read once and kept to the end of the process: they are borrowed while the session changes.
     configurations: Vec<(Option<PathBuf>, &'static Settings)>,
     stores: Vec<OpenStore>,
+    /// Who has come back last. Exim has a process for each connection, and in one a message comes after the other.
+    came_back: Option<CameBack>,
+}
+
+/// A client that has come back in this connection, and for what.
+struct CameBack {
+    client: Option<IpAddr>,
+    sender_key: SenderKey,
+    /// Where retries are bound to the message, so are its recipients.
+    fingerprint: Vec<u8>,
+    first_seen: Timestamp,
+}
+
+impl CameBack {
+    /// When the message of `triplet` was first tried, if it is that message.
+    fn first_seen(&self, triplet: &Triplet<'_>) -> Option<Timestamp> {
+        let same = self.client == triplet.client
+            && self.sender_key == triplet.sender_key
+            && self.fingerprint == triplet.fingerprint;
+        same.then_some(self.first_seen)
+    }
 }
 
 /// A store that is open, under the path it was opened by.
@@ -81,7 +104,7 @@ impl Session {
     /// A session with nothing read and nothing open.
     #[must_use]
     pub const fn new() -> Self {
-        Self { configurations: Vec::new(), stores: Vec::new() }
+        Self { configurations: Vec::new(), stores: Vec::new(), came_back: None }
     }
 
     /// Answers a call of `greylist`: client, sender, recipient and options.
@@ -91,9 +114,10 @@ impl Session {
     pub fn answer(&mut self, arguments: &[&[u8]], access: Access, now: Timestamp) -> Result<Reply, Failure> {
         let request = Request::parse(arguments).map_err(Failure::Arguments)?;
         let (settings, rules) = self.rules(&request)?;
-        let Some(triplet) = request.triplet(settings.prefixes, rules.sender_key) else {
+        let Some(mut triplet) = request.triplet(settings.prefixes, rules.sender_key) else {
             return Ok(Verdict::Local.reply(rules.mode));
         };
+        triplet.came_back = self.came_back.as_ref().and_then(|known| known.first_seen(&triplet));
         if rules.mode == Mode::Off {
             return Ok(Verdict::Off.reply(rules.mode));
         }
@@ -110,6 +134,17 @@ impl Session {
             // Nothing was ever recorded.
             None => Verdict::New { wait: rules.delay },
         };
+        // Who is only observed was never told to come back.
+        if let Verdict::Retried { waited, .. } = verdict
+            && access == Access::Record
+            && rules.mode == Mode::Enforce
+        {
+            let first_seen = Timestamp(now.0.saturating_sub(waited.0));
+            let Triplet { client, sender_key, fingerprint, came_back, .. } = triplet;
+            let first_seen = came_back.map_or(first_seen, |known| known.min(first_seen));
+            self.came_back =
+                Some(CameBack { client, sender_key, fingerprint: fingerprint.to_vec(), first_seen });
+        }
         Ok(verdict.reply(rules.mode))
     }
 
@@ -265,6 +300,65 @@ mod tests {
         let counters = Counters::of(&state);
         let counted = |minutes| counters.last_hours(1, NOW.plus(Seconds::MINUTE.times(minutes))).total();
         assert_eq!([counted(3), counted(month), counted(2 * month)], [3, 1, 0]);
+    }
+
+    /// What a client has come back for is remembered for that client, sender and message, and only where it was told to.
+    #[test]
+    fn who_has_come_back_has_come_back_for_the_whole_message() {
+        let (_dir, config) = fixture("delay = \"1m\"\n");
+        let mut sessions = [Session::new(), Session::new()];
+        let mut ask = |session: usize, triplet: [&str; 3], options: &[&str], access, minutes| {
+            let now = NOW.plus(Seconds::MINUTE.times(minutes));
+            let arguments: Vec<_> = triplet.iter().chain(options).map(|text| text.as_bytes()).collect();
+            let arguments = [&arguments[..], &[config.as_bytes()]].concat();
+            sessions[session].answer(&arguments, access, now).unwrap().to_string()
+        };
+        let (client, sender) = ("192.0.2.1", "list-1@x.example");
+        let to = |recipient| [client, sender, recipient];
+        let by_message = "action=pass reason=retried delay=120 by=message";
+        let new = "action=defer reason=new wait=60";
+
+        assert_eq!(ask(0, to("a@y.example"), &[], Access::Record, 0), new);
+        // Nobody has come back yet, and looking is not coming.
+        assert_eq!(ask(1, to("b@y.example"), &[], Access::Look, 2), new);
+        for access in [Access::Look, Access::Settle] {
+            assert!(ask(1, to("a@y.example"), &[], access, 2).contains("by=network"));
+            assert_eq!(ask(1, to("b@y.example"), &[], access, 2), new);
+        }
+        assert!(ask(1, to("a@y.example"), &[], Access::Record, 2).contains("by=network"));
+        for access in [Access::Look, Access::Settle, Access::Record] {
+            assert_eq!(ask(1, to("b@y.example"), &[], access, 2), by_message);
+        }
+        assert_eq!(ask(0, to("b@y.example"), &[], Access::Record, 2), "action=pass reason=known by=network");
+
+        // Who passed with the message lets others pass no further than the message did.
+        for (triplet, options) in [
+            (["192.0.2.2", sender, "c@y.example"], &[][..]),
+            ([client, "other@x.example", "c@y.example"], &[]),
+            ([client, "", "c@y.example"], &[]),
+            (to("c@y.example"), &["match=another message"]),
+        ] {
+            assert_eq!(ask(1, triplet, options, Access::Look, 2), new, "{triplet:?} {options:?}");
+        }
+        assert_eq!(ask(0, to("c@y.example"), &[], Access::Look, 2), new, "another connection");
+        let longer = ask(1, to("c@y.example"), &["delay=1h"], Access::Look, 2);
+        assert_eq!(longer, "action=defer reason=new wait=3600");
+        assert_eq!(ask(1, to("c@y.example"), &[], Access::Look, 2), by_message);
+    }
+
+    /// Mail that is only observed was never deferred, so its sender has not shown that it comes back.
+    #[test]
+    fn who_was_only_observed_has_not_come_back() {
+        let (_dir, config) = fixture("delay = \"1m\"\n[recipients]\n\"a@y.example\" = \"observe\"\n");
+        let mut session = Session::new();
+        let mut ask = |recipient: &[u8], minutes| {
+            let now = NOW.plus(Seconds::MINUTE.times(minutes));
+            let arguments = [b"192.0.2.1", &b"s@x.example"[..], recipient, config.as_bytes()];
+            session.answer(&arguments, Access::Record, now).unwrap().to_string()
+        };
+        ask(b"a@y.example", 0);
+        assert!(ask(b"a@y.example", 2).contains("reason=retried"));
+        assert_eq!(ask(b"b@y.example", 2), "action=defer reason=new wait=60");
     }
 
     #[test]

@@ -4,8 +4,9 @@
 //! an outsider who does not know the secret cannot aim at a page of the tree or make two triplets collide. What is
 //! hashed is unambiguous: a tag for the kind of record, and the length before every part that can vary.
 
-use crate::identity::{Domain, Identity};
+use crate::identity::{Domain, Identity, registered};
 use crate::sender::{Level, SenderKey, normalise};
+use crate::time::Timestamp;
 use crate::whitelist::ListKind;
 use siphasher::sip128::{Hasher128, SipHasher24};
 use std::hash::Hasher;
@@ -36,6 +37,7 @@ enum Tag {
     Released = 6,
     Trap = 7,
     Listed = 8,
+    JustSent = 9,
 }
 
 impl Secret {
@@ -85,6 +87,9 @@ pub struct Triplet<'a> {
     pub client: Option<IpAddr>,
     /// The client's verified host name, for the whitelist.
     pub host: Option<Domain>,
+    /// When the message was first tried, where its client has come back for it: see
+    /// [`Evidence`](crate::policy::Evidence).
+    pub came_back: Option<Timestamp>,
 }
 
 impl<'a> Triplet<'a> {
@@ -99,7 +104,8 @@ impl<'a> Triplet<'a> {
     ) -> Self {
         let sender_key = normalise(sender, Some(recipient), level);
         let recipient = Recipient::new(recipient);
-        Self { identities, sender, sender_key, recipient, fingerprint, client: None, host: None }
+        let (client, host, came_back) = (None, None, None);
+        Self { identities, sender, sender_key, recipient, fingerprint, client, host, came_back }
     }
 
     /// The keys of each identity's records, in the order of the identities.
@@ -125,10 +131,26 @@ impl<'a> Triplet<'a> {
     /// The same for the whole domain of the sender; `None` for the null sender and other senders without one.
     #[must_use]
     pub fn replied_domain_key(&self, secret: &Secret) -> Option<Key> {
-        let (_, domain) =
-            self.sender.iter().rposition(|&b| b == b'@').map(|at| self.sender.split_at(at + 1))?;
-        let domain = Domain::parse(domain)?;
+        let domain = self.sender_domain()?;
         Some(secret.key(Tag::RepliedDomain, &[domain.as_bytes(), self.recipient.as_bytes()]))
+    }
+
+    /// The keys of the leave that our user's last message gives for an hour to all of a registered domain: that of the
+    /// sender first, then that of the client's host.
+    #[must_use]
+    pub fn just_sent_keys(&self, secret: &Secret) -> Vec<Key> {
+        let sender = self.sender_domain().and_then(|domain| registered(&domain));
+        let host = self.identities.iter().find_map(|identity| match identity {
+            Identity::Host(domain) => Some(domain.clone()),
+            _ => None,
+        });
+        let key = |d: Domain| secret.key(Tag::JustSent, &[d.as_bytes(), self.recipient.as_bytes()]);
+        [sender, host].into_iter().flatten().map(key).collect()
+    }
+
+    fn sender_domain(&self) -> Option<Domain> {
+        let at = self.sender.iter().rposition(|&b| b == b'@')?;
+        Domain::parse(self.sender.get(at + 1..)?)
     }
 
     /// The keys under which a release of this mail may stand: for the sender and recipient, for these and the client's

@@ -11,7 +11,7 @@ mod processes;
 
 use common::driver::{Built, Driver, hexadecimal, reply, words};
 use common::{Place, built_library, run};
-use eximgrey::reply::{Action, By, Fault, Reason};
+use eximgrey::reply::{Action, By, Fault, Matched, Reason};
 use std::process::Command;
 
 /// Every function that the library exports.
@@ -56,7 +56,7 @@ fn assert_ours(reply: &str) {
             "action" => place == 0 && actions.contains(value),
             "reason" => place == 1 && words(Reason::ALL, Reason::word).contains(value),
             "error" => words(Fault::ALL, Fault::word).contains(value),
-            "by" => words(By::ALL, By::word).contains(value),
+            "by" => *value == Matched::Message.word() || words(By::ALL, By::word).contains(value),
             "would" => actions.contains(value),
             "wait" | "delay" => (1..=10).contains(&value.len()) && value.bytes().all(|b| b.is_ascii_digit()),
             _ => false,

@@ -14,6 +14,8 @@ mod doctor;
 mod explain;
 #[path = "cli/manners.rs"]
 mod manners;
+#[path = "cli/pager.rs"]
+mod pager;
 #[path = "cli/purge.rs"]
 mod purge;
 
@@ -84,11 +86,13 @@ fn filled() -> Place {
         (now - 10, vec![b"198.51.100.9", HOSTILE, b"evil\n@rcpt.example"]),
     ];
     // A client that has proved itself by five passes, each two hours after the one before.
-    let recipients: Vec<Vec<u8>> = (1..=5).map(|n| format!("user{n}@rcpt.example").into_bytes()).collect();
-    for (n, recipient) in (1..).zip(&recipients) {
+    // All calls are made in one process, as in one connection: by one address they would be one message.
+    let recipients: Vec<_> =
+        (1..=5).map(|n| (format!("203.0.113.{n}"), format!("user{n}@rcpt.example"))).collect();
+    for (n, (client, recipient)) in (1..).zip(&recipients) {
         for retry in [0, 600] {
             let arguments: Vec<&[u8]> =
-                vec![b"203.0.113.1", b"list@proved.example", recipient, b"spf=proved.example"];
+                vec![client.as_bytes(), b"list@proved.example", recipient.as_bytes(), b"spf=proved.example"];
             calls.push((now - 2 * HOUR * (6 - n) + retry, arguments));
         }
     }

@@ -7,7 +7,7 @@ mod common;
 mod readme;
 
 use common::{Place, run};
-use eximgrey::reply::{By, Fault, Reason, Result as Told};
+use eximgrey::reply::{By, Fault, Matched, Reason, Result as Told};
 use eximgrey::settings::Settings;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -129,7 +129,7 @@ fn every_word_function_and_option_is_in_the_manual() {
     let faults = Fault::ALL.iter().map(|fault| fault.word()).chain(["no-library"]);
     assert_eq!(broken, faults.collect());
     let by = between(&page, ".It Cm by= ", ".It");
-    for word in By::ALL.iter().map(|by| by.word()) {
+    for word in By::ALL.iter().map(|by| by.word()).chain([Matched::Message.word()]) {
         assert!(by.split([' ', '\n']).any(|text| text == word), "{word}");
     }
 

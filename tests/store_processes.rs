@@ -253,7 +253,7 @@ fn a_stopped_writer_does_not_stop_mail() {
     let built = Built::new(&place);
     let mut driver = built.start();
     let known = [CLIENT, SENDER, RECIPIENT];
-    let ripe = ["192.0.2.1", SENDER, "ripe@rcpt.example"];
+    let ripe = ["192.0.2.2", SENDER, "ripe@rcpt.example"];
     for (arguments, expected) in [(known, NEW), (known, RETRIED), (ripe, NEW)] {
         assert_eq!(driver.greylist(&place, &arguments), expected);
     }

@@ -111,6 +111,7 @@ fn reason(verdict: Verdict, rules: &Rules) -> String {
             rules.delay,
             by.word()
         ),
+        Verdict::CameBack { .. } => "its client has come back with another recipient of the message".into(),
         Verdict::Known { by } => {
             format!(
                 "the triplet passed before with this {}, last within the lifetime of {}",
@@ -136,7 +137,10 @@ fn reason(verdict: Verdict, rules: &Rules) -> String {
         Verdict::Trapped { wait } => {
             format!("the client's network is trapped for another {} (eximgrey list trapped)", span(wait))
         }
-        Verdict::Replied => "somebody here wrote to this sender, and the recipient waits for replies".into(),
+        Verdict::Replied => {
+            "the recipient wrote to this sender, or to its domain or the client's within the last hour or two"
+                .into()
+        }
         Verdict::Released => "the administrator released this mail; the triplet becomes known".into(),
         Verdict::Local => "there is no client: a local submission is never greylisted".into(),
         Verdict::Off => "greylisting is off (mode = \"off\")".into(),

@@ -9,7 +9,7 @@ use super::standing::{Kind, Standing, Summary};
 use super::{STANDING_KEY, Store};
 use crate::policy::{Earned, Found, Rules, count_pass, has_proved_itself};
 use crate::reply::Result as Told;
-use crate::time::Timestamp;
+use crate::time::{Seconds, Timestamp};
 use crate::triplet::{IdentityKeys, Key, Triplet};
 use crate::whitelist::ListKind;
 
@@ -48,22 +48,38 @@ pub enum Scope {
     Network,
 }
 
+/// How long mail of a whole registered domain passes to our user who wrote there. A server that verifies our user's
+/// address does so while it is offered our message: at our first attempt, or at a retry of the first hour.
+const JUST_SENT: Seconds = Seconds::HOUR;
+
+/// How long after that leave was written another message is not worth a write; it lasts for so much longer.
+const JUST_SENT_MARGIN: Seconds = Seconds::MINUTE.times(30);
+
 impl Store {
-    /// Our user wrote to the sender of `triplet` (whose recipient our user is): mail the other way passes for the lifetime.
+    /// Our user wrote to the sender of `triplet` (whose recipient our user is): mail the other way passes for the lifetime,
+    /// and from the whole registered domain for an hour.
     ///
     /// # Errors
     /// See [`StoreError`].
     pub fn sent(&self, triplet: &Triplet<'_>, rules: &Rules, now: Timestamp) -> Result<Told, StoreError> {
         let _under_way = self.begin(&[], now)?;
-        let until = now.plus(rules.keep());
-        let domain = triplet.replied_domain_key(self.secret()).filter(|_| rules.replied_domain);
-        let keys = [(Some(triplet.replied_key(self.secret())), Kind::Replied), (domain, Kind::RepliedDomain)];
+        let secret = self.secret();
+        let domain = triplet.replied_domain_key(secret).filter(|_| rules.replied_domain);
+        let just_sent = triplet.just_sent_keys(secret).first().copied();
+        // As with a known triplet, a message a day is not worth a write to the first two.
+        let (lifetime, margin) = (rules.keep(), rules.margin());
+        let hour = Seconds(JUST_SENT.0 + JUST_SENT_MARGIN.0);
+        let leaves = [
+            (Some(triplet.replied_key(secret)), Kind::Replied, lifetime, margin),
+            (domain, Kind::RepliedDomain, lifetime, margin),
+            (just_sent, Kind::JustSent, hour, JUST_SENT_MARGIN),
+        ];
         self.known.write(self.patience(), |writer| {
             let mut written = Told::Nothing;
-            for (key, kind) in keys.iter().filter_map(|(key, kind)| key.map(|key| (key, *kind))) {
-                // As with a known triplet, a message a day is not worth a write.
+            for (key, kind, lasts, margin) in leaves {
+                let Some(key) = key else { continue };
+                let until = now.plus(lasts);
                 let before = writer.get(&key.0)?.and_then(Standing::decode);
-                let margin = rules.margin();
                 if before.is_some_and(|before| before.until <= until && before.until.plus(margin) >= until) {
                     continue;
                 }
@@ -183,21 +199,6 @@ impl Store {
             let there = writer.get(&key.0)?.is_some();
             writer.delete(&key.0)?;
             Ok(there)
-        })
-    }
-
-    /// Calls `visit` for each standing record, in no order.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    pub fn scan_standing(&self, mut visit: impl FnMut(Standing)) -> Result<(), StoreError> {
-        self.known.read(|snapshot| {
-            snapshot.each(|_, value| {
-                if let Some(standing) = Standing::decode(value) {
-                    visit(standing);
-                }
-                true
-            })
         })
     }
 

@@ -16,6 +16,7 @@ pub mod lmdb;
 mod mapping;
 pub mod purge;
 pub mod record;
+mod scan;
 pub mod settle;
 pub mod standing;
 pub mod state;
@@ -27,7 +28,7 @@ use self::counters::Counters;
 use self::error::StoreError;
 use self::lmdb::{Durability, Env, Gate, Patience, Purpose};
 use self::record::{Meta, Record};
-use self::standing::Standing;
+pub use self::scan::Skipped;
 use self::state::{Opening, State};
 use crate::identity::MAX_IDENTITIES;
 use crate::policy::Verdict;
@@ -65,9 +66,13 @@ impl Access {
     pub const fn records(self, verdict: &Verdict) -> bool {
         match self {
             Self::Record => true,
-            Self::Settle => {
-                !matches!(verdict, Verdict::New { .. } | Verdict::Early { .. } | Verdict::Retried { .. })
-            }
+            Self::Settle => !matches!(
+                verdict,
+                Verdict::New { .. }
+                    | Verdict::Early { .. }
+                    | Verdict::Retried { .. }
+                    | Verdict::CameBack { .. }
+            ),
             Self::Look => false,
         }
     }
@@ -81,13 +86,6 @@ pub struct Store {
     /// Opened when a decision needs it: a known triplet does not.
     pending: OnceCell<Env>,
     state: Option<Arc<State>>,
-}
-
-/// What a scan met.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Skipped {
-    /// Records of a version or kind that this library does not know.
-    pub unreadable: u64,
 }
 
 impl Store {
@@ -240,26 +238,6 @@ impl Store {
     #[must_use]
     pub fn is_tripped(settings: &StoreSettings) -> bool {
         State::open(&settings.path, false).is_ok_and(|state| breaker::is_open(&state))
-    }
-
-    /// Calls `visit` for each record of `env` that can be read, until it says stop (`false`). The order is that of the
-    /// keys, which are hashes: none.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    pub fn scan(env: &Env, mut visit: impl FnMut(Key, Record) -> bool) -> Result<Skipped, StoreError> {
-        let mut skipped = Skipped::default();
-        env.read(|snapshot| {
-            snapshot.each(|key, value| match (key.try_into(), Record::decode(value)) {
-                (Ok(key), Some(record)) => visit(Key(key), record),
-                _ if key == META_KEY || key == STANDING_KEY || Standing::decode(value).is_some() => true,
-                _ => {
-                    skipped.unreadable += 1;
-                    true
-                }
-            })
-        })?;
-        Ok(skipped)
     }
 
     fn patience(&self) -> Patience {

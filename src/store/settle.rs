@@ -75,6 +75,7 @@ impl Store {
         Ok(Evidence {
             known: Some(call.read_known(self, true)?),
             pending: Some(self.read_pending(&call, Access::Look)?),
+            came_back: triplet.came_back,
         })
     }
 
@@ -150,7 +151,7 @@ impl Call<'_> {
         read_known: impl Fn() -> Result<KnownSide, E>,
         read_pending: impl Fn() -> Result<Vec<Found<Pending>>, E>,
     ) -> Result<Decision, E> {
-        let mut evidence = Evidence::default();
+        let mut evidence = Evidence { came_back: self.triplet.came_back, ..Evidence::default() };
         loop {
             match decide(self.rules, false, &evidence, self.now) {
                 Step::ReadKnown => evidence.known = Some(read_known()?),
@@ -178,7 +179,8 @@ impl Call<'_> {
         let mut identities: Vec<KnownEvidence> =
             self.triplet.identities.iter().zip(self.keys).map(read).collect::<lmdb::Result<_>>()?;
         // A known triplet needs no more. In a large store each look-up is a miss of every cache.
-        if whole || !identities.iter().any(|evidence| evidence.passed(self.rules, self.now).is_some()) {
+        let open = whole || !identities.iter().any(|e| e.passed(self.rules, self.now).is_some());
+        if open {
             for (evidence, keys) in identities.iter_mut().zip(self.keys) {
                 evidence.earned = record::earned(get(&keys.identity.0)?);
             }
@@ -203,13 +205,14 @@ impl Call<'_> {
         {
             side.trap = standing(secret.trap(network.identity))?.map(|entry| entry.trap());
         }
-        if summary.replied >= self.now {
+        if open && summary.replied >= self.now {
             let domain = self.triplet.replied_domain_key(secret).filter(|_| self.rules.replied_domain);
-            for key in [Some(self.triplet.replied_key(secret)), domain].into_iter().flatten() {
+            let just_sent = self.triplet.just_sent_keys(secret);
+            for key in just_sent.into_iter().chain([self.triplet.replied_key(secret)]).chain(domain) {
                 side.replied = side.replied.max(standing(key)?.map(|entry| entry.leave()));
             }
         }
-        if summary.released >= self.now {
+        if open && summary.released >= self.now {
             for key in self.triplet.released_keys(secret) {
                 side.released = side.released.max(standing(key)?.map(|entry| entry.leave()));
             }

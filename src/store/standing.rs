@@ -4,12 +4,13 @@
 //! ```text
 //! 0  u8   version, 1
 //! 1  u8   kind: 4
-//! 2  u8   0 replied, 1 replied for a domain, 2 released, 3 trap, 16 to 21 whitelist: client host spf dkim sender recipient
+//! 2  u8   0 replied, 1 replied for a domain, 2 released, 3 trap, 4 just sent to a registered domain,
+//!         16 to 21 whitelist: client host spf dkim sender recipient
 //! 3  u8   flags: 2 a sender counts also where it is not authenticated
 //! 4  u32  since
 //! 8  u32  expires: to be deleted after that
 //! 12 u32  until
-//! 16      three texts. replied, released: identity, sender, recipient; trap: network; whitelist: entry, comment
+//! 16      three texts. replied, just sent, released: identity, sender, recipient; trap: network; whitelist: entry, comment
 //! ```
 //!
 //! One more record, under the key `standing`, says which of them there are at all: version, kind 5, then the kinds of whitelist
@@ -37,6 +38,8 @@ pub enum Kind {
     Released,
     /// The network is trapped.
     Trap,
+    /// Our user wrote to this registered domain within the last hour or two.
+    JustSent,
     /// An entry of the whitelist.
     Listed(ListKind),
 }
@@ -48,6 +51,7 @@ impl Kind {
             Self::RepliedDomain => 1,
             Self::Released => 2,
             Self::Trap => 3,
+            Self::JustSent => 4,
             Self::Listed(kind) => FIRST_LIST + kind as u8,
         }
     }
@@ -58,6 +62,7 @@ impl Kind {
             1 => Self::RepliedDomain,
             2 => Self::Released,
             3 => Self::Trap,
+            4 => Self::JustSent,
             _ => Self::Listed(*ListKind::ALL.get(usize::from(number.checked_sub(FIRST_LIST)?))?),
         })
     }
@@ -153,7 +158,9 @@ impl Summary {
             Kind::Listed(kind) => self.list.add(kind, standing.texts.first().map_or(&[], Vec::as_slice)),
             Kind::Trap => self.trapped = self.trapped.max(standing.expires),
             Kind::Released => self.released = self.released.max(standing.expires),
-            Kind::Replied | Kind::RepliedDomain => self.replied = self.replied.max(standing.expires),
+            Kind::Replied | Kind::RepliedDomain | Kind::JustSent => {
+                self.replied = self.replied.max(standing.expires)
+            }
         }
     }
 
@@ -213,7 +220,9 @@ mod tests {
     #[test]
     fn every_kind_has_its_number() {
         let lists = ListKind::ALL.iter().map(|&kind| Kind::Listed(kind));
-        for kind in [Kind::Replied, Kind::RepliedDomain, Kind::Released, Kind::Trap].into_iter().chain(lists)
+        for kind in [Kind::Replied, Kind::RepliedDomain, Kind::Released, Kind::Trap, Kind::JustSent]
+            .into_iter()
+            .chain(lists)
         {
             assert_eq!(Standing::decode(&standing(kind).encode()).map(|s| s.kind), Some(kind));
         }

@@ -5,7 +5,7 @@ use crate::identity::{ClientNetwork, Domain, Identity, Prefixes};
 use crate::policy::{Rules, Verdict};
 use crate::reply::{By, Fault};
 use crate::sender::Level;
-use crate::store::record::Facts;
+use crate::store::record::{Facts, Record};
 use crate::time::Seconds;
 use crate::triplet::Triplet;
 use std::os::fd::AsFd;

@@ -182,7 +182,7 @@ fn explain_names_what_the_administrator_or_a_user_did() {
         Session::new().sent(&arguments, Access::Record, Timestamp::now())
     });
     assert_eq!(told.expect("the store can be told"), Told::Recorded);
-    assert!(because("somebody here wrote to this sender").contains("replies pass until 20"));
+    assert!(because("the recipient wrote to this sender").contains("replies pass until 20"));
 
     does(&place, &["trap", "192.0.2.7"]);
     assert!(because("the client's network is trapped for another").contains("network trapped at 20"));

@@ -21,14 +21,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 const LATER: [u8; 40] = [2; 40];
 
 /// Acts on both environments of the store as its user.
-fn with_store(place: &Place, work: impl FnOnce(&Env, &Env) + Send) {
+pub fn with_store(place: &Place, work: impl FnOnce(&Env, &Env) + Send) {
     as_store_user(|| {
         let store = Store::open(&place.settings().store, Access::Record, Timestamp::now()).unwrap().unwrap();
         work(store.known(), store.pending(Access::Record).unwrap().unwrap());
     });
 }
 
-fn write(env: &Env, records: &[([u8; 16], Vec<u8>)]) {
+pub fn write(env: &Env, records: &[([u8; 16], Vec<u8>)]) {
     env.write(Patience::UpTo(Seconds(10)), |writer| {
         for (key, record) in records {
             writer.put(key, record)?;
@@ -39,11 +39,11 @@ fn write(env: &Env, records: &[([u8; 16], Vec<u8>)]) {
 }
 
 /// The key with this number; they fall evenly.
-fn key(number: u64) -> [u8; 16] {
+pub fn key(number: u64) -> [u8; 16] {
     u128::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835).to_be_bytes()
 }
 
-fn record(facts: Facts, expires: Timestamp, text: usize) -> Vec<u8> {
+pub fn record(facts: Facts, expires: Timestamp, text: usize) -> Vec<u8> {
     let texts = Texts { identity: vec![b'i'; text], sender: vec![b's'; text], ..Texts::default() };
     Record { by: By::Network, expires, facts, texts }.encode()
 }

@@ -89,6 +89,33 @@ fn null_sender_is_accepted_at_rcpt_and_deferred_at_data() {
     });
 }
 
+/// Postfix checks senders as double-bounce@ its domain: such a check gets its 250, and leaves nothing behind. Mail from
+/// there is deferred when it is sent.
+#[test]
+fn senders_of_address_checks_are_accepted_at_rcpt_and_deferred_at_data() {
+    in_own_world(|world| {
+        let _exim = world.start_exim("");
+        for probe in
+            ["double-bounce@mx.sender.test", "Double-Bounce3x9d@mx.sender.test", "postmaster@sender.test"]
+        {
+            let mut check = Client::connect(CLIENT);
+            check.mail(probe);
+            check.rcpt(USER).expect(250);
+            check.quit();
+            attempt(CLIENT, probe, USER).expect_greylisted();
+            attempt(CLIENT, probe, USER).expect_accepted();
+        }
+        world.wait_for_log("reason=retried delay=", 3);
+        assert_eq!(world.log_lines("F=<postmaster@sender.test> RCPT=<user@example.org>").len(), 1);
+        for other in ["double-bounce.x@sender.test", "postmaster.x@sender.test", "a@postmaster.sender.test"] {
+            let mut client = Client::connect(CLIENT);
+            client.mail(other);
+            client.rcpt(USER).expect_greylisted();
+            client.quit();
+        }
+    });
+}
+
 /// Our own users, who authenticate, are never deferred: not with an address of theirs and not with <>.
 #[test]
 fn authenticated_client_is_never_deferred() {
@@ -162,12 +189,13 @@ fn relaying_attempt_is_refused_not_greylisted() {
     });
 }
 
-/// Each recipient of a message is judged for itself.
+/// Each recipient of a message is judged for itself: one that is known has not come back.
 #[test]
 fn two_recipients_of_a_message_are_judged_apart() {
     in_own_world(|world| {
         let _exim = world.start_exim("");
         attempt(CLIENT, SENDER, USER).expect_greylisted();
+        attempt(CLIENT, SENDER, USER).expect_accepted();
 
         let mut client = Client::connect(CLIENT);
         client.mail(SENDER);
@@ -178,6 +206,72 @@ fn two_recipients_of_a_message_are_judged_apart() {
         client.mail(SENDER);
         client.rcpt(OTHER).expect_accepted();
         client.data().expect_accepted();
+        client.quit();
+    });
+}
+
+/// A sender that stops at the first 451, as nullmailer does, brings a message to fifteen recipients through at its second
+/// attempt, and all of them are known then.
+#[test]
+fn sender_that_stops_at_the_first_451_gets_through_at_its_second_attempt() {
+    in_own_world(|world| {
+        let users: Vec<String> = (1..=15).map(|number| format!("user{number}")).collect();
+        std::fs::write(world.path("users"), users.join("\n")).unwrap();
+        let _exim = world.start_exim("");
+        let deliver = || {
+            let mut client = Client::connect(CLIENT);
+            client.mail(SENDER);
+            let accepted = users
+                .iter()
+                .take_while(|user| client.rcpt(&format!("{user}@example.org")).code == 250)
+                .count();
+            if accepted == users.len() {
+                client.data().expect_accepted();
+            }
+            client.quit();
+            accepted
+        };
+        assert_eq!(deliver(), 0);
+        assert_eq!(deliver(), 15);
+        world.wait_for_log("reason=retried delay=", 15);
+        assert_eq!(world.log_lines(" by=message ").len(), 14, "{}", world.main_log());
+        // Known: even where a retry would have to wait.
+        world.configure("delay = \"1h\"");
+        assert_eq!(deliver(), 15);
+    });
+}
+
+/// Who has come back for one message has not come back for another sender's, and other connections are others.
+#[test]
+fn coming_back_counts_for_the_message_and_the_connection_alone() {
+    in_own_world(|world| {
+        let _exim = world.start_exim("");
+        attempt(CLIENT, SENDER, USER).expect_greylisted();
+        let mut client = Client::connect(CLIENT);
+        client.mail(SENDER);
+        client.rcpt(USER).expect_accepted();
+        client.data().expect_accepted();
+        client.mail("bob@sender.test");
+        client.rcpt(OTHER).expect_greylisted();
+        client.command("RSET").expect(250);
+        attempt(CLIENT, SENDER, OTHER).expect_greylisted();
+        client.quit();
+    });
+}
+
+/// A recipient whose own delay is longer waits for it, also where the message has come back for another.
+#[test]
+fn recipient_with_a_longer_delay_waits_for_it() {
+    in_own_world(|world| {
+        world.configure(
+            "delay = \"0s\"\n[policy.strict]\ndelay = \"1h\"\n[recipients]\n\"other@example.org\" = \"strict\"",
+        );
+        let _exim = world.start_exim("");
+        attempt(CLIENT, SENDER, USER).expect_greylisted();
+        let mut client = Client::connect(CLIENT);
+        client.mail(SENDER);
+        client.rcpt(USER).expect_accepted();
+        client.rcpt(OTHER).expect_greylisted();
         client.quit();
     });
 }

@@ -60,6 +60,8 @@ impl Greylister for Eximgrey {
             Shown::NetworkOnly => String::new(),
         };
         let arguments = [&client, attempt.sender, attempt.recipient, &self.config, &option];
+        // Each attempt is a connection of its own.
+        self.session = Session::new();
         let reply = self
             .session
             .answer(&arguments.map(str::as_bytes), Access::Record, now)

@@ -22,9 +22,12 @@ fn with_privacy_no_address_is_on_the_disk() {
         let place = Place::new(&format!("delay = \"0s\"\ntrust_known_domains = false\nprivacy = {privacy}"));
         let built = Built::new(&place);
         let mut driver = built.start();
-        for recipient in ["private-bob@rcpt-domain.example", "other@rcpt-domain.example"] {
+        for (client, recipient) in [
+            ("203.0.113.7", "private-bob@rcpt-domain.example"),
+            ("203.0.113.17", "other@rcpt-domain.example"),
+        ] {
             let arguments = [
-                "203.0.113.7",
+                client,
                 "private-alice@sender-domain.example",
                 recipient,
                 "spf=spf-domain.example",
@@ -35,7 +38,7 @@ fn with_privacy_no_address_is_on_the_disk() {
             let passed = driver.greylist(&place, &arguments);
             assert_eq!(passed, RETRIED);
             assert_eq!(driver.greylist(&place, &arguments), KNOWN);
-            let pending = arguments.map(|text| text.replace("203.0.113.7", "203.0.113.8"));
+            let pending = arguments.map(|text| text.replace(client, "203.0.113.8"));
             driver.greylist(
                 &place,
                 &["203.0.113.9", &pending[1], "private-bob@rcpt-domain.example", "dkim=dkim-domain.example"],

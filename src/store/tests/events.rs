@@ -38,13 +38,14 @@ fn who_our_user_wrote_to_need_not_wait() {
     let theirs = world.triplet(&[], "Carol@z.example");
     assert_eq!(world.store.sent(&theirs, &world.rules, NOW).unwrap(), Told::Recorded);
     assert_eq!(world.ask(&client, "prvs=0123456789=carol@z.example", 10), Verdict::Replied);
-    assert!(matches!(world.ask(&client, "dave@z.example", 10), Verdict::New { .. }));
-    // A message a day is not worth a write; one after a few days is.
-    assert_eq!(world.store.sent(&theirs, &world.rules, NOW.plus(Seconds::DAY)).unwrap(), Told::Nothing);
-    assert_eq!(
-        world.store.sent(&theirs, &world.rules, NOW.plus(Seconds::DAY.times(3))).unwrap(),
-        Told::Recorded
-    );
+    assert!(matches!(world.ask(&client, "dave@z.example", 6_000), Verdict::New { .. }));
+    // A message a day renews nothing but the leave of the domain; one after a few days does.
+    for (days, until) in [(1, 0), (3, 3)] {
+        world.store.sent(&theirs, &world.rules, NOW.plus(Seconds::DAY.times(days))).unwrap();
+        let mut replied = Vec::new();
+        world.store.scan_standing(|s| replied.extend((s.kind == Kind::Replied).then_some(s.until))).unwrap();
+        assert_eq!(replied, [NOW.plus(Seconds::DAY.times(until)).plus(world.rules.keep())]);
+    }
     let after = Seconds::DAY.times(39).0;
     assert_eq!(world.ask(&client, "carol@z.example", after), Verdict::Replied);
     let margin = Seconds::DAY.times(36).0 / 16;
@@ -57,11 +58,48 @@ fn a_whole_domain_may_reply_where_the_site_says_so() {
     world.rules.replied_domain = true;
     let theirs = world.triplet(&[], "Carol@z.example");
     world.store.sent(&theirs, &world.rules, NOW).unwrap();
-    assert_eq!(world.ask(&[network("192.0.2.1")], "dave@Z.example", 10), Verdict::Replied);
-    assert!(matches!(world.ask(&[network("192.0.2.1")], "dave@sub.z.example", 10), Verdict::New { .. }));
+    // When the hour is over in which any of the registered domain may.
+    assert_eq!(world.ask(&[network("192.0.2.1")], "dave@Z.example", 6_000), Verdict::Replied);
+    assert!(matches!(world.ask(&[network("192.0.2.1")], "dave@sub.z.example", 6_000), Verdict::New { .. }));
     world.rules.replied_domain = false;
-    assert!(matches!(world.ask(&[network("192.0.2.1")], "dave@z.example", 10), Verdict::New { .. }));
-    assert_eq!(world.ask(&[network("192.0.2.1")], "carol@z.example", 10), Verdict::Replied);
+    assert!(matches!(world.ask(&[network("192.0.2.1")], "dave@z.example", 6_000), Verdict::New { .. }));
+    assert_eq!(world.ask(&[network("192.0.2.1")], "carol@z.example", 6_000), Verdict::Replied);
+}
+
+/// Who verifies our user's address asks from an address or a host of the domain that our user has just written to.
+#[test]
+fn a_registered_domain_that_our_user_just_wrote_to_need_not_wait_for_an_hour() {
+    let world = world();
+    let host = Identity::Host(Domain::parse(b"z.co.uk").unwrap());
+    let from = |identities: &[Identity], sender, at| {
+        let triplet = world.triplet(identities, sender);
+        world.store.settle(&triplet, &world.rules, Access::Look, NOW.plus(Seconds(at))).unwrap()
+    };
+    let elsewhere = [network("192.0.2.1")];
+    let theirs = [network("192.0.2.1"), host];
+    let probe = "double-bounce@mx.z.co.uk";
+    let write = |at| {
+        let triplet = world.triplet(&[], "Carol@mail.z.co.uk");
+        world.store.sent(&triplet, &world.rules, NOW.plus(Seconds(at))).unwrap()
+    };
+    assert_eq!(write(0), Told::Recorded);
+    for at in [0, 3_600, 5_400] {
+        assert_eq!(from(&elsewhere, probe, at), Verdict::Replied, "{at}");
+        assert_eq!(from(&theirs, "", at), Verdict::Replied, "{at}");
+        assert!(matches!(from(&elsewhere, "", at), Verdict::New { .. }));
+        assert!(matches!(from(&elsewhere, "x@other.co.uk", at), Verdict::New { .. }));
+    }
+    let triplet = Triplet::new(elsewhere.to_vec(), probe.as_bytes(), b"other@y.example", b"", Level::Full);
+    let other = world.store.settle(&triplet, &world.rules, Access::Look, NOW).unwrap();
+    assert!(matches!(other, Verdict::New { .. }), "another user wrote nothing");
+    // A message within half an hour is not worth a write, and there is an hour left all the same.
+    assert_eq!(write(1_800), Told::Nothing);
+    assert!(matches!(from(&elsewhere, probe, 5_401), Verdict::New { .. }));
+    assert_eq!(write(1_801), Told::Recorded);
+    assert_eq!(from(&theirs, probe, 7_201), Verdict::Replied);
+    assert!(matches!(from(&theirs, probe, 7_202), Verdict::New { .. }));
+    // What the address itself may do is untouched.
+    assert_eq!(from(&elsewhere, "carol@mail.z.co.uk", 1_000_000), Verdict::Replied);
 }
 
 #[test]

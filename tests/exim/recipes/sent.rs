@@ -38,7 +38,8 @@ fn send_ours(sender: &str, recipient: &str, message: &str) {
     client.quit();
 }
 
-/// Who was written to may answer at once, from wherever; others wait, and so does mail to others.
+/// Who was written to may answer at once, from wherever, and so may its domain for an hour; others wait, and so does mail
+/// to others.
 #[test]
 fn answers_to_our_mail_do_not_wait() {
     in_own_world(|world| {
@@ -46,8 +47,35 @@ fn answers_to_our_mail_do_not_wait() {
         send_ours(USER, SENDER, "Subject: hello\r\n\r\ntext");
         assert_eq!(peek(world, "192.0.2.7", SENDER, USER), "action=pass reason=replied");
         attempt("192.0.2.7", SENDER, USER).expect_accepted();
-        attempt("192.0.2.7", "bob@sender.test", USER).expect_greylisted();
+        attempt("192.0.2.7", "bob@sender.test", USER).expect_accepted();
+        attempt("192.0.2.7", "bob@third.test", USER).expect_greylisted();
         attempt("192.0.2.7", SENDER, OTHER).expect_greylisted();
+    });
+}
+
+/// A server that checks our user's address before it takes our mail gets its 250: from an address of the domain that
+/// was written to, or from a host in it.
+#[test]
+fn domain_that_was_written_to_may_check_our_users_address() {
+    in_own_world(|world| {
+        world.dns.host("mx.sender.test", "192.0.2.8");
+        let _exim = start_with_sent(world);
+        let check = |client, sender| {
+            let mut client = Client::connect(client);
+            client.mail(sender);
+            let reply = client.rcpt(USER);
+            client.quit();
+            reply
+        };
+        let checks = [("192.0.2.7", "verify@mx.sender.test"), ("192.0.2.8", "verify@hoster.test")];
+        for (client, sender) in checks {
+            check(client, sender).expect_greylisted();
+        }
+        send_ours(USER, SENDER, "Subject: hello\r\n\r\ntext");
+        for (client, sender) in checks {
+            check(client, sender).expect_accepted();
+        }
+        check("192.0.2.7", "verify@hoster.test").expect_greylisted();
     });
 }
 

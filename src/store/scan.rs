@@ -1,0 +1,79 @@
+//! All records of an environment, one after the other: for people, not for decisions.
+//!
+//! What is done with a record may take as long as a reader leaves a pager open. While a read transaction is open, LMDB uses
+//! no page again, and the file grows with every write. So a few records are copied in a transaction, and are visited
+//! outside of it. What is seen is no single moment: what comes or goes meanwhile may be seen or not; a record that stays
+//! is seen once.
+
+use super::error::StoreError;
+use super::lmdb::Env;
+use super::record::Record;
+use super::standing::Standing;
+use super::{META_KEY, STANDING_KEY, Store};
+use crate::triplet::Key;
+
+/// Records that one transaction copies: some hundred microseconds, and under a megabyte.
+const CHUNK: usize = 1024;
+
+/// What a scan met.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Skipped {
+    /// Records of a version or kind that this library does not know.
+    pub unreadable: u64,
+}
+
+impl Store {
+    /// Calls `visit` for each record of `env` that can be read, until it says stop (`false`). The order is that of the
+    /// keys, which are hashes: none. No transaction is open meanwhile.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn scan(env: &Env, mut visit: impl FnMut(Key, Record) -> bool) -> Result<Skipped, StoreError> {
+        let mut skipped = Skipped::default();
+        each(env, |key, value| match (key.try_into(), Record::decode(value)) {
+            (Ok(key), Some(record)) => visit(Key(key), record),
+            _ if key == META_KEY || key == STANDING_KEY || Standing::decode(value).is_some() => true,
+            _ => {
+                skipped.unreadable += 1;
+                true
+            }
+        })?;
+        Ok(skipped)
+    }
+
+    /// Calls `visit` for each standing record, in no order. No transaction is open meanwhile.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn scan_standing(&self, mut visit: impl FnMut(Standing)) -> Result<(), StoreError> {
+        each(&self.known, |_, value| {
+            if let Some(standing) = Standing::decode(value) {
+                visit(standing);
+            }
+            true
+        })
+    }
+}
+
+/// Calls `visit` for each key and value of `env`, until it says stop (`false`).
+fn each(env: &Env, mut visit: impl FnMut(&[u8], &[u8]) -> bool) -> Result<(), StoreError> {
+    // The least key there can be.
+    let mut from = Some(vec![0]);
+    while let Some(start) = from.take() {
+        let mut chunk = Vec::new();
+        env.read(|snapshot| {
+            snapshot.each_from(&start, |key, value| {
+                if chunk.len() == CHUNK {
+                    from = Some(key.to_vec());
+                    return false;
+                }
+                chunk.push((key.to_vec(), value.to_vec()));
+                true
+            })
+        })?;
+        if !chunk.iter().all(|(key, value)| visit(key, value)) {
+            break;
+        }
+    }
+    Ok(())
+}
