@@ -1,5 +1,6 @@
 //! `eximgrey doctor`: the installation, one line a check, and what to do about what is wrong.
 
+use super::exim::bad_recipients;
 use super::exim::daemon::Exim;
 use super::output::bytes;
 use super::{Failure, Outcome, Result, owner};
@@ -146,6 +147,13 @@ fn fragment(exim: &Exim, findings: &mut Findings) {
         let text = "no ACL calls greylist; \"eximgrey exim enable\" mends that";
         findings.add("fragment", Health::Broken, text);
         return;
+    }
+    for rule in exim.refusals_of_deferred(&text) {
+        let text = format!(
+            "deferred recipients count as bad in \"{rule}\": the eleventh of a new sender gets a 550; mended: {}",
+            bad_recipients::mended(&rule)
+        );
+        findings.add("recipients", Health::Broken, text);
     }
     if !calls("{greylist_preload}") {
         let text =
