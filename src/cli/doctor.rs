@@ -2,6 +2,7 @@
 
 use super::exim::bad_recipients;
 use super::exim::daemon::Exim;
+use super::exim::status;
 use super::output::bytes;
 use super::{Failure, Outcome, Result, owner};
 use clap::Args;
@@ -74,6 +75,9 @@ pub(super) fn run(command: &Doctor, config: Option<&Path>, out: &mut impl Write)
     // Exim and its configuration first: that needs root, and looking at the store gives root up.
     let exim = exim(command, &mut findings);
     library(command, exim.as_ref(), &mut findings);
+    if let Some(exim) = &exim {
+        daemon(exim, &mut findings);
+    }
     if let Some(settings) = &settings {
         let path = &settings.store.path;
         selinux(Path::new(SELINUX), path, &label(path), &mut findings);
@@ -190,6 +194,17 @@ fn library(command: &Doctor, exim: Option<&Exim>, findings: &mut Findings) {
             Health::Broken,
             format!("Exim cannot load {}: try {call} with exim -be", path.display()),
         );
+    }
+}
+
+/// Whether the running daemon has the library that is installed.
+fn daemon(exim: &Exim, findings: &mut Findings) {
+    if let (Some(pid), status::RELOAD) = status::daemon(exim) {
+        let text = format!(
+            "process {pid} has another library in memory than the one that is installed: reload Exim. (A new library is \
+             put in the place of the old one with mv or install, never with cp, which writes over it)"
+        );
+        findings.add("daemon", Health::Warning, text);
     }
 }
 

@@ -324,8 +324,19 @@ fn enable_reloads_a_running_exim() {
         installed.eximgrey(&["status"]).expect(0, "daemon        running, library loaded\n");
         let library = world.path("usr/lib/exim4/eximgrey.so");
         fs::copy(&library, world.path("new.so")).unwrap();
-        fs::rename(world.path("new.so"), library).unwrap();
+        fs::rename(world.path("new.so"), &library).unwrap();
         installed.eximgrey(&["status"]).expect(1, "daemon        old library, to be reloaded\n");
+
+        exim.reload();
+        expect_greylisting("carol@sender.test");
+        installed.eximgrey(&["status"]).expect(0, "daemon        running, library loaded\n");
+        let doctor = || done(Command::new(installed.command()).arg("doctor"));
+        let warning = "warning  daemon         process ";
+        assert!(!doctor().out.contains(warning), "{}", doctor());
+        // In place, as cp does it.
+        fs::write(&library, fs::read(&library).unwrap()).unwrap();
+        installed.eximgrey(&["status"]).expect(1, "daemon        old library, to be reloaded\n");
+        assert!(doctor().out.contains(warning), "{}", doctor());
     });
 }
 

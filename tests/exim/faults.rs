@@ -74,6 +74,30 @@ fn broken_library_passes() {
     });
 }
 
+/// Somebody copies over the library, in place, while a daemon has preloaded it: it goes on with what it has, whatever is in
+/// the file meanwhile, and so do its children. A reload takes up what is there then.
+#[test]
+fn library_written_over_in_place_keeps_serving() {
+    in_own_world(|world| {
+        let exim = world.start_exim("EXIMGREY_PRELOAD = 50");
+        let library = fs::read(world.library()).unwrap();
+        attempt(CLIENT, SENDER, USER).expect_greylisted();
+        let mut session = Client::connect(CLIENT);
+        let nothing = vec![0; library.len()];
+        for (number, content) in [&Vec::new(), &nothing, &library].into_iter().enumerate() {
+            fs::write(world.library(), content).unwrap();
+            attempt(CLIENT, SENDER, USER).expect_accepted();
+            attempt(CLIENT, &format!("new{number}@sender.test"), USER).expect_greylisted();
+        }
+        session.mail(SENDER);
+        session.rcpt(USER).expect_accepted();
+        session.quit();
+        exim.reload();
+        attempt(CLIENT, SENDER, USER).expect_accepted();
+        attempt(CLIENT, "bob@sender.test", USER).expect_greylisted();
+    });
+}
+
 /// The library may not be read by Exim's user.
 #[test]
 fn unreadable_library_passes() {

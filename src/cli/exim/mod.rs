@@ -12,7 +12,7 @@ mod files;
 mod fragments;
 mod mode;
 mod own;
-mod status;
+pub(super) mod status;
 
 use super::{Failure, Outcome, Result};
 use clap::{Args, Subcommand};
