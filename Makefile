@@ -9,6 +9,8 @@ ZSH_COMPLETIONS ?= $(PREFIX)/share/zsh/vendor-completions
 
 target = $(or $(CARGO_TARGET_DIR),target)
 library = $(target)/library/libeximgrey.so
+# VERSION= gives the installed file another version than that of Cargo.toml.
+version = $(or $(VERSION),$(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml))
 command = $(target)/release/eximgrey
 share = $(DESTDIR)$(PREFIX)/share
 third_party = $(target)/THIRD-PARTY
@@ -123,12 +125,20 @@ deny:
 minimal-versions:
 	scripts/minimal-versions
 
+# The library gets a name with its version, and the known name becomes a link to it. Both are put in place by a rename:
+# a process that finds the library finds a whole one, and who has mapped the old one keeps it.
+link = $(DESTDIR)$(PREFIX)/lib/exim4/eximgrey.so
+installed = $(link:.so=-$(version).so)
+
 # The store belongs to Exim's user; it is made here only when we install into the running system.
 install:
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/exim4 $(conf)/debian/conf.d/main $(conf)/recipes
 	install -m 0755 $(command) $(DESTDIR)$(PREFIX)/bin/eximgrey
-	install -m 0644 $(library) $(DESTDIR)$(PREFIX)/lib/exim4/eximgrey.so.new
-	mv -f $(DESTDIR)$(PREFIX)/lib/exim4/eximgrey.so.new $(DESTDIR)$(PREFIX)/lib/exim4/eximgrey.so
+	install -m 0644 $(library) $(installed).new
+	mv -f $(installed).new $(installed)
+	ln -sf $(notdir $(installed)) $(link).new
+	mv -fT $(link).new $(link)
+	rm -f $(filter-out $(installed),$(wildcard $(link:.so=-[0-9]*.so)))
 	install -m 0644 exim-conf/*.conf exim-conf/README.md $(conf)
 	install -m 0644 exim-conf/recipes/* $(conf)/recipes
 	install -m 0644 exim-conf/debian/exim4.conf.localmacros $(conf)/debian
@@ -146,7 +156,7 @@ install:
 	else echo 'There is no user $(EXIM_USER): make /var/lib/eximgrey, owned by the Exim user, mode 0750.'; fi
 
 uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/bin/eximgrey $(DESTDIR)$(PREFIX)/lib/exim4/eximgrey.so
+	rm -f $(DESTDIR)$(PREFIX)/bin/eximgrey $(link) $(link:.so=-[0-9]*.so)
 	rm -rf $(share)/eximgrey $(share)/doc/eximgrey
 	rm -f $(share)/man/man[1-8]/eximgrey.* $(share)/bash-completion/completions/eximgrey
 	rm -f $(DESTDIR)$(ZSH_COMPLETIONS)/_eximgrey $(share)/fish/vendor_completions.d/eximgrey.fish

@@ -1,6 +1,8 @@
 //! `eximgrey doctor`: the installation, one line a check, and what to do about what is wrong.
 
+use super::exim::bad_recipients;
 use super::exim::daemon::Exim;
+use super::exim::status;
 use super::output::bytes;
 use super::{Failure, Outcome, Result, owner};
 use clap::Args;
@@ -73,6 +75,9 @@ pub(super) fn run(command: &Doctor, config: Option<&Path>, out: &mut impl Write)
     // Exim and its configuration first: that needs root, and looking at the store gives root up.
     let exim = exim(command, &mut findings);
     library(command, exim.as_ref(), &mut findings);
+    if let Some(exim) = &exim {
+        daemon(exim, &mut findings);
+    }
     if let Some(settings) = &settings {
         let path = &settings.store.path;
         selinux(Path::new(SELINUX), path, &label(path), &mut findings);
@@ -147,6 +152,13 @@ fn fragment(exim: &Exim, findings: &mut Findings) {
         findings.add("fragment", Health::Broken, text);
         return;
     }
+    for rule in exim.refusals_of_deferred(&text) {
+        let text = format!(
+            "deferred recipients count as bad in \"{rule}\": the eleventh of a new sender gets a 550; mended: {}",
+            bad_recipients::mended(&rule)
+        );
+        findings.add("recipients", Health::Broken, text);
+    }
     if !calls("{greylist_preload}") {
         let text =
             "greylist_preload is not used: the first decision of each connection takes longer than it need";
@@ -182,6 +194,17 @@ fn library(command: &Doctor, exim: Option<&Exim>, findings: &mut Findings) {
             Health::Broken,
             format!("Exim cannot load {}: try {call} with exim -be", path.display()),
         );
+    }
+}
+
+/// Whether the running daemon has the library that is installed.
+fn daemon(exim: &Exim, findings: &mut Findings) {
+    if let (Some(pid), status::RELOAD) = status::daemon(exim) {
+        let text = format!(
+            "process {pid} has another library in memory than the one that is installed: reload Exim. (A new library is \
+             put in the place of the old one with mv or install, never with cp, which writes over it)"
+        );
+        findings.add("daemon", Health::Warning, text);
     }
 }
 

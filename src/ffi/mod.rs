@@ -9,6 +9,7 @@
 #[allow(missing_docs, non_camel_case_types, non_upper_case_globals, dead_code)] // as bindgen writes it
 #[rustfmt::skip]
 mod bindings;
+pub mod detached;
 mod host;
 
 use crate::prepared;
@@ -89,10 +90,16 @@ boundary! {
 boundary! {
     /// Yields its first argument. In an option that Exim's daemon expands before it forks, it makes the daemon load the
     /// library once for all its children, and look up and read what they would each look up and read. Nothing stays open.
-    greylist_preload = |_| {
+    ///
+    /// There, the option is a number. The fragments call it in the children, too, with another text.
+    greylist_preload = |arguments| {
         // Whatever happens there, the answer is the argument.
         let _ = catch_unwind(|| {
             if prepared::is_for_us() {
+                if arguments.first().is_some_and(|limit| limit.first().is_some_and(u8::is_ascii_digit)) {
+                    static ONCE: Once = Once::new();
+                    ONCE.call_once(detached::detach);
+                }
                 host::prepare();
                 prepared::prepare();
             }

@@ -134,6 +134,9 @@ fn make_install_installs() {
     for name in expected {
         assert!(destination.join("usr").join(&name).is_file(), "{name} is not installed");
     }
+    let library = destination.join("usr/lib/exim4/eximgrey.so");
+    let version = concat!("eximgrey-", env!("CARGO_PKG_VERSION"), ".so");
+    assert_eq!(fs::read_link(library).unwrap(), Path::new(version));
     let installed =
         as_store_user(|| run(Command::new(destination.join("usr/bin/eximgrey")).arg("--version")));
     assert_eq!(installed.stdout, format!("eximgrey {}\n", env!("CARGO_PKG_VERSION")).as_bytes());

@@ -11,6 +11,8 @@ use crate::world::{ETC, EXIM, Exim, FRAGMENTS, GENERATED_FILE, World, copy_tree,
 const CLIENT: &str = "198.51.100.7";
 const SENDER: &str = "alice@sender.test";
 const USER: &str = "user@example.org";
+/// What Debian answers who guesses recipients.
+const TOO_MANY: &str = "Rejected for too many bad recipients";
 
 #[derive(Clone, Copy)]
 pub enum Layout {
@@ -153,6 +155,61 @@ fn stock_split_configuration_greylists() {
 #[test]
 fn stock_unsplit_configuration_greylists() {
     in_own_world(|world| expect_greylisting(world, Layout::Unsplit));
+}
+
+/// Fifteen recipients of a new sender are each deferred, however many messages come in one connection, and pass when he
+/// comes back. Who guesses recipients is refused from the eleventh on, without a look at them, as Debian has it.
+#[test]
+fn many_recipients_are_deferred_and_guessed_ones_refused() {
+    for layout in [Layout::Split, Layout::Unsplit] {
+        in_own_world(move |world| {
+            let _exim = start(world, layout, &world.macros());
+            let users: Vec<_> = (1..=15).map(|number| format!("user{number}@example.org")).collect();
+            let aliases = users.iter().map(|user| user.replace("@example.org", ": :blackhole:\n"));
+            fs::write(world.path("aliases"), aliases.collect::<String>()).unwrap();
+            let mut client = Client::connect(CLIENT);
+            for sender in [SENDER, "bob@sender.test"] {
+                client.mail(sender);
+                users.iter().for_each(|user| client.rcpt(user).expect_greylisted());
+                client.command("RSET").expect(250);
+            }
+            client.mail(SENDER);
+            users.iter().for_each(|user| client.rcpt(user).expect_accepted());
+            client.data().expect_accepted();
+
+            client.mail("carol@sender.test");
+            users.iter().take(3).for_each(|user| client.rcpt(user).expect_greylisted());
+            for number in 4..=15 {
+                let refused = client.rcpt(&format!("guess{number}@example.org")).expect(550);
+                assert_eq!(refused.text == TOO_MANY, number > 10, "{number}: {}", refused.text);
+            }
+            let refused = client.rcpt(&users[4]).expect(550);
+            assert_eq!(refused.text, TOO_MANY, "the answer tells whether there is such a recipient");
+            client.rcpt("postmaster@example.org").expect_accepted();
+            client.quit();
+            world.wait_for_log(&format!("REJECT [{CLIENT}]: bad recipient count high [8]"), 1);
+        });
+    }
+}
+
+/// Who has left Debian's rule out, or has an ACL of his own, keeps what he has.
+#[test]
+fn rule_on_bad_recipients_is_the_administrators() {
+    in_own_world(|world| {
+        let _exim =
+            start(world, Layout::Split, &(world.macros() + "CHECK_RCPT_NO_FAIL_TOO_MANY_BAD_RCPT = yes\n"));
+        let mut client = Client::connect(CLIENT);
+        client.mail(SENDER);
+        for number in 1..=15 {
+            let refused = client.rcpt(&format!("guess{number}@example.org")).expect(550);
+            assert_ne!(refused.text, TOO_MANY);
+        }
+        client.quit();
+    });
+    in_own_world(|world| {
+        let _exim = start(world, Layout::Split, &(world.macros() + "MAIN_ACL_CHECK_RCPT = acl_check_mail\n"));
+        attempt(CLIENT, SENDER, USER).expect_accepted();
+    });
 }
 
 /// SPF works with Debian's configuration too, and the daemon loads the library for all its children.

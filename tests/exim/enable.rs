@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::debian::{Layout, answer_debconf, files_of_etc, update_exim4_conf};
-use crate::smtp::attempt;
+use crate::smtp::{Client, attempt};
 use crate::world::{
     ETC, EXIM, GENERATED_FILE, SHIPPED, World, copy_tree, in_own_world, mount_bind, mount_tmpfs,
 };
@@ -324,8 +324,19 @@ fn enable_reloads_a_running_exim() {
         installed.eximgrey(&["status"]).expect(0, "daemon        running, library loaded\n");
         let library = world.path("usr/lib/exim4/eximgrey.so");
         fs::copy(&library, world.path("new.so")).unwrap();
-        fs::rename(world.path("new.so"), library).unwrap();
+        fs::rename(world.path("new.so"), &library).unwrap();
         installed.eximgrey(&["status"]).expect(1, "daemon        old library, to be reloaded\n");
+
+        exim.reload();
+        expect_greylisting("carol@sender.test");
+        installed.eximgrey(&["status"]).expect(0, "daemon        running, library loaded\n");
+        let doctor = || done(Command::new(installed.command()).arg("doctor"));
+        let warning = "warning  daemon         process ";
+        assert!(!doctor().out.contains(warning), "{}", doctor());
+        // In place, as cp does it.
+        fs::write(&library, fs::read(&library).unwrap()).unwrap();
+        installed.eximgrey(&["status"]).expect(1, "daemon        old library, to be reloaded\n");
+        assert!(doctor().out.contains(warning), "{}", doctor());
     });
 }
 
@@ -548,6 +559,81 @@ fn lines_shown_for_an_own_configuration_work() {
     }
 }
 
+/// As in Exim's default configuration: recipients that are not accepted count as guessed.
+const RULE: &str = "deny message = too many bad recipients
+          condition = ${if and{{>{$rcpt_count}{10}}\\
+                           {<{$recipients_count}{${eval:$rcpt_count / 2}}}}}
+          log_message = ${eval:$rcpt_count-$recipients_count} bad recipients
+  accept  hosts = :";
+
+/// A rule of the administrator's that would refuse the eleventh greylisted recipient for good is found, and shown mended:
+/// then each is deferred, and guessed recipients are refused as before.
+#[test]
+fn a_rule_on_bad_recipients_is_shown_mended() {
+    in_own_world(|world| {
+        let installed = Installed { world, layout: Layout::Unsplit };
+        installed.install();
+        let text = OWN
+            .replace("@HOSTS@", "hostlist relay_from_hosts = 127.0.0.1")
+            .replace("@DATA@", "acl_smtp_data = acl_data")
+            .replace("@DATA_ACL@", "acl_data:\n  accept condition = ${if >{$recipients_count}{0}}\n")
+            .replace("@CHECKS@", "accept")
+            .replacen("accept  hosts = :", RULE, 1);
+        fs::write(format!("{ETC}/exim4.conf"), installed.own_lines() + &text).unwrap();
+        world.configure("delay = \"1h\"");
+        let session = |user: &str, code, last| {
+            let mut client = Client::connect(CLIENT);
+            client.mail(SENDER);
+            (1..=15).for_each(|n| {
+                drop(client.rcpt(&format!("{user}@example.org")).expect(if n > 10 { last } else { code }))
+            });
+            client.quit();
+        };
+        let shown = installed.eximgrey(&["enable"]).expect(1, "the eleventh of a new sender gets a 550");
+        let (rule, lines) = shown.out.split_once("\n\n").unwrap().1.split_once("\n\n").unwrap();
+        assert_eq!(rule.matches("in place of this line").count(), 2, "{shown}");
+        insert(lines);
+        {
+            let _exim = world.start_installed_exim();
+            session("user", 451, 550);
+        }
+        let doctor = || done(Command::new(installed.command()).arg("doctor"));
+        let found = "recipients     deferred recipients count as bad in \"condition = ";
+        assert!(doctor().out.contains(&format!("BROKEN   {found}")), "{}", doctor());
+        let shown = installed.eximgrey(&["enable"]).expect(1, "already enabled: the RCPT ACL");
+        insert(&shown.out);
+        installed.eximgrey(&["enable"]).expect(0, "already enabled");
+        assert!(!doctor().out.contains(found), "{}", doctor());
+        let _exim = world.start_installed_exim();
+        session("user", 451, 451);
+        session("guess", 550, 550);
+        world.wait_for_log("rejected RCPT <guess@example.org>: 15 bad recipients", 1);
+    });
+}
+
+/// On Debian, a rule of the administrator's that would refuse greylisted recipients for good is named, and nothing is
+/// changed; so is what it does, where the rule is not one that is understood.
+#[test]
+fn a_session_with_many_recipients_is_tried() {
+    for (condition, why) in [
+        ("${if and{{>{$rcpt_count}{10}}{<{$recipients_count}{5}}}}", "Mended:\n    condition = ${if and"),
+        (
+            "${if >{$rcpt_defer_count}{10}}",
+            "recipient 12 of a trial session (exim -bh 192.0.2.1) was answered \"250",
+        ),
+    ] {
+        in_own_world(move |world| {
+            let installed = Installed::on_debian(world, Layout::Split, "");
+            let file = format!("{ETC}/conf.d/acl/30_exim4-config_check_rcpt");
+            let text = fs::read_to_string(&file).unwrap();
+            let rule = format!("acl_check_rcpt:\n  deny\n    condition = {condition}\n");
+            fs::write(file, text.replacen("acl_check_rcpt:\n", &rule, 1)).unwrap();
+            update_exim4_conf();
+            installed.expect_refused(&["enable"], why);
+        });
+    }
+}
+
 /// Inserts lines as an administrator would who takes the command at its word.
 fn insert(shown: &str) {
     let mut place: Option<(PathBuf, usize)> = None;
@@ -556,6 +642,13 @@ fn insert(shown: &str) {
             line.split_once(": before this line").map(|(place, _)| place.rsplit_once(':').unwrap())
         {
             place = Some((file.into(), rest.parse::<usize>().unwrap() - 1));
+        } else if let Some(at) = line.strip_suffix(": in place of this line") {
+            let (file, number) = at.rsplit_once(':').unwrap();
+            let number = number.parse::<usize>().unwrap() - 1;
+            let lines = fs::read_to_string(file).unwrap();
+            let left = lines.lines().enumerate().filter(|(at, _)| *at != number);
+            fs::write(file, left.map(|(_, line)| line.to_owned() + "\n").collect::<String>()).unwrap();
+            place = Some((file.into(), number));
         } else if let Some(new) = line.strip_prefix("    ") {
             let (file, at) = place.as_mut().expect("a place");
             let text = fs::read_to_string(&*file).unwrap();

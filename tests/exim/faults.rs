@@ -74,6 +74,64 @@ fn broken_library_passes() {
     });
 }
 
+/// Somebody copies over the library, in place, while a daemon has preloaded it: it goes on with what it has, whatever is in
+/// the file meanwhile, and so do its children. A reload takes up what is there then.
+#[test]
+fn library_written_over_in_place_keeps_serving() {
+    in_own_world(|world| {
+        let exim = world.start_exim("EXIMGREY_PRELOAD = 50");
+        let library = fs::read(world.library()).unwrap();
+        attempt(CLIENT, SENDER, USER).expect_greylisted();
+        let mut session = Client::connect(CLIENT);
+        let nothing = vec![0; library.len()];
+        for (number, content) in [&Vec::new(), &nothing, &library].into_iter().enumerate() {
+            fs::write(world.library(), content).unwrap();
+            attempt(CLIENT, SENDER, USER).expect_accepted();
+            attempt(CLIENT, &format!("new{number}@sender.test"), USER).expect_greylisted();
+        }
+        session.mail(SENDER);
+        session.rcpt(USER).expect_accepted();
+        session.quit();
+        exim.reload();
+        attempt(CLIENT, SENDER, USER).expect_accepted();
+        attempt(CLIENT, "bob@sender.test", USER).expect_greylisted();
+    });
+}
+
+/// `make install` of another version under a daemon that has preloaded the library: it goes on with what it has, a new
+/// process finds the new one, and a reload takes it up.
+#[test]
+fn library_installed_anew_keeps_serving() {
+    in_own_world(|world| {
+        let install = |version: &str| {
+            let mut make = Command::new("make");
+            make.args(["-s", "-C", env!("CARGO_MANIFEST_DIR"), "install", "EXIM_USER=nobody"])
+                .arg(format!("DESTDIR={}", world.path("root").display()))
+                .arg(format!("VERSION={version}"))
+                .arg(format!("library={}", world.library().display()))
+                .arg(format!("command={}", env!("CARGO_BIN_EXE_eximgrey")));
+            let made = make.output().expect("run make");
+            assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        };
+        install("1");
+        let directory = world.path("root/usr/lib/exim4");
+        let library = directory.join("eximgrey.so");
+        let exim = world.start_exim(&format!("EXIMGREY_SO == {}\nEXIMGREY_PRELOAD = 50", library.display()));
+        attempt(CLIENT, SENDER, USER).expect_greylisted();
+        install("2");
+        let names = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<_> = names.map(|name| name.into_string().unwrap()).collect();
+        names.sort();
+        assert_eq!(names, ["eximgrey-2.so", "eximgrey.so"]);
+        attempt(CLIENT, SENDER, USER).expect_accepted();
+        let call = format!("${{dlfunc{{{}}}{{greylist_version}}}}", library.display());
+        assert!(world.expand(&call).starts_with("version="));
+        exim.reload();
+        attempt(CLIENT, "bob@sender.test", USER).expect_greylisted();
+        attempt(CLIENT, "bob@sender.test", USER).expect_accepted();
+    });
+}
+
 /// The library may not be read by Exim's user.
 #[test]
 fn unreadable_library_passes() {

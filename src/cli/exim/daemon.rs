@@ -1,5 +1,6 @@
 //! The Exim of this machine, asked through its own options. Shared with `eximgrey doctor`.
 
+use super::bad_recipients;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
@@ -13,6 +14,9 @@ const BINARIES: [&str; 4] =
 
 /// A test session may ask the DNS for the name of its client. Where the DNS does not answer, it is given up.
 const SESSION_DEADLINE: Duration = Duration::from_secs(30);
+
+/// How many recipients a test session has. Exim's default configuration begins to count them at eleven.
+const RECIPIENTS: usize = 15;
 
 /// The client of a test session: a network for documentation, whose hosts nobody relays for (RFC 5737).
 pub(super) const TEST_CLIENT: &str = "192.0.2.1";
@@ -119,20 +123,31 @@ impl Exim {
     /// Which ACLs of `whole`, this Exim's whole configuration, greylist.
     pub(super) fn calls(&self, whole: &str) -> Calls {
         let greylists = |option: &str| {
-            let name = self.option(option).unwrap_or_default();
-            acl_lines(whole, &name).any(|line| line.contains("acl_m_eximgrey") || line.contains("{greylist}"))
+            let value = self.option(option).unwrap_or_default();
+            let ours = |line: &&str| line.contains("acl_m_eximgrey") || line.contains("{greylist}");
+            acl_lines(whole, &value).iter().any(ours)
         };
         Calls { rcpt: greylists("acl_smtp_rcpt"), data: greylists("acl_smtp_data") }
     }
 
-    /// What the recipient root gets for an answer in a session that is not for real (`-bh`), from a client that is none of
-    /// ours. Nothing is recorded. `None` where there is no answer, or not in time.
-    pub(super) fn answer_to_a_recipient(&self, scratch: &Path) -> Option<String> {
+    /// Conditions in `whole`, this Exim's whole configuration, by which greylisted recipients are refused for good.
+    pub(in crate::cli) fn refusals_of_deferred(&self, whole: &str) -> Vec<String> {
+        // After DATA, no recipient has been deferred.
+        if self.macro_value("EXIMGREY_AT_DATA").is_some() {
+            return Vec::new();
+        }
+        let value = self.option("acl_smtp_rcpt").unwrap_or_default();
+        bad_recipients::conditions(&acl_lines(whole, &value))
+    }
+
+    /// What the recipient root gets for answers, named `RECIPIENTS` times, in a session that is not for real (`-bh`), from a
+    /// client that is none of ours. Nothing is recorded. `None` where there is no answer, or not in time.
+    pub(super) fn answers_to_recipients(&self, scratch: &Path) -> Option<Vec<String>> {
         let host = self.option("primary_hostname")?;
         let files = ["session", "answers", "trace"].map(|name| scratch.join(name));
         let [session, answers, trace] = &files;
-        let lines =
-            format!("EHLO client.invalid\r\nMAIL FROM:<root@{host}>\r\nRCPT TO:<root@{host}>\r\nQUIT\r\n");
+        let recipients = format!("RCPT TO:<root@{host}>\r\n").repeat(RECIPIENTS);
+        let lines = format!("EHLO client.invalid\r\nMAIL FROM:<root@{host}>\r\n{recipients}QUIT\r\n");
         fs::write(session, lines).ok()?;
         let mut command = self.command(&["-bh", TEST_CLIENT]);
         command
@@ -146,8 +161,10 @@ impl Exim {
             let code = line.get(..3).is_some_and(|code| code.bytes().all(|b| b.is_ascii_digit()));
             code && line.get(3..4) == Some(" ")
         };
-        // The greeting, EHLO, MAIL, RCPT.
-        text.lines().filter(last_line).nth(3).map(|line| line.trim().to_owned())
+        // Before them come the greeting, EHLO and MAIL.
+        let answers = text.lines().filter(last_line).skip(3).take(RECIPIENTS);
+        Some(answers.map(|line| line.trim().to_owned()).collect())
+            .filter(|answers: &Vec<_>| !answers.is_empty())
     }
 
     /// The process of the running daemon.
@@ -160,11 +177,20 @@ impl Exim {
     }
 }
 
-/// The lines of the ACL `name` in a whole configuration.
-fn acl_lines<'a>(whole: &'a str, name: &str) -> impl Iterator<Item = &'a str> {
-    let label = format!("{name}:");
-    let body = whole.lines().skip_while(move |line| line.trim() != label).skip(1);
-    body.take_while(|line| !is_label(line) && !line.starts_with("begin "))
+/// The lines of the ACLs in a whole configuration that `option` leads to: it names one, or expands to the name of one.
+fn acl_lines<'a>(whole: &'a str, option: &str) -> Vec<&'a str> {
+    let named = |label: &str| {
+        option.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(|word| word == label)
+    };
+    let mut inside = false;
+    let of_these = |line: &&str| {
+        let begins = is_label(line);
+        if begins || line.starts_with("begin ") {
+            inside = begins && named(line.trim().trim_end_matches(':'));
+        }
+        inside && !begins
+    };
+    whole.lines().filter(of_these).collect()
 }
 
 /// Whether an ACL begins in this line.

@@ -5,13 +5,14 @@
 //! then the configuration, then the running daemon. Files of the administrator's own are never changed: he is shown the
 //! lines.
 
+pub(super) mod bad_recipients;
 pub(super) mod daemon;
 mod debian;
 mod files;
 mod fragments;
 mod mode;
 mod own;
-mod status;
+pub(super) mod status;
 
 use super::{Failure, Outcome, Result};
 use clap::{Args, Subcommand};
@@ -110,11 +111,14 @@ fn enable(observe: bool, config: Option<&Path>, out: &mut impl Write) -> Result 
 fn show_lines(exim: &Exim, file: &Path, out: &mut impl Write) -> Result {
     let whole = whole_configuration(exim)?;
     let calls = exim.calls(&whole);
+    let refusals = exim.refusals_of_deferred(&whole);
     if calls.rcpt {
         writeln!(out, "already enabled: the RCPT ACL of {} greylists", file.display())?;
-        return Ok(Outcome::Done);
+        show_refusals(exim, &refusals, file, out)?;
+        return Ok(if refusals.is_empty() { Outcome::Done } else { Outcome::NotSo });
     }
     writeln!(out, "not enabled: {} is yours. Insert these lines, in this order:", file.display())?;
+    show_refusals(exim, &refusals, file, out)?;
     for insertion in own::missing(exim, file, &whole, calls, &Fragments::installed()) {
         writeln!(out)?;
         match insertion.before {
@@ -130,6 +134,29 @@ fn show_lines(exim: &Exim, file: &Path, out: &mut impl Write) -> Result {
     let binary = exim.binary.display();
     writeln!(out, "\nThen: {binary} -bV, reload Exim, eximgrey exim status")?;
     Ok(Outcome::NotSo)
+}
+
+/// Shows the lines by which greylisted recipients are refused for good, mended.
+fn show_refusals(exim: &Exim, refusals: &[String], file: &Path, out: &mut impl Write) -> Result<()> {
+    if refusals.is_empty() {
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "\nMend a rule of yours: deferred recipients count as bad in it, so that the eleventh of a new sender gets a 550, \
+         and his mail bounces."
+    )?;
+    let lines = own::refusing_lines(file, &exim.option("acl_smtp_rcpt").unwrap_or_default());
+    for (file, line, text) in &lines {
+        writeln!(out, "{}:{line}: in place of this line", file.display())?;
+        writeln!(out, "    {}", bad_recipients::mended(text))?;
+    }
+    if lines.is_empty() {
+        for rule in refusals {
+            writeln!(out, "    {}", bad_recipients::mended(rule))?;
+        }
+    }
+    Ok(())
 }
 
 fn disable(out: &mut impl Write) -> Result {
@@ -192,6 +219,7 @@ impl<W: Write> Change<'_, W> {
         let changed = new.as_deref() != saved.bytes();
         if !changed && now.rcpt {
             answer(self.exim, self.exim, observe)
+                .and_then(|_| no_refusals(self.exim))
                 .map_err(|why| format!("the lines are in place, but {why}"))?;
             return self.say(&format!("already enabled: {}", file.display()));
         }
@@ -289,17 +317,25 @@ impl<W: Write> Change<'_, W> {
 
     /// Compares the answers of a session that is not for real, before and after.
     fn session_goes_well(&mut self, trial: &Exim, scratch: &Scratch) -> Refusal {
-        let before = self.exim.answer_to_a_recipient(scratch.path());
-        let after = trial.answer_to_a_recipient(scratch.path());
+        let before = self.exim.answers_to_recipients(scratch.path());
+        let after = trial.answers_to_recipients(scratch.path());
         let (Some(before), Some(after)) = (before, after) else {
             return self.say(&format!("not tried: a session (exim -bh {TEST_CLIENT}) had no answer in time"));
         };
-        if after != before && !after.starts_with(['2', '3']) && !after.starts_with("451 4.7.1 ") {
-            return Err(format!(
-                "a trial session (exim -bh {TEST_CLIENT}) was answered \"{before}\", and would be answered \"{after}\""
-            ));
+        let answers = after.iter().map(String::as_str).chain(std::iter::repeat("nothing"));
+        for (number, (before, after)) in (1..).zip(before.iter().zip(answers)) {
+            if after != before && !after.starts_with(['2', '3']) && !after.starts_with("451 4.7.1 ") {
+                no_refusals(trial)?;
+                return Err(format!(
+                    "recipient {number} of a trial session (exim -bh {TEST_CLIENT}) was answered \"{before}\", and \
+                     would be answered \"{after}\""
+                ));
+            }
         }
-        self.say(&format!("tried: a session that is not for real gets \"{after}\""))
+        let (first, count) = (after.first().map_or("", String::as_str), after.len());
+        self.say(&format!(
+            "tried: in a session that is not for real each of {count} recipients gets \"{first}\""
+        ))
     }
 
     /// Changes the source, has the configuration made, and sees to it that it is the one that was tried.
@@ -385,6 +421,18 @@ fn answer(exim: &Exim, trial: &Exim, observe: bool) -> Refusal<String> {
         ));
     }
     Ok(answer)
+}
+
+/// A rule of the administrator's must not refuse for good whom greylisting has deferred.
+fn no_refusals(exim: &Exim) -> Refusal {
+    let refusals = exim.refusals_of_deferred(&exim.whole_configuration()?);
+    refusals.first().map_or(Ok(()), |rule| {
+        Err(format!(
+            "recipients that are deferred count as bad in a rule of yours, and the eleventh of a new sender would get a \
+             550:\n    {rule}\nMended:\n    {}",
+            bad_recipients::mended(rule)
+        ))
+    })
 }
 
 /// The daemon expands this option for each connection; where that fails, nobody can connect.

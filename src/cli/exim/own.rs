@@ -1,5 +1,6 @@
 //! A configuration that the administrator wrote. Nothing is changed in it; the lines are shown, with their places.
 
+use super::bad_recipients;
 use super::daemon::{self, Calls, Exim};
 use super::fragments::Fragments;
 use std::cmp::Reverse;
@@ -122,6 +123,20 @@ fn for_data(exim: &Exim, lines: &[Line], include: &str) -> Vec<Insertion> {
     vec![Insertion { before: end.map(Line::place), place, lines: vec![include] }]
 }
 
+/// The lines of a rule that refuses deferred recipients for good (see `bad_recipients`), in the ACL `name`.
+pub(super) fn refusing_lines(file: &Path, name: &str) -> Vec<(PathBuf, usize, String)> {
+    let mut lines = Vec::new();
+    read(file, MAX_DEPTH, &mut lines);
+    let statements = acl(&lines, name).map(statements).unwrap_or_default();
+    let refuses = |statement: &&[Line]| {
+        bad_recipients::REFUSING.contains(&statement.first().map_or("", Line::first_word))
+            && statement.iter().any(|line| line.text.contains("$rcpt_count"))
+    };
+    let counting = |line: &&Line| !line.text.trim().starts_with('#') && bad_recipients::counts(&line.text);
+    let lines = statements.into_iter().filter(refuses).flatten().filter(counting);
+    lines.map(|line| (line.file.to_path_buf(), line.number, line.text.clone())).collect()
+}
+
 /// Where the fragments are read: file and line of each include.
 pub(super) fn includes(file: &Path) -> Vec<(PathBuf, usize, String)> {
     let mut lines = Vec::new();
@@ -164,7 +179,7 @@ fn acl<'a>(lines: &'a [Line], name: &str) -> Option<&'a [Line]> {
     rest.get(..end.unwrap_or(rest.len()))
 }
 
-const VERBS: [&str; 7] = ["accept", "defer", "deny", "discard", "drop", "require", "warn"];
+pub(super) const VERBS: [&str; 7] = ["accept", "defer", "deny", "discard", "drop", "require", "warn"];
 
 /// What a statement may hold that is no condition.
 const MODIFIERS: [&str; 9] = [

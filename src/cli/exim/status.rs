@@ -5,11 +5,13 @@ use super::debian::Layout;
 use super::{answer, find, whole_configuration};
 use crate::cli::{Failure, Outcome, Result};
 use clap::Args;
+use eximgrey::ffi::detached::{COPY, stamp};
 use eximgrey::policy::Mode;
 use eximgrey::settings::Settings;
 use serde_json::{Value, json};
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// Says whether greylisting is switched on in Exim's configuration, and whether it works. As root: Exim tells its
@@ -75,24 +77,66 @@ pub(super) fn run(command: &Status, config: Option<&Path>, out: &mut impl Write)
     Ok(if healthy { Outcome::Done } else { Outcome::NotSo })
 }
 
-const RELOAD: &str = "old library, to be reloaded";
+pub(in crate::cli) const RELOAD: &str = "old library, to be reloaded";
 
 /// The running daemon, and whether it has the library in its memory. It loads it with the first connection after a start
 /// or a reload, if the library is preloaded; so it cannot be told that a daemon was not reloaded.
-fn daemon(exim: &Exim) -> (Option<u32>, &'static str) {
+pub(in crate::cli) fn daemon(exim: &Exim) -> (Option<u32>, &'static str) {
     let Some(pid) = exim.daemon() else {
         return (None, "not running");
     };
     let library = exim.macro_value("EXIMGREY_SO").and_then(|file| fs::canonicalize(file).ok());
-    let library = library.map_or_else(String::new, |file| file.display().to_string());
-    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
-    // Address, mode, offset, device, inode, name; the name of a file that was replaced ends in " (deleted)".
-    let mapped = |suffix: &str| maps.lines().any(|line| line.ends_with(&format!(" {library}{suffix}")));
-    let state = match library.as_str() {
-        "" => "running",
-        _ if mapped("") => "running, library loaded",
-        _ if mapped(" (deleted)") => RELOAD,
-        _ => "running, library not loaded",
-    };
-    (Some(pid), state)
+    let state = library.and_then(|library| {
+        let file = fs::metadata(&library).ok()?;
+        let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
+        Some(loaded(&maps, library.to_str()?, &stamp(file.ino(), &file)))
+    });
+    (Some(pid), state.unwrap_or("running"))
+}
+
+/// Whether a process with these `maps` has the library, the file of which has this path and stamp, or another one.
+fn loaded(maps: &str, path: &str, stamp: &str) -> &'static str {
+    // Address, mode, offset, device, inode, name; the name of a file that is gone, and of our copy, ends in " (deleted)".
+    let names = maps.lines().filter_map(|line| Some(line.get(line.find(" /")? + 1..)?.trim()));
+    let ours = names.filter(|name| {
+        let file = name.rsplit('/').next().unwrap_or_default();
+        name.starts_with(COPY) || *name == path || file.starts_with("eximgrey") && file.contains(".so")
+    });
+    let copy = format!("{COPY}{stamp} (deleted)");
+    let (current, old): (Vec<_>, Vec<_>) = ours.partition(|name| *name == path || *name == copy);
+    match (old.first(), current.first()) {
+        (Some(_), _) => RELOAD,
+        (None, Some(_)) => "running, library loaded",
+        (None, None) => "running, library not loaded",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The daemon has the library as a copy, or the file itself where it could not be copied; anything else of ours is old.
+    #[test]
+    fn an_old_library_is_told_from_the_new() {
+        let path = "/usr/lib/exim4/eximgrey-1.so";
+        let state = |name: &str| {
+            let maps = format!(
+                "1-2 r-xp 0 08:01 5 /usr/sbin/exim4\n7f-80 r-xp 0 00:01 9     {name}\n9-a rw-p 0 00:00 0\n"
+            );
+            loaded(&maps, path, "-7-9")
+        };
+        for name in [path, "/memfd:eximgrey.so-7-9 (deleted)"] {
+            assert_eq!(state(name), "running, library loaded", "{name}");
+        }
+        for name in [
+            "/usr/lib/exim4/eximgrey-1.so (deleted)",
+            "/usr/lib/exim4/eximgrey-0.so",
+            "/usr/lib/exim4/eximgrey.so (deleted)",
+            "/memfd:eximgrey.so-6-9 (deleted)",
+            "/memfd:eximgrey.so (deleted)",
+        ] {
+            assert_eq!(state(name), RELOAD, "{name}");
+        }
+        assert_eq!(state("/usr/lib/libc.so"), "running, library not loaded");
+    }
 }
