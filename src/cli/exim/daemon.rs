@@ -160,6 +160,12 @@ impl Exim {
     }
 }
 
+/// How many times a whole configuration sets a main option.
+pub(in crate::cli) fn times_set(whole: &str, option: &str) -> usize {
+    let main = whole.lines().take_while(|line| !line.starts_with("begin "));
+    main.filter(|line| line.split('=').next().is_some_and(|name| name.trim() == option)).count()
+}
+
 /// The lines of the ACL `name` in a whole configuration.
 fn acl_lines<'a>(whole: &'a str, name: &str) -> impl Iterator<Item = &'a str> {
     let label = format!("{name}:");
