@@ -38,7 +38,7 @@ help:
 	@echo 'make bench-exim  eximgrey and its peers in live Exim daemons: docs/performance.md (as root)'
 	@echo 'make bench-scale  decisions, room, memory and purge in stores of up to 10,000,000 triplets'
 	@echo 'make pools     what greylisting costs sending pools, here and with postgrey and greylistd'
-	@echo 'make bindings  write src/ffi/bindings.rs anew from Exim'"'"'s header; make completions: completions/'
+	@echo 'make bindings  write src/ffi/bindings anew from Exim'"'"'s header; make completions: completions/'
 	@echo 'make deny      licences, sources and known weaknesses of the dependencies (needs cargo-deny)'
 	@echo 'make minimal-versions: build and test with the oldest dependencies that Cargo.toml allows'
 
