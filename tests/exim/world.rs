@@ -285,13 +285,46 @@ pub fn wait_until(mut done: impl FnMut() -> bool, what: impl FnOnce() -> String)
     }
 }
 
+/// What an older Exim has not, so that a test has nothing to show there.
+#[derive(Clone, Copy)]
+pub enum Lacking {
+    /// Debian 11's Exim was built without.
+    Spf,
+    /// The option `file` of the look-up sqlite: from 4.95 on.
+    SqliteFile,
+    /// That Exim knows what came from outside: from 4.93 on, and in this form from 4.94 on.
+    Taint,
+}
+
+impl Lacking {
+    /// Whether the installed Exim lacks it; then it is said, and `make test-exims` counts it.
+    pub fn said(self) -> bool {
+        let about = about_exim();
+        let (what, lacks, since) = match self {
+            Self::Spf => ("SPF", !about.split_whitespace().any(|word| word == "SPF"), 95),
+            Self::SqliteFile => ("sqlite,file=", !exim_is_at_least(95), 95),
+            Self::Taint => ("taint", !exim_is_at_least(94), 94),
+        };
+        assert!(!lacks || !exim_is_at_least(since), "an Exim as new as this has {what}: {about}");
+        if lacks {
+            println!("LACKING: {what}");
+        }
+        lacks
+    }
+}
+
 /// Whether the installed Exim is 4.`minor` or newer.
 pub fn exim_is_at_least(minor: u32) -> bool {
-    let output = Command::new(EXIM).arg("-bV").output().expect("run Exim");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let version = text.split_whitespace().find_map(|word| word.strip_prefix("4."));
+    let about = about_exim();
+    let version = about.split_whitespace().find_map(|word| word.strip_prefix("4."));
     let installed = version.and_then(|rest| rest.split(['.', '-', '_']).next()?.parse::<u32>().ok());
-    installed.unwrap_or_else(|| panic!("no version: {text}")) >= minor
+    installed.unwrap_or_else(|| panic!("no version: {about}")) >= minor
+}
+
+/// What Exim says of itself: version, features, look-ups.
+fn about_exim() -> String {
+    let output = Command::new(EXIM).arg("-bV").output().expect("run Exim");
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// Copies a directory with `cp -a`: owners and modes are part of Debian's configuration.
