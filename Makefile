@@ -23,8 +23,8 @@ cargo_home = $(or $(CARGO_HOME),$(HOME)/.cargo)
 as_shipped = RUSTFLAGS='$(RUSTFLAGS) --remap-path-prefix=$(cargo_home)=cargo --remap-path-prefix=$(CURDIR)=eximgrey' \
     CFLAGS='$(CFLAGS) -fno-plt -ffile-prefix-map=$(cargo_home)=cargo'
 
-.PHONY: help build setup setup-packaging demo test check bench bench-exim bench-scale senders pools bindings install uninstall clean
-.PHONY: deb rpm test-install test-postfix-probe check-reproducible
+.PHONY: help build setup setup-deb setup-rpm setup-clean-systems demo test check bench bench-exim bench-scale senders pools bindings install uninstall clean
+.PHONY: deb rpm test-install test-postfix-probe test-exims check-reproducible
 
 help:
 	@echo 'make demo      set up, build, and show greylisting in a real Exim on a loopback port'
@@ -35,13 +35,14 @@ help:
 	@echo 'make deb       the Debian package, in target/packages; make rpm: the one for Fedora and EPEL'
 	@echo 'make test-install      install, upgrade, remove and purge the Debian package in a clean system'
 	@echo 'make test-postfix-probe  a real Postfix that verifies senders takes our mail at once (as root)'
+	@echo 'make test-exims        the real-Exim tests and test-install in Debian 11, 12, 13 and sid: docs/exims.md (SUITE=sid: one)'
 	@echo 'make check-reproducible   build the library in two directories and compare'
 	@echo 'make check     formatting, lints, documentation, tests, the library as built'
 	@echo 'make bench     decision times; make senders: scores of the sender normaliser'
 	@echo 'make bench-exim  eximgrey and its peers in live Exim daemons: docs/performance.md (as root)'
 	@echo 'make bench-scale  decisions, room, memory and purge in stores of up to 10,000,000 triplets'
 	@echo 'make pools     what greylisting costs sending pools, here and with postgrey and greylistd'
-	@echo 'make bindings  write src/ffi/bindings.rs anew from Exim'"'"'s header; make completions: completions/'
+	@echo 'make bindings  write src/ffi/bindings anew from Exim'"'"'s header; make completions: completions/'
 	@echo 'make deny      licences, sources and known weaknesses of the dependencies (needs cargo-deny)'
 	@echo 'make minimal-versions: build and test with the oldest dependencies that Cargo.toml allows'
 
@@ -52,27 +53,31 @@ build:
 setup:
 	@scripts/setup
 
-setup-packaging:
-	@scripts/setup packaging
+setup-deb setup-rpm setup-clean-systems:
+	@scripts/setup $(@:setup-%=%)
 
 # What the licences of others ask for, in packages.
 $(third_party): Cargo.lock packaging/third-party
 	packaging/third-party > $@
 
 # VERSION= builds it with another version than that of Cargo.toml.
-deb: setup-packaging build $(third_party)
+deb: setup-deb build $(third_party)
 	scripts/build-deb $(VERSION)
 
 # An upgrade is from the same under a lower version. The clean system is downloaded once.
-test-install: deb
+test-install: deb setup-clean-systems
 	scripts/build-deb 0.0.9~test $(target)/test-install
 	scripts/test-install $(target)/test-install/eximgrey_*.deb $(target)/packages/eximgrey_*.deb
 
 # The system with Postfix is downloaded once.
-test-postfix-probe: setup setup-packaging build
+test-postfix-probe: setup setup-clean-systems build
 	scripts/test-postfix-probe $(library)
 
-rpm: setup-packaging build $(third_party)
+# SUITE=sid: in that one only. RING=1: without the package. WRITE=1: write docs/exims.md.
+test-exims: setup setup-clean-systems
+	scripts/test-exims $(if $(RING),--ring) $(SUITE)
+
+rpm: setup-rpm build $(third_party)
 	scripts/build-rpm $(VERSION)
 
 check-reproducible:

@@ -4,6 +4,8 @@
 
 mod common;
 
+#[path = "abi/generations.rs"]
+mod generations;
 #[path = "abi/host.rs"]
 mod host;
 #[path = "abi/processes.rs"]
@@ -25,7 +27,7 @@ const FUNCTIONS: [&str; 7] = [
     "greylist_version",
 ];
 
-const VERSION: &str = concat!("version=", env!("CARGO_PKG_VERSION"), " store=1");
+const VERSION: &str = concat!("version=", env!("CARGO_PKG_VERSION"), " store=1 exim=unknown");
 
 const BAD_OPTION: &str = "action=pass reason=error error=bad-option";
 

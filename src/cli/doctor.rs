@@ -1,8 +1,7 @@
 //! `eximgrey doctor`: the installation, one line a check, and what to do about what is wrong.
 
-use super::exim::bad_recipients;
-use super::exim::daemon::Exim;
-use super::exim::status;
+use super::exim::daemon::{Exim, times_set};
+use super::exim::{LIMIT, LIMIT_HINT, bad_recipients, status};
 use super::output::bytes;
 use super::{Failure, Outcome, Result, owner};
 use clap::Args;
@@ -164,6 +163,9 @@ fn fragment(exim: &Exim, findings: &mut Findings) {
             "greylist_preload is not used: the first decision of each connection takes longer than it need";
         findings.add("preload", Health::Warning, text);
     }
+    if times_set(&text, LIMIT) > 1 {
+        findings.add("preload", Health::Warning, format!("{LIMIT} is set twice: {LIMIT_HINT}"));
+    }
 }
 
 /// Whether Exim can load the library, and which version it then has.
@@ -175,7 +177,7 @@ fn library(command: &Doctor, exim: Option<&Exim>, findings: &mut Findings) {
     let Some(exim) = exim.filter(|exim| exim.dlfunc) else {
         return;
     };
-    let call = format!("${{dlfunc{{{}}}{{greylist_version}}}}", path.display());
+    let call = format!("${{dlfunc{{{}}}{{greylist_version}}{{$version_number}}}}", path.display());
     let answer = exim.ask(&["-be", &call]).unwrap_or_default();
     let expected = format!("version={} ", env!("CARGO_PKG_VERSION"));
     if answer.starts_with(&expected) {
@@ -195,6 +197,23 @@ fn library(command: &Doctor, exim: Option<&Exim>, findings: &mut Findings) {
             format!("Exim cannot load {}: try {call} with exim -be", path.display()),
         );
     }
+    if let Some(generation) = answer.trim().split(' ').find_map(|word| word.strip_prefix("exim=")) {
+        interface(generation, findings);
+    }
+}
+
+/// Whether the library knows this Exim well enough to call it.
+fn interface(generation: &str, findings: &mut Findings) {
+    let (health, text) = match generation {
+        "4.99" => (Health::Ok, "the library uses Exim's symbols as in 4.92 to 4.99"),
+        "4.100" => (Health::Ok, "the library uses Exim's symbols as in 4.100"),
+        _ => {
+            let text = "the library does not know this Exim and calls nothing of it: mail is greylisted all the same, \
+                        but details of errors go to syslog (mail), and sessions of exim -bh are recorded";
+            (Health::Warning, text)
+        }
+    };
+    findings.add("interface", health, text);
 }
 
 /// Whether the running daemon has the library that is installed.
@@ -397,6 +416,24 @@ mod tests {
         let mut findings = Findings::default();
         selinux(dir.path(), Path::new("/var/lib/eximgrey"), label, &mut findings);
         findings.0.into_iter().map(|check| (check.health, check.text)).collect()
+    }
+
+    /// Of an Exim that the library does not know, the doctor says what is different there.
+    #[test]
+    fn the_doctor_says_whether_the_library_knows_this_exim() {
+        for (generation, health) in [
+            ("4.99", Health::Ok),
+            ("4.100", Health::Ok),
+            ("unknown", Health::Warning),
+            ("9", Health::Warning),
+        ] {
+            let mut findings = Findings::default();
+            interface(generation, &mut findings);
+            assert_eq!(findings.0[0].health, health, "{generation}");
+        }
+        let mut findings = Findings::default();
+        interface("unknown", &mut findings);
+        assert!(findings.0[0].text.contains("syslog"));
     }
 
     /// With SELinux, the doctor says which command lets Exim use the store, and nothing where SELinux is not enforcing.

@@ -6,18 +6,22 @@
 //! - A reply is memory of ours that outlives the call; Exim copies it. No byte of an argument is in it.
 //! - Nothing is printed, no thread or process is started, no signal or timer is touched.
 
-#[allow(missing_docs, non_camel_case_types, non_upper_case_globals, dead_code)] // as bindgen writes it
+// As bindgen writes it, and the same names for different types.
+#[allow(missing_docs, non_camel_case_types, non_upper_case_globals, dead_code, clashing_extern_declarations)]
+#[allow(clippy::upper_case_acronyms)]
 #[rustfmt::skip]
 mod bindings;
 pub mod detached;
 mod host;
+mod syslog;
 
 use crate::prepared;
 use crate::reply::{Fault, Reply, ReplyText, Result as Told};
 use crate::session::{Failure, Session};
 use crate::store::Access;
 use crate::time::Timestamp;
-use bindings::{OK, exim_dlfunc_t, uschar};
+use bindings::{exim_4_99, exim_4_100};
+use exim_4_99::{OK, uschar};
 use std::cell::UnsafeCell;
 use std::ffi::{CStr, c_char, c_int};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -25,6 +29,8 @@ use std::sync::{Mutex, Once, PoisonError};
 
 /// Exim passes garbage behind the eighth argument (`expand.c`, EXPAND_DLFUNC_MAX_ARGS), so the eighth is one too many.
 const MAX_ARGUMENTS: c_int = 7;
+
+const _: () = assert!(OK == exim_4_100::OK);
 
 /// What a function answers.
 enum Answer {
@@ -52,8 +58,9 @@ macro_rules! boundary {
             unsafe { respond(answer, argc, argv, $body) }
         }
 
-        // The type is that of Exim's header.
-        const _: exim_dlfunc_t = Some($name);
+        // The type is that of Exim's headers.
+        const _: exim_4_99::exim_dlfunc_t = Some($name);
+        const _: exim_4_100::exim_dlfunc_t = Some($name);
     };
 }
 
@@ -90,11 +97,13 @@ boundary! {
 boundary! {
     /// Yields its first argument. In an option that Exim's daemon expands before it forks, it makes the daemon load the
     /// library once for all its children, and look up and read what they would each look up and read. Nothing stays open.
+    /// The second argument is Exim's `$version_number`: of a version that is not known yet, no symbol is used.
     ///
     /// There, the option is a number. The fragments call it in the children, too, with another text.
     greylist_preload = |arguments| {
         // Whatever happens there, the answer is the argument.
         let _ = catch_unwind(|| {
+            host::is_version(arguments.get(1).copied().unwrap_or_default());
             if prepared::is_for_us() {
                 if arguments.first().is_some_and(|limit| limit.first().is_some_and(u8::is_ascii_digit)) {
                     static ONCE: Once = Once::new();
@@ -109,8 +118,12 @@ boundary! {
 }
 
 boundary! {
-    /// `version=… store=…`: the version of the library and of the records that it writes.
-    greylist_version = |_| Answer::Text(format!("version={} store=1", env!("CARGO_PKG_VERSION")))
+    /// `version=… store=… exim=…`: the version of the library, of the records that it writes, and the generation of Exim
+    /// that it is in (`unknown`: no symbol of Exim's is used). The argument may be Exim's `$version_number`.
+    greylist_version = |arguments| {
+        host::is_version(arguments.first().copied().unwrap_or_default());
+        Answer::Text(format!("version={} store=1 exim={}", env!("CARGO_PKG_VERSION"), host::generation()))
+    }
 }
 
 /// What this process keeps between calls, and what it has said in Exim's log.

@@ -31,6 +31,11 @@ impl Built {
     }
 
     pub fn new(place: &Place) -> Self {
+        Self::new_with(place, &[])
+    }
+
+    /// The same, compiled with more `arguments`: flags, or sources below the project's directory.
+    pub fn new_with(place: &Place, arguments: &[&str]) -> Self {
         let built = Self::of(place);
         fs::copy(built_library(), &built.library).expect("copy the library");
         let output = super::run(
@@ -38,7 +43,9 @@ impl Built {
                 .args(["-g", "-Wall", "-Wextra", "-Werror", "-o"])
                 .arg(&built.program)
                 .arg(SOURCE)
-                .arg("-ldl"),
+                .args(arguments)
+                .arg("-ldl")
+                .current_dir(env!("CARGO_MANIFEST_DIR")),
         );
         assert!(output.status.success(), "cc: {}", String::from_utf8_lossy(&output.stderr));
         let output = place.path("output");
@@ -135,16 +142,26 @@ impl Driver {
     }
 
     /// Ends the driver as Exim's processes end, by `_exit`. The library must have printed nothing.
-    pub fn end(mut self) {
+    pub fn end(self) {
+        let printed = self.end_with_output();
+        assert_eq!(printed, "", "the library printed");
+    }
+
+    /// The same; what was printed is the answer.
+    pub fn end_with_output(mut self) -> String {
         self.commands.take();
         assert!(self.process.wait().success());
-        self.assert_silent();
+        self.printed()
     }
 
     /// Fails if the library has printed anything.
     pub fn assert_silent(&self) {
+        assert_eq!(self.printed(), "", "the library printed");
+    }
+
+    fn printed(&self) -> String {
         let printed = fs::read(&self.output).expect("the file for what the library prints");
-        assert_eq!(String::from_utf8_lossy(&printed), "", "the library printed");
+        String::from_utf8_lossy(&printed).into_owned()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -9,7 +10,9 @@ use eximgrey::store::lmdb::{Durability, Env, Patience, Purpose, Writer};
 use eximgrey::time::Seconds;
 
 use crate::smtp::{Client, attempt};
-use crate::world::{World, in_own_world, mount_tmpfs, remount_read_only, wait_until};
+use crate::world::{
+    World, in_own_world, mount_bind, mount_tmpfs, remount_read_only, wait_until, wait_until_unused,
+};
 
 const CLIENT: &str = "198.51.100.7";
 const SENDER: &str = "alice@sender.test";
@@ -34,6 +37,50 @@ fn expect_mail_flows(world: &World, error: &str) {
     world.wait_for_log(&line, 2);
     let lines = world.log_lines("reason=error");
     assert_eq!(lines.len(), 2, "one line a decision:\n{}", world.main_log());
+}
+
+/// An Exim that the library does not know: nothing of it is called, and what would be in its log is in the system's. A
+/// library with the symbols of both generations makes it one.
+#[test]
+fn an_unknown_exim_is_greylisted_and_its_details_go_to_syslog() {
+    in_own_world(|world| {
+        let (source, symbols) = (world.path("symbols.c"), world.path("symbols.so"));
+        fs::write(&source, "unsigned debug_selector; void is_debug(void) { __builtin_trap(); }\n").unwrap();
+        let compiled = Command::new("cc").args(["-shared", "-fPIC", "-o"]).args([&symbols, &source]).status();
+        assert!(compiled.expect("run cc").success());
+        let log = own_syslog();
+        for preload in ["", "EXIMGREY_PRELOAD = 0"] {
+            let sender = format!("alice@{}sender.test", preload.len());
+            world.configure("delay = \"0s\"");
+            let exim = world.start_exim_under(&symbols, preload);
+            attempt(CLIENT, &sender, USER).expect_greylisted();
+            attempt(CLIENT, &sender, USER).expect_accepted();
+            world.configure("delay = 7");
+            attempt(CLIENT, &sender, USER).expect_accepted();
+            drop(exim);
+            let mut bytes = [0; 1000];
+            let length = log.recv(&mut bytes).unwrap();
+            let line = String::from_utf8_lossy(&bytes[..length]).into_owned();
+            assert!(line.starts_with("<20>exim[") && line.contains("eximgrey.toml:2"), "{line}");
+        }
+        world.wait_for_log("reason=error error=bad-config", 2);
+        assert_eq!(world.log_lines("eximgrey.toml").len(), 0, "{}", world.main_log());
+    });
+}
+
+/// A `/dev` with this test's log in it.
+fn own_syslog() -> UnixDatagram {
+    let dev = Path::new("/mnt/dev");
+    fs::create_dir(dev).unwrap();
+    for device in ["null", "zero", "random", "urandom"] {
+        let copied = Command::new("cp").arg("-a").arg(Path::new("/dev").join(device)).arg(dev).status();
+        assert!(copied.expect("run cp").success());
+    }
+    let log = UnixDatagram::bind(dev.join("log")).unwrap();
+    log.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
+    fs::set_permissions(dev.join("log"), fs::Permissions::from_mode(0o666)).unwrap();
+    mount_bind(dev, Path::new("/dev"));
+    log
 }
 
 /// The library is not there: an upgrade gone wrong, or a package half removed.
@@ -275,6 +322,8 @@ fn full_disk_after_a_reboot_passes() {
                 fs::remove_dir_all(path).unwrap();
             }
         }
+        // A session that ends later would make room by it.
+        wait_until_unused(&world.store());
         fill_disk(world);
         attempt(CLIENT, SENDER, USER).expect_accepted();
         attempt(CLIENT, "bob@sender.test", USER).expect_accepted();

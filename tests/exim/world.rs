@@ -131,11 +131,20 @@ impl World {
     /// The RCPT fragment comes first of all there, so that what is left out of greylisting is left out
     /// by the fragment itself, and not by a statement above it.
     pub fn start_exim(&self, main: &str) -> Exim<'_> {
-        let text = include_str!("small.conf")
+        self.start_exim_with(&self.small_configuration(main))
+    }
+
+    /// The same with a library that the dynamic loader loads first.
+    pub fn start_exim_under(&self, preloaded: &Path, main: &str) -> Exim<'_> {
+        self.write_configuration(&self.small_configuration(main));
+        self.start(Command::new(EXIM).env("LD_PRELOAD", preloaded))
+    }
+
+    fn small_configuration(&self, main: &str) -> String {
+        include_str!("small.conf")
             .replace("@MACROS@", &self.macros())
             .replace("@MAIN@", main)
-            .replace("@DIR@", self.dir.path().to_str().unwrap());
-        self.start_exim_with(&text)
+            .replace("@DIR@", self.dir.path().to_str().unwrap())
     }
 
     /// Starts Exim with `configuration`, which becomes Debian's generated file.
@@ -150,9 +159,13 @@ impl World {
 
     /// Starts the daemon on the configuration that is in place.
     pub fn start_installed_exim(&self) -> Exim<'_> {
+        self.start(&mut Command::new(EXIM))
+    }
+
+    fn start(&self, command: &mut Command) -> Exim<'_> {
         let errors = fs::File::create(self.path("exim.stderr")).unwrap();
         let started_before = self.log_lines(LISTENING).len();
-        let child = Command::new(EXIM)
+        let child = command
             .args(["-bdf", "-oP"])
             .arg(self.path("exim.pid"))
             .stdin(Stdio::null())
@@ -272,6 +285,48 @@ pub fn wait_until(mut done: impl FnMut() -> bool, what: impl FnOnce() -> String)
     }
 }
 
+/// What an older Exim has not, so that a test has nothing to show there.
+#[derive(Clone, Copy)]
+pub enum Lacking {
+    /// Debian 11's Exim was built without.
+    Spf,
+    /// The option `file` of the look-up sqlite: from 4.95 on.
+    SqliteFile,
+    /// That Exim knows what came from outside: from 4.93 on, and in this form from 4.94 on.
+    Taint,
+}
+
+impl Lacking {
+    /// Whether the installed Exim lacks it; then it is said, and `make test-exims` counts it.
+    pub fn said(self) -> bool {
+        let about = about_exim();
+        let (what, lacks, since) = match self {
+            Self::Spf => ("SPF", !about.split_whitespace().any(|word| word == "SPF"), 95),
+            Self::SqliteFile => ("sqlite,file=", !exim_is_at_least(95), 95),
+            Self::Taint => ("taint", !exim_is_at_least(94), 94),
+        };
+        assert!(!lacks || !exim_is_at_least(since), "an Exim as new as this has {what}: {about}");
+        if lacks {
+            println!("LACKING: {what}");
+        }
+        lacks
+    }
+}
+
+/// Whether the installed Exim is 4.`minor` or newer.
+pub fn exim_is_at_least(minor: u32) -> bool {
+    let about = about_exim();
+    let version = about.split_whitespace().find_map(|word| word.strip_prefix("4."));
+    let installed = version.and_then(|rest| rest.split(['.', '-', '_']).next()?.parse::<u32>().ok());
+    installed.unwrap_or_else(|| panic!("no version: {about}")) >= minor
+}
+
+/// What Exim says of itself: version, features, look-ups.
+fn about_exim() -> String {
+    let output = Command::new(EXIM).arg("-bV").output().expect("run Exim");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
 /// Copies a directory with `cp -a`: owners and modes are part of Debian's configuration.
 pub fn copy_tree(from: &Path, to: &Path) {
     let status = Command::new("cp").arg("-a").args([&from.join("."), to]).status().expect("run cp");
@@ -284,6 +339,12 @@ pub fn mount_tmpfs(target: &Path, options: &str) {
 
 pub fn mount_bind(source: &Path, target: &Path) {
     mount(None, source, target, libc::MS_BIND, "");
+}
+
+/// Waits until no process that Exim left behind has a file open on a tmpfs, a deleted one for instance.
+pub fn wait_until_unused(target: &Path) {
+    remount_read_only(target);
+    try_mount(Some("tmpfs"), Path::new("tmpfs"), target, libc::MS_REMOUNT, "").expect("remount");
 }
 
 /// Makes a tmpfs read-only; it is busy until the last process that Exim left behind is gone.

@@ -177,6 +177,12 @@ impl Exim {
     }
 }
 
+/// How many times a whole configuration sets a main option.
+pub(in crate::cli) fn times_set(whole: &str, option: &str) -> usize {
+    let main = whole.lines().take_while(|line| !line.starts_with("begin "));
+    main.filter(|line| line.split('=').next().is_some_and(|name| name.trim() == option)).count()
+}
+
 /// The lines of the ACLs in a whole configuration that `option` leads to: it names one, or expands to the name of one.
 fn acl_lines<'a>(whole: &'a str, option: &str) -> Vec<&'a str> {
     let named = |label: &str| {

@@ -192,7 +192,11 @@ struct Change<'a, W> {
 }
 
 /// The option that preloads the library: Exim's daemon expands it at each connection.
-const LIMIT: &str = "smtp_accept_max_per_host";
+pub(super) const LIMIT: &str = "smtp_accept_max_per_host";
+
+/// What to do where it is set besides.
+pub(super) const LIMIT_HINT: &str =
+    "the fragments set that option: set EXIMGREY_PRELOAD to its value, and remove your own line";
 
 /// Why a change was not made, in words for the administrator.
 type Refusal<T = ()> = std::result::Result<T, String>;
@@ -279,14 +283,15 @@ impl<W: Write> Change<'_, W> {
     fn tried(&self, candidate: &Path) -> Refusal<(Exim, Calls)> {
         let trial = self.exim.on(candidate);
         trial.ask(&["-bV"]).map_err(|error| {
-            let hint = if error.contains(LIMIT) {
-                "\nThe fragments set that option: set EXIMGREY_PRELOAD to its value, and remove your own line"
-            } else {
-                ""
-            };
-            format!("Exim refuses the configuration: {error}{hint}")
+            let hint = if error.contains(LIMIT) { LIMIT_HINT } else { "" };
+            format!("Exim refuses the configuration: {error}\n{hint}")
         })?;
-        let calls = trial.calls(&trial.whole_configuration()?);
+        let whole = trial.whole_configuration()?;
+        // From 4.100 on Exim takes the last one without a word.
+        if daemon::times_set(&whole, LIMIT) > 1 {
+            return Err(format!("{LIMIT} is set twice: {LIMIT_HINT}"));
+        }
+        let calls = trial.calls(&whole);
         Ok((trial, calls))
     }
 
