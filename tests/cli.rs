@@ -16,6 +16,8 @@ mod explain;
 mod manners;
 #[path = "cli/purge.rs"]
 mod purge;
+#[path = "cli/repair.rs"]
+mod repair;
 
 use common::{Place, run};
 use eximgrey::time::Timestamp;

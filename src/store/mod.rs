@@ -14,6 +14,7 @@ mod files;
 pub mod lmdb;
 pub mod purge;
 pub mod record;
+pub mod repair;
 pub mod salvage;
 pub mod settle;
 pub mod standing;
