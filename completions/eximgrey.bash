@@ -206,7 +206,7 @@ _eximgrey() {
             return 0
             ;;
         eximgrey__subcmd__doctor)
-            opts="-h --exim --exim-config --library --json --config --help"
+            opts="-h --exim --exim-config --library --repair --json --config --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

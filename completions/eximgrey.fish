@@ -96,6 +96,7 @@ complete -c eximgrey -n "__fish_eximgrey_using_subcommand doctor" -l exim -d 'Th
 complete -c eximgrey -n "__fish_eximgrey_using_subcommand doctor" -l exim-config -d 'The configuration that Exim shall be asked about [default: Exim\'s own]' -r -F
 complete -c eximgrey -n "__fish_eximgrey_using_subcommand doctor" -l library -d 'The library [default: /usr/lib/exim4/eximgrey.so]' -r -F
 complete -c eximgrey -n "__fish_eximgrey_using_subcommand doctor" -l config -d 'The configuration file [default: /etc/eximgrey/eximgrey.toml, which need not exist]' -r -F
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand doctor" -l repair -d 'Make a damaged store anew from what can be read of it; the damaged files are put aside'
 complete -c eximgrey -n "__fish_eximgrey_using_subcommand doctor" -l json -d 'Print JSON'
 complete -c eximgrey -n "__fish_eximgrey_using_subcommand doctor" -s h -l help -d 'Print help'
 complete -c eximgrey -n "__fish_eximgrey_using_subcommand exim; and not __fish_seen_subcommand_from enable disable status help" -l config -d 'The configuration file [default: /etc/eximgrey/eximgrey.toml, which need not exist]' -r -F

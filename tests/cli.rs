@@ -18,6 +18,8 @@ mod manners;
 mod pager;
 #[path = "cli/purge.rs"]
 mod purge;
+#[path = "cli/repair.rs"]
+mod repair;
 
 use common::{Place, run};
 use eximgrey::time::Timestamp;

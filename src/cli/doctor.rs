@@ -6,6 +6,7 @@ use super::output::bytes;
 use super::{Failure, Outcome, Result, owner};
 use clap::Args;
 use eximgrey::settings::{DEFAULT_FILE, Settings};
+use eximgrey::store::repair as store_repair;
 use eximgrey::store::{Access, Store, sys};
 use eximgrey::time::Timestamp;
 use serde_json::json;
@@ -27,6 +28,9 @@ pub(super) struct Doctor {
     /// The library [default: /usr/lib/exim4/eximgrey.so]
     #[arg(long, value_name = "FILE")]
     library: Option<PathBuf>,
+    /// Make a damaged store anew from what can be read of it; the damaged files are put aside
+    #[arg(long, conflicts_with_all = ["exim", "exim_config", "library", "json"])]
+    repair: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -69,6 +73,9 @@ impl Findings {
 }
 
 pub(super) fn run(command: &Doctor, config: Option<&Path>, out: &mut impl Write) -> Result {
+    if command.repair {
+        return super::repair::run(&super::load(config)?, config, out);
+    }
     let mut findings = Findings::default();
     let settings = configuration(config, &mut findings);
     // Exim and its configuration first: that needs root, and looking at the store gives root up.
@@ -337,6 +344,9 @@ fn foreign_files(store: &Path, user: u32, findings: &mut Findings) {
 }
 
 fn contents(settings: &Settings, findings: &mut Findings) {
+    if owner::become_owner(&settings.store.path).is_ok() && !structure(&settings.store.path, findings) {
+        return;
+    }
     let store = match super::open_store(settings, Timestamp::now()) {
         Ok(Some(store)) => store,
         Ok(None) => return findings.add("records", Health::Ok, "nothing recorded yet"),
@@ -384,12 +394,32 @@ fn contents(settings: &Settings, findings: &mut Findings) {
         }
     }
     if store.counters().is_none() {
-        findings.add("counters", Health::Warning, "the counters cannot be used: decisions are not counted");
+        let text = "the file \"state\" cannot be used: decisions are not counted, and damage is not noticed";
+        findings.add("state", Health::Warning, text);
     }
     if let Some(free) = sys::free_bytes(&settings.store.path) {
         let health = if free < 64 << 20 { Health::Warning } else { Health::Ok };
         findings.add("disk", health, format!("{} free", bytes(free)));
     }
+}
+
+/// Whether the store's files are what LMDB expects. It could crash over others, so they are looked at without it.
+fn structure(store: &Path, findings: &mut Findings) -> bool {
+    let mut sound = true;
+    for dir in store_repair::environments(store) {
+        // A file that cannot be read is named where the store is opened. One that is large and busy is left to --repair.
+        let Ok(Some(walk)) = store_repair::check(&dir, false) else { continue };
+        if walk.faults.count > 0 {
+            sound = false;
+            let text = format!(
+                "{} is damaged: {}; \"eximgrey doctor --repair\" mends that",
+                dir.display(),
+                walk.faults
+            );
+            findings.add("records", Health::Broken, text);
+        }
+    }
+    sound
 }
 
 /// The name of a network file system (the numbers of linux/magic.h); `None` for a local one.

@@ -13,6 +13,7 @@ mod output;
 mod owner;
 mod purge;
 mod release;
+mod repair;
 mod status;
 mod trap;
 mod whitelist;

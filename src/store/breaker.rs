@@ -174,17 +174,12 @@ pub fn trip(state: &State, now: Timestamp) {
     }
 }
 
-/// Whether the breaker is open.
-#[must_use]
-pub fn is_open(state: &State) -> bool {
-    Cells::of(state).is_some_and(|cells| cells.next_try.load(Relaxed) != 0)
-}
-
-/// Closes the breaker: the store was mended.
-pub fn close(state: &State) {
-    if let Some(cells) = Cells::of(state) {
-        [cells.in_a_row, cells.next_try, cells.told].iter().for_each(|cell| cell.store(0, Relaxed));
-    }
+/// Closes the breaker; says whether it was open.
+pub fn close(state: &State) -> bool {
+    Cells::of(state).is_some_and(|cells| {
+        [cells.in_a_row, cells.told].iter().for_each(|cell| cell.store(0, Relaxed));
+        cells.next_try.swap(0, Relaxed) != 0
+    })
 }
 
 #[cfg(test)]
@@ -230,6 +225,10 @@ mod tests {
         // SAFETY: waits for the child just made.
         assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
         ["back", "refused", "died"][libc::WEXITSTATUS(status) as usize]
+    }
+
+    fn is_open(state: &State) -> bool {
+        Cells::of(state).unwrap().next_try.load(Relaxed) != 0
     }
 
     fn fixture() -> (tempfile::TempDir, State) {
@@ -281,7 +280,7 @@ mod tests {
             assert_eq!(process(&state, SOUND, false, true, at(minute)), "died");
         }
         assert_eq!(process(&state, SOUND, false, false, at(300)), "refused");
-        close(&state);
+        assert!(close(&state) && !close(&state));
         assert_eq!(process(&state, SOUND, false, false, at(301)), "back");
     }
 

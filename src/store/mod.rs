@@ -16,6 +16,8 @@ pub mod lmdb;
 mod mapping;
 pub mod purge;
 pub mod record;
+pub mod repair;
+pub mod salvage;
 mod scan;
 pub mod settle;
 pub mod standing;
@@ -234,10 +236,10 @@ impl Store {
         self.state.as_deref().map(Counters::of)
     }
 
-    /// Whether the store is left alone because it crashes those who use it.
+    /// Has the store used again at once, if the breaker is open; says whether it was.
     #[must_use]
-    pub fn is_tripped(settings: &StoreSettings) -> bool {
-        State::open(&settings.path, false).is_ok_and(|state| breaker::is_open(&state))
+    pub fn use_again(settings: &StoreSettings) -> bool {
+        State::open(&settings.path, false).is_ok_and(|state| breaker::close(&state))
     }
 
     fn patience(&self) -> Patience {

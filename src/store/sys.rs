@@ -156,6 +156,20 @@ pub fn reserve(file: &File, size: u64) -> io::Result<()> {
     }
 }
 
+/// Lets two files or directories change places in one step.
+///
+/// # Errors
+/// What renameat2(2) says; `EINVAL` or `ENOSYS` where the file system or the kernel cannot.
+pub fn exchange(one: &Path, other: &Path) -> io::Result<()> {
+    let one = CString::new(one.as_os_str().as_bytes())?;
+    let other = CString::new(other.as_os_str().as_bytes())?;
+    let (here, flags) = (libc::AT_FDCWD, libc::RENAME_EXCHANGE);
+    // SAFETY: renameat2 takes two paths that end in NUL and live as long as the call, and numbers.
+    let answer =
+        unsafe { libc::syscall(libc::SYS_renameat2, here, one.as_ptr(), here, other.as_ptr(), flags) };
+    if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Root must not leave files in a store that Exim's user cannot open: it uses those that are there. (`exim -be` stays
 /// root when root calls it.)
 ///

@@ -5,6 +5,7 @@
 //! of root's would prove nothing. Run by somebody else, they act as that user.
 #![allow(dead_code, reason = "each test program uses a part")]
 
+pub mod damage;
 pub mod driver;
 
 use eximgrey::session::Session;
