@@ -46,6 +46,8 @@ const DEEPEST: usize = 32;
 const PAGE_SIZES: RangeInclusive<usize> = 256..=65_536;
 /// A sound file may lack so many pages at its end: see `files.rs`.
 const UNWRITTEN_PAGES: u64 = 64;
+/// 16 TiB: no store is so large, and a process has little more room for maps.
+const LARGEST_MAP: u64 = 1 << 44;
 /// So many faults are told; the rest is counted.
 const FAULTS_TOLD: usize = 5;
 /// A larger value is no list of free pages of ours (100 million of them), and no reason to take its memory.
@@ -121,6 +123,7 @@ struct Tree {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Head {
     page_size: usize,
+    map: u64,
     free: Tree,
     table: Tree,
     last_page: u64,
@@ -262,6 +265,7 @@ impl DataFile {
         let fits = PAGE_SIZES.contains(&page_size) && page_size.is_power_of_two();
         fits.then_some(Head {
             page_size,
+            map: word_at(rest, 8 + WORD)?,
             free: tree(first)?,
             table: tree(second)?,
             last_page: word_at(trees, tail)?,
@@ -272,6 +276,9 @@ impl DataFile {
     fn check_head(&self, head: &Head, faults: &mut Faults) {
         if (head.table.flags, head.free.flags) != (0, INTEGER_KEY) {
             faults.add("a table has flags that are not its own");
+        }
+        if head.map > LARGEST_MAP {
+            faults.add(format!("the file shall be mapped with {} bytes", head.map));
         }
         if head.last_page.saturating_add(1) > self.pages().saturating_add(UNWRITTEN_PAGES) {
             let (last, there) = (head.last_page, self.pages());
@@ -440,55 +447,43 @@ impl Trees<'_> {
         }
     }
 
+    /// Where a key is out of order, nobody can say which one is wrong: the whole range of the page counts as lost.
     fn branch(&mut self, which: Which, number: u64, depth: usize, page: &Page, keys: &Keys) {
         // Where each branch begins; that of the first is what leads here, whatever stands there.
-        let mut last = keys.from.clone();
-        let mut branches: Vec<(Option<Vec<u8>>, Option<u64>)> = Vec::with_capacity(page.nodes());
+        let mut branches: Vec<(Option<Vec<u8>>, u64)> = Vec::with_capacity(page.nodes());
+        let mut bad = 0;
         for index in 0..page.nodes() {
-            let node = page.node(index);
-            let from = match &node {
+            let last = branches.last().map_or(&keys.from, |(from, _)| from);
+            let from = match page.node(index) {
                 Some(_) if index == 0 => Some(keys.from.clone()),
                 Some(node) => sorted(which, node.key)
                     .filter(|key| keys.hold(key) && last.as_ref().is_none_or(|last| last < key))
                     .map(Some),
                 None => None,
             };
-            let child = node.filter(|_| from.is_some()).map(|node| node.child());
-            last = from.unwrap_or(last);
-            branches.push((last.clone(), child));
-        }
-        let mut below = Vec::with_capacity(branches.len());
-        let mut end = keys.below.clone();
-        for (from, child) in branches.iter().rev() {
-            below.push(end.clone());
-            if child.is_some() {
-                end.clone_from(from);
+            match from.zip(page.node(index)) {
+                Some((from, node)) => branches.push((from, node.child())),
+                None => bad += 1,
             }
         }
-        for ((from, child), below) in branches.into_iter().zip(below.into_iter().rev()) {
-            let keys = Keys { from, below };
-            match child {
-                Some(child) => self.descend(which, child, depth + 1, keys),
-                None => {
-                    self.walk.lost_pages += u64::from(which == Which::Table);
-                    self.lose(which, keys, format!("page {number} has a branch that makes no sense"));
-                }
-            }
+        if bad > 0 {
+            self.walk.lost_pages += if which == Which::Table { bad } else { 0 };
+            self.lose(which, keys.clone(), format!("page {number} has {bad} branches that make no sense"));
+        }
+        let mut branches = branches.into_iter().peekable();
+        while let Some((from, child)) = branches.next() {
+            let below = branches.peek().map_or_else(|| keys.below.clone(), |(next, _)| next.clone());
+            self.descend(which, child, depth + 1, Keys { from, below });
         }
     }
 
     fn leaf(&mut self, which: Which, number: u64, page: &Page, keys: &Keys) {
-        let mut last = keys.from.clone();
-        // A range that was lost here ends at the next key that makes sense.
-        let mut lost: Option<Keys> = None;
+        let mut last: Option<Vec<u8>> = None;
+        let mut bad = 0;
         for index in 0..page.nodes() {
-            let fresh = |key: &Vec<u8>, last: &Option<Vec<u8>>| {
-                keys.hold(key)
-                    && !key.is_empty()
-                    && (last.is_none() || last.as_ref() < Some(key) || index == 0)
-            };
             let read = page.node(index).and_then(|node| {
-                let key = sorted(which, node.key).filter(|key| fresh(key, &last))?;
+                let fits = |key: &Vec<u8>| !key.is_empty() && keys.hold(key) && last.as_ref() < Some(key);
+                let key = sorted(which, node.key).filter(fits)?;
                 let sound = match which {
                     Which::Table => node.flags == 0 && node.value().is_some(),
                     Which::Free => matches!(node.flags, 0 | BIG),
@@ -496,13 +491,9 @@ impl Trees<'_> {
                 sound.then_some((node, key))
             });
             let Some((node, key)) = read else {
-                lost.get_or_insert_with(|| Keys { from: last.clone(), below: keys.below.clone() });
+                bad += 1;
                 continue;
             };
-            if let Some(range) = lost.take() {
-                let keys = Keys { below: Some(key.clone()), ..range };
-                self.lose(which, keys, format!("page {number} has a record that makes no sense"));
-            }
             match which {
                 Which::Table => {
                     self.walk.records += 1;
@@ -512,8 +503,8 @@ impl Trees<'_> {
             }
             last = Some(key);
         }
-        if let Some(range) = lost {
-            self.lose(which, range, format!("page {number} has a record that makes no sense"));
+        if bad > 0 {
+            self.lose(which, keys.clone(), format!("page {number} has {bad} records that make no sense"));
         }
     }
 
