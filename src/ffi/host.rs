@@ -63,16 +63,16 @@ impl Generation {
     }
 
     /// The generation of an Exim that has these symbols, and calls itself version 4.`minor`, if it has said so.
-    const fn of(debug_selector: bool, is_debug: bool, minor: Option<u32>) -> Option<Self> {
+    const fn of(debug_selector: bool, is_debug: bool, minor: u32) -> Option<Self> {
         match (debug_selector, is_debug, minor) {
-            (true, false, None | Some(..=99)) => Some(Self::Exim4_99),
-            (false, true, None | Some(100)) => Some(Self::Exim4_100),
+            (true, false, ..=99 | NOT_TOLD) => Some(Self::Exim4_99),
+            (false, true, 100 | NOT_TOLD) => Some(Self::Exim4_100),
             _ => None,
         }
     }
 
     fn running() -> Option<Self> {
-        let minor = Some(MINOR.load(Ordering::Relaxed)).filter(|minor| *minor != NOT_TOLD);
+        let minor = MINOR.load(Ordering::Relaxed);
         Self::of(DEBUG_SELECTOR.address().is_some(), IS_DEBUG.address().is_some(), minor)
     }
 
@@ -135,21 +135,28 @@ const _: LogWrite4_100 = exim_4_100::log_write;
 const _: IsDebug = exim_4_100::is_debug;
 const _: [DebugPrintf; 2] = [exim_4_99::debug_printf, exim_4_100::debug_printf];
 
-/// What Exim has said of its version, see `is_version`.
+/// What Exim has said of its version, see `minor`.
 static MINOR: AtomicU32 = AtomicU32::new(NOT_TOLD);
 const NOT_TOLD: u32 = u32::MAX;
 /// Of another series than 4.
 const STRANGE: u32 = u32::MAX - 1;
 
-/// Exim is of this version (`$version_number`: 4.96, 4.100.1): one that is newer than we know may have the symbols of
-/// one that we know. Empty is as good as not said.
+/// Exim is of this version: one that is newer than we know may have the symbols of one that we know.
 pub(super) fn is_version(text: &[u8]) {
-    let told = std::str::from_utf8(text).ok().and_then(|text| text.strip_prefix("4."));
-    let minor = told.and_then(|rest| rest.split(['.', '-', '_']).next()?.parse().ok()).unwrap_or(STRANGE);
+    let minor = minor(text);
     // In a child that knows it already nothing is written: for a write the kernel copies a page.
-    if !text.is_empty() && MINOR.load(Ordering::Relaxed) != minor {
+    if minor != NOT_TOLD && minor != MINOR.load(Ordering::Relaxed) {
         MINOR.store(minor, Ordering::Relaxed);
     }
+}
+
+/// The 96 in 4.96 or 100 in 4.100.1 (`$version_number`).
+fn minor(version: &[u8]) -> u32 {
+    if version.is_empty() {
+        return NOT_TOLD;
+    }
+    let rest = std::str::from_utf8(version).ok().and_then(|text| text.strip_prefix("4."));
+    rest.and_then(|rest| rest.split(['.', '-', '_']).next()?.parse().ok()).unwrap_or(STRANGE)
 }
 
 /// The generation of the running Exim, in a word of ours.
@@ -225,14 +232,10 @@ mod tests {
             ("4.", None, None),
             ("rubbish", None, None),
         ] {
-            MINOR.store(NOT_TOLD, Ordering::Relaxed);
-            is_version(version.as_bytes());
-            let told = Some(MINOR.load(Ordering::Relaxed)).filter(|minor| *minor != NOT_TOLD);
-            assert_eq!(Generation::of(true, false, told), debug_selector, "{version}");
-            assert_eq!(Generation::of(false, true, told), is_debug, "{version}");
-            assert_eq!(Generation::of(true, true, told), None, "{version}");
-            assert_eq!(Generation::of(false, false, told), None, "{version}");
+            let of = |selector, debug| Generation::of(selector, debug, minor(version.as_bytes()));
+            assert_eq!(of(true, false), debug_selector, "{version}");
+            assert_eq!(of(false, true), is_debug, "{version}");
+            assert_eq!([of(true, true), of(false, false)], [None, None], "{version}");
         }
-        MINOR.store(NOT_TOLD, Ordering::Relaxed);
     }
 }
