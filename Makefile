@@ -22,7 +22,7 @@ as_shipped = RUSTFLAGS='$(RUSTFLAGS) --remap-path-prefix=$(cargo_home)=cargo --r
     CFLAGS='$(CFLAGS) -fno-plt -ffile-prefix-map=$(cargo_home)=cargo'
 
 .PHONY: help build setup setup-packaging demo test check bench bench-exim bench-scale senders pools bindings install uninstall clean
-.PHONY: deb rpm test-install check-reproducible
+.PHONY: deb rpm test-install test-senders check-reproducible
 
 help:
 	@echo 'make demo      set up, build, and show greylisting in a real Exim on a loopback port'
@@ -32,6 +32,7 @@ help:
 	@echo 'make uninstall what install put there, but the store and the configuration'
 	@echo 'make deb       the Debian package, in target/packages; make rpm: the one for Fedora and EPEL'
 	@echo 'make test-install      install, upgrade, remove and purge the Debian package in a clean system'
+	@echo 'make test-senders      real mail servers of Debian send to it; SENDERS="postfix nullmailer": only these'
 	@echo 'make check-reproducible   build the library in two directories and compare'
 	@echo 'make check     formatting, lints, documentation, tests, the library as built'
 	@echo 'make bench     decision times; make senders: scores of the sender normaliser'
@@ -64,6 +65,10 @@ deb: setup-packaging build $(third_party)
 test-install: deb
 	scripts/build-deb 0.0.9~test $(target)/test-install
 	scripts/test-install $(target)/test-install/eximgrey_*.deb $(target)/packages/eximgrey_*.deb
+
+# Each sender is installed in a clean system, which is downloaded once. WRITE=1 writes docs/real-senders.md.
+test-senders: setup-packaging build
+	scripts/test-senders
 
 rpm: setup-packaging build $(third_party)
 	scripts/build-rpm $(VERSION)
