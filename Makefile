@@ -24,7 +24,7 @@ as_shipped = RUSTFLAGS='$(RUSTFLAGS) --remap-path-prefix=$(cargo_home)=cargo --r
     CFLAGS='$(CFLAGS) -fno-plt -ffile-prefix-map=$(cargo_home)=cargo'
 
 .PHONY: help build setup setup-deb setup-rpm setup-clean-systems demo test check bench bench-exim bench-scale senders pools bindings install uninstall clean
-.PHONY: deb rpm test-install test-postfix-probe test-exims check-reproducible
+.PHONY: deb rpm test-install test-postfix-probe test-exims test-senders torture-damage check-reproducible
 
 help:
 	@echo 'make demo      set up, build, and show greylisting in a real Exim on a loopback port'
@@ -36,6 +36,8 @@ help:
 	@echo 'make test-install      install, upgrade, remove and purge the Debian package in a clean system'
 	@echo 'make test-postfix-probe  a real Postfix that verifies senders takes our mail at once (as root)'
 	@echo 'make test-exims        the real-Exim tests and test-install in Debian 11, 12, 13 and sid: docs/exims.md (SUITE=sid: one)'
+	@echo 'make test-senders      real mail servers of Debian send to it; SENDERS="postfix nullmailer": only these'
+	@echo 'make torture-damage    a thousand damaged stores: a few processes die, mail passes, a repair mends them'
 	@echo 'make check-reproducible   build the library in two directories and compare'
 	@echo 'make check     formatting, lints, documentation, tests, the library as built'
 	@echo 'make bench     decision times; make senders: scores of the sender normaliser'
@@ -76,6 +78,15 @@ test-postfix-probe: setup setup-clean-systems build
 # SUITE=sid: in that one only. RING=1: without the package. WRITE=1: write docs/exims.md.
 test-exims: setup setup-clean-systems
 	scripts/test-exims $(if $(RING),--ring) $(SUITE)
+
+# Each sender is installed in a clean system, which is downloaded once. WRITE=1 writes docs/real-senders.md.
+test-senders: setup-clean-systems build
+	scripts/test-senders
+
+# The tests do the same to a few.
+torture-damage: setup
+	EXIMGREY_DAMAGED_STORES=1000 $(CARGO) test --locked --test store_processes damage:: -- --nocapture
+	EXIMGREY_DAMAGES=1000 $(CARGO) test --locked --test cli randomly -- --nocapture
 
 rpm: setup-rpm build $(third_party)
 	scripts/build-rpm $(VERSION)

@@ -1,8 +1,9 @@
 //! The breaker: LMDB has no checksums, so a damaged store can crash the process that reads it. The client comes back and
 //! meets the same, until its mail is lost. So a call notes in the file `state` that it is under way, and about which records.
-//! Whoever finds a note whose process has died looks at these records first. A process that was killed by something else
-//! leaves nothing to find. Where the store is damaged, the one who looks dies, too, and so does the next; after three the
-//! breaker is open: the store is left alone and mail passes. Every five minutes one call looks again.
+//! Whoever finds a note whose process has died reads the files in a way that cannot crash, and opens the breaker if they are
+//! damaged: the store is left alone and mail passes. What that does not show, the records may: they are looked at again.
+//! A process that was killed by something else leaves nothing to find. Where the store is damaged, the one who looks dies,
+//! too, and so does the next; after three the breaker is open. Every five minutes one call looks again.
 //!
 //! A second rule is for damage that shows only in a commit: three calls died and none came back between them.
 
@@ -90,7 +91,18 @@ impl Drop for Call<'_> {
 }
 
 impl Call<'_> {
-    /// Looks with `look` at what other processes may have died of, then notes what this call is `about`.
+    /// Opens the breaker if a process has died and the files are not `sound`; says whether the call may go on.
+    #[must_use]
+    pub fn may_go_on(&self, now: Timestamp, sound: impl FnOnce() -> bool) -> bool {
+        let Some((suspect, _)) = self.suspects.first() else { return true };
+        let sound = sound();
+        if let Some(cells) = self.cells.as_ref().filter(|_| !sound) {
+            cells.open(*suspect, now);
+        }
+        sound
+    }
+
+    /// Looks at what other processes may have died of, then notes what this call is `about`.
     pub fn settle_down(&mut self, about: About, mut look: impl FnMut(About)) {
         for (suspect, deaths) in std::mem::take(&mut self.suspects) {
             self.note(suspect, deaths);
@@ -125,9 +137,7 @@ pub fn begin<'s>(state: &'s State, part: Part, dir: &Path, now: Timestamp) -> Re
         }
     }
     if cells.refuses(now) {
-        let hour = u64::from(now.0 / 3_600);
-        let first = cells.told.swap(hour, Relaxed) != hour;
-        return Err(StoreError::Tripped { path: dir.into(), first });
+        return Err(refusal(state, dir, now));
     }
     if part == Part::Whole && cells.is_trial(now) {
         call.trial = true;
@@ -136,6 +146,13 @@ pub fn begin<'s>(state: &'s State, part: Part, dir: &Path, now: Timestamp) -> Re
     }
     call.cells = Some(cells);
     Ok(call)
+}
+
+/// What a call is told that may not use the store in `dir`.
+pub fn refusal(state: &State, dir: &Path, now: Timestamp) -> StoreError {
+    let hour = u64::from(now.0 / 3_600);
+    let first = Cells::of(state).is_some_and(|cells| cells.told.swap(hour, Relaxed) != hour);
+    StoreError::Tripped { path: dir.into(), first }
 }
 
 /// Takes the first place that is free. Those of processes that have died are found on the way.
@@ -174,8 +191,9 @@ pub fn trip(state: &State, now: Timestamp) {
     }
 }
 
-/// Closes the breaker; says whether it was open.
+/// Closes the breaker, and forgets who died; says whether it was open.
 pub fn close(state: &State) -> bool {
+    (0..WATCHED_CALLS).map_while(|place| state.call(place)).for_each(|(lock, _)| drop(lock.try_take()));
     Cells::of(state).is_some_and(|cells| {
         [cells.in_a_row, cells.told].iter().for_each(|cell| cell.store(0, Relaxed));
         cells.next_try.swap(0, Relaxed) != 0
@@ -273,6 +291,17 @@ mod tests {
         assert!(!is_open(&state));
     }
 
+    /// Where the files show it, one death is enough.
+    #[test]
+    fn damage_that_can_be_seen_opens_it_at_once() {
+        let (_dir, state) = fixture();
+        assert_eq!(process(&state, DAMAGED, true, false, NOW), "died");
+        let call = begin(&state, Part::Opening, Path::new("/"), NOW).ok().unwrap();
+        assert!(!call.may_go_on(NOW, || false));
+        drop(call);
+        assert_eq!(process(&state, SOUND, true, false, NOW), "refused");
+    }
+
     #[test]
     fn three_in_a_row_open_it_whatever_they_died_of() {
         let (_dir, state) = fixture();
@@ -281,6 +310,11 @@ mod tests {
         }
         assert_eq!(process(&state, SOUND, false, false, at(300)), "refused");
         assert!(close(&state) && !close(&state));
+        // One that died, and that nobody has found, is forgotten too.
+        let dies = || assert_eq!(process(&state, SOUND, false, true, at(300)), "died");
+        (dies(), dies());
+        close(&state);
+        (dies(), dies());
         assert_eq!(process(&state, SOUND, false, false, at(301)), "back");
     }
 

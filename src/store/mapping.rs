@@ -68,7 +68,7 @@ impl Mapping {
     /// Where they do not lie in the mapping: no caller asks for such.
     #[must_use]
     pub fn cells<T: Atomic>(&self, at: usize, count: usize) -> &[T] {
-        assert!(at % align_of::<T>() == 0 && at + count * size_of::<T>() <= self.len);
+        assert!(at.is_multiple_of(align_of::<T>()) && at + count * size_of::<T>() <= self.len);
         // SAFETY: in the mapping and aligned, as was looked at just now (a mapping begins on a page); any bytes are a value
         // of an atomic number; the mapping lives as long as `self`. A file that somebody truncates meanwhile would be a
         // SIGBUS: nobody does, the file keeps its size.

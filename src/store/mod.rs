@@ -253,7 +253,11 @@ fn begin<'s>(
     store: &Path,
     now: Timestamp,
 ) -> Result<Option<breaker::Call<'s>>, StoreError> {
-    state.map(|state| breaker::begin(state, part, store, now)).transpose()
+    let Some(state) = state else { return Ok(None) };
+    let call = breaker::begin(state, part, store, now)?;
+    // Before LMDB opens them.
+    let may_go_on = call.may_go_on(now, || !repair::is_damaged(store));
+    if may_go_on { Ok(Some(call)) } else { Err(breaker::refusal(state, store, now)) }
 }
 
 /// The record that says what the store is; made at first use.

@@ -37,6 +37,9 @@ const LOCK: Duration = Duration::from_secs(5);
 /// A walk through so much takes less than a tenth of a second, which writers can wait (see docs/design.md).
 const CHECKED_UNDER_LOCK: u64 = 64 << 20;
 
+/// The same for a decision that waits, once for each process that died of something.
+const CHECKED_WHILE_MAIL_WAITS: u64 = 256 << 20;
+
 /// What became of the secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
@@ -99,6 +102,16 @@ pub fn check(dir: &Path, thorough: bool) -> Result<Option<Walk>, StoreError> {
     }
     // Opened again, because it may have grown.
     Ok(Some(open(dir)?.walk(&mut |_, _| ())))
+}
+
+/// Whether the files of the store are damaged for sure, as far as they can be read in a tenth of a second or so: while mail
+/// waits. Nobody is locked out for it.
+pub(super) fn is_damaged(store: &Path) -> bool {
+    environments(store).iter().filter_map(|dir| open(dir).ok()).any(|data| {
+        let small = sys::size(data.as_fd()).is_ok_and(|size| size <= CHECKED_WHILE_MAIL_WAITS);
+        let before = data.state();
+        small && data.walk(&mut |_, _| ()).faults.count > 0 && data.state() == before
+    })
 }
 
 fn open(dir: &Path) -> Result<DataFile, StoreError> {

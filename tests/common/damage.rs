@@ -44,7 +44,7 @@ pub fn damage(bytes: &mut Vec<u8>, seed: u64) -> String {
             format!("the page at {from} over the one at {page}")
         }
         5 => {
-            let root = root(bytes) * PAGE;
+            let root = root(bytes).min(pages) * PAGE;
             let at = (root + random(48)).min(bytes.len() - 1);
             bytes[at] = random(256) as u8;
             format!("a byte of the root page at {at}")

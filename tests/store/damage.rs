@@ -1,41 +1,13 @@
 //! Damaged files. LMDB has no checksums, so some damage crashes whoever reads it: a few processes at most, then mail passes.
 //! `make torture-damage` does the same to a thousand stores.
 
+use crate::common::damage::damage;
 use crate::common::driver::{Built, greylist, reply};
-use crate::common::{Place, as_store_user};
+use crate::common::{Place, as_store_user, run};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
-
-/// Random numbers that are the same in each run (SplitMix64).
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, below: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % below
-    }
-}
-
-/// What a disk or a memory can do to a file: flipped bits, sectors of something else, pages of nothing.
-fn damage(bytes: &mut [u8], dice: &mut Dice) {
-    let kind = dice.roll(3);
-    for _ in 0..=dice.roll(8) {
-        let (unit, pages) = (if kind == 1 { 512 } else { 4096 }, bytes.len() as u64 / 4096);
-        // The first pages are the heads and those that were written first, the roots among them: as often as all others.
-        let page = if dice.roll(2) == 0 { dice.roll(pages.min(12)) } else { dice.roll(pages) };
-        let at = (page * 4096 + dice.roll(4096 / unit) * unit) as usize;
-        let part = &mut bytes[at..at + unit as usize];
-        match kind {
-            0 => (0..=dice.roll(8)).for_each(|_| part[dice.roll(unit) as usize] ^= 1 << dice.roll(8)),
-            1 => part.iter_mut().for_each(|byte| *byte = dice.roll(256) as u8),
-            _ => part.fill(0),
-        }
-    }
-}
+use std::process::Command;
 
 /// What became of the calls to a damaged store.
 #[derive(Debug, Default)]
@@ -77,7 +49,13 @@ fn files(place: &Place) -> Vec<(PathBuf, Vec<u8>)> {
     names.filter(|path| path.is_file()).map(|path| (path.clone(), fs::read(path).unwrap())).collect()
 }
 
-/// Of whatever is damaged at most three processes die, none hangs; then mail passes, and goes on passing.
+/// What a repair has put aside.
+fn beside(place: &Place) -> Vec<PathBuf> {
+    let entries = fs::read_dir(place.store()).unwrap().map(|entry| entry.unwrap().path());
+    entries.filter(|path| path.to_str().unwrap().contains(".damaged-")).collect()
+}
+
+/// Of whatever is damaged at most three processes die, none hangs; then mail passes, until it is repaired.
 #[test]
 fn a_damaged_store_crashes_three_processes_at_most() {
     let stores = std::env::var("EXIMGREY_DAMAGED_STORES").map_or(60, |n| n.parse().unwrap());
@@ -94,21 +72,28 @@ fn a_damaged_store_crashes_three_processes_at_most() {
     driver.end();
     let sound = files(&place);
     let (mut with_crashes, mut crashes, mut noticed) = (0, 0, 0);
-    for seed in 0..stores {
-        let mut dice = Dice(seed);
+    for seed in std::env::var("EXIMGREY_FIRST").map_or(0, |n| n.parse().unwrap())..stores {
+        let mut kinds = Vec::new();
         as_store_user(|| {
+            let mut environment = 0;
             for (path, bytes) in &sound {
                 let mut bytes = bytes.clone();
-                let is_data = path.ends_with("data.mdb");
-                // One of the two environments, or both.
-                if is_data && dice.roll(3) > 0 {
-                    damage(&mut bytes, &mut dice);
+                if path.ends_with("data.mdb") {
+                    environment += 1;
+                    // One of the two, or both; once or more.
+                    let times = if seed % 3 == environment { 0 } else { 1 + seed % 4 };
+                    for n in 0..times {
+                        // A short rest of a file cannot be damaged much.
+                        if bytes.len() > 1 << 15 {
+                            kinds.push(damage(&mut bytes, seed * 100 + n * 10 + environment));
+                        }
+                    }
                 }
                 fs::write(path, bytes).unwrap();
             }
         });
         let toll = use_store(&place, &built, seed, 24);
-        assert!(toll.crashed <= 3, "seed {seed}: {toll:?}");
+        assert!(toll.crashed <= 3, "seed {seed}, {kinds:?}: {toll:?}");
         if toll.crashed == 3 {
             // Left alone now.
             let later = use_store(&place, &built, 100, 2);
@@ -116,6 +101,28 @@ fn a_damaged_store_crashes_three_processes_at_most() {
                 later.answers.keys().collect::<Vec<_>>(),
                 ["action=pass reason=error error=store-damaged"]
             );
+        }
+        if toll.crashed > 0 {
+            let mut repair = Command::new(env!("CARGO_BIN_EXE_eximgrey"));
+            let repaired = run(repair.arg("--config").arg(place.config()).args(["doctor", "--repair"]));
+            let said = String::from_utf8_lossy(&repaired.stdout);
+            assert!(
+                repaired.status.success(),
+                "seed {seed}: {said}{}",
+                String::from_utf8_lossy(&repaired.stderr)
+            );
+            let mended = use_store(&place, &built, 200, 8);
+            assert!(
+                mended.crashed == 0 && !mended.answers.keys().any(|a| a.contains("error=")),
+                "{seed}: {mended:?}"
+            );
+            assert!(
+                mended.answers.keys().any(|answer| answer.starts_with("action=defer reason=new")),
+                "{mended:?}"
+            );
+            for path in beside(&place) {
+                fs::remove_dir_all(path).unwrap();
+            }
         }
         with_crashes += u32::from(toll.crashed > 0);
         crashes += toll.crashed;
