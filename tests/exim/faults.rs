@@ -449,6 +449,54 @@ fn full_ext4_passes() {
     full_loop_disk_passes("ext4", &["mkfs.ext4", "-q"], false);
 }
 
+/// Two wrong bytes in the root page of what is known crash every process that reads it. A few connections are lost, then
+/// mail passes, the log says what to do, and that helps.
+#[test]
+fn damage_that_crashes_everybody_is_left_alone_and_mended() {
+    in_own_world(|world| {
+        let _exim = world.start_exim("");
+        for number in 0..40 {
+            for _ in 0..2 {
+                attempt(CLIENT, &format!("sender-{number}@sender.test"), USER);
+            }
+        }
+        world.wait_for_log("reason=retried", 40);
+        let data = world.store().join("known/data.mdb");
+        let mut bytes = fs::read(&data).unwrap();
+        let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap()) as usize;
+        // mdb.c, MDB_meta: the number of the commit, and the root of the table.
+        let newest = [0, 4096].into_iter().max_by_key(|head| word(head + 144)).unwrap();
+        let root = word(newest + 128) * 4096;
+        bytes[root + 16..root + 18].copy_from_slice(&[0xff, 0xff]);
+        fs::write(&data, bytes).unwrap();
+
+        let served = || {
+            let attempt = || attempt(CLIENT, "sender-0@sender.test", USER).expect_accepted();
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(attempt)).is_ok()
+        };
+        let lost = (0..4).filter(|_| !served()).count();
+        assert!((1..=3).contains(&lost), "{lost} connections were lost");
+        for _ in 0..20 {
+            attempt(CLIENT, "sender-0@sender.test", USER).expect_accepted();
+            attempt(CLIENT, "new@sender.test", USER).expect_accepted();
+        }
+        world.wait_for_log("eximgrey: action=pass reason=error error=store-damaged", 40);
+        let advice = world.log_lines("doctor --repair");
+        assert_eq!(advice.len(), 1, "once an hour: {advice:?}");
+
+        let mut repair = Command::new(env!("CARGO_BIN_EXE_eximgrey"));
+        repair.arg("--config").arg(world.path("eximgrey.toml")).args(["doctor", "--repair"]);
+        let repaired = repair.output().unwrap();
+        let said = String::from_utf8_lossy(&repaired.stdout);
+        assert!(repaired.status.success(), "{said}{}", String::from_utf8_lossy(&repaired.stderr));
+        attempt(CLIENT, "sender-0@sender.test", USER).expect_accepted();
+        attempt(CLIENT, "newer@sender.test", USER).expect_greylisted();
+        let errors = world.log_lines("reason=error").len();
+        attempt(CLIENT, "newer@sender.test", USER).expect_accepted();
+        assert_eq!(world.log_lines("reason=error").len(), errors);
+    });
+}
+
 /// A process that was stopped in the middle of a write holds the locks: mail does not wait for it.
 #[test]
 fn lock_held_by_a_stopped_writer_passes() {
