@@ -312,9 +312,11 @@ mod tests {
         assert!(close(&state) && !close(&state));
         // One that died, and that nobody has found, is forgotten too.
         let dies = || assert_eq!(process(&state, SOUND, false, true, at(300)), "died");
-        (dies(), dies());
+        dies();
+        dies();
         close(&state);
-        (dies(), dies());
+        dies();
+        dies();
         assert_eq!(process(&state, SOUND, false, false, at(301)), "back");
     }
 
