@@ -7,7 +7,7 @@
 //! ```
 //!
 //! [`policy::decide`] is pure: evidence, rules and the time in, a verdict and a change out. Unsafe code is in [`ffi`], in
-//! [`prepared`] and in three files of [`store`].
+//! [`prepared`] and in four files of [`store`].
 
 #[cfg(not(panic = "unwind"))]
 compile_error!("build with panic = \"unwind\": a panic must not end Exim's process");

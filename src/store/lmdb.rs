@@ -13,13 +13,11 @@
 //!
 //! The caller keeps: one `Env` a directory and process, not used in a forked child.
 
-use super::breaker;
 use super::error::StoreError;
 use super::files::{self, CopiedLock};
-use super::mapping::Held;
-use super::state::{Opening, State};
+use super::gate::Gate;
 use super::sys;
-use crate::time::{Seconds, Timestamp};
+use crate::time::Seconds;
 use lmdb::{
     Cursor, Database, Environment, EnvironmentFlags, RoTransaction, RwTransaction, Transaction, WriteFlags,
 };
@@ -29,8 +27,6 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// What a crash of the machine may cost.
@@ -62,7 +58,7 @@ pub(super) const MAX_READERS: u32 = 1024;
 const MAX_TRIES: u32 = 8;
 
 /// How long after a wait in vain nobody waits in this process.
-const RESENTMENT: Duration = Duration::from_secs(60);
+pub(super) const RESENTMENT: Duration = Duration::from_secs(60);
 
 /// What an environment is opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,58 +69,6 @@ pub enum Purpose {
     Write,
     /// Perhaps nobody will write: that costs less. The first write opens it anew.
     Read,
-}
-
-/// The way into an environment: one process at a time.
-pub struct Gate {
-    state: Arc<State>,
-    what: Opening,
-    timeout: Seconds,
-}
-
-/// When a wait at a gate was last in vain, in this process.
-static GAVE_UP: AtomicU32 = AtomicU32::new(0);
-
-impl Gate {
-    /// The one that `state` has for `what`, at which nobody waits for longer than `timeout`.
-    #[must_use]
-    pub const fn new(state: Arc<State>, what: Opening, timeout: Seconds) -> Self {
-        Self { state, what, timeout }
-    }
-
-    fn enter(&self, dir: &Path) -> Result<Held<'_>, StoreError> {
-        let enter = |patience| self.state.opening(self.what, patience, dir);
-        enter(Duration::ZERO).or_else(|e| {
-            let now = Timestamp::now();
-            let gave_up = Timestamp(GAVE_UP.load(Ordering::Relaxed));
-            if now.since(gave_up) < Seconds(RESENTMENT.as_secs() as u32) {
-                return Err(e);
-            }
-            let entered = enter(Duration::from_secs(self.timeout.0.into()));
-            if entered.is_err() {
-                GAVE_UP.store(now.0, Ordering::Relaxed);
-            }
-            entered
-        })
-    }
-}
-
-/// Called by LMDB before it aborts, because what it found cannot be: the store is damaged for sure.
-extern "C" fn assertion_failed(env: *mut lmdb_sys::MDB_env, _: *const std::ffi::c_char) {
-    // SAFETY: LMDB gives the environment that failed; its context is null or what `watch` has set.
-    let state = unsafe { lmdb_sys::mdb_env_get_userctx(env).cast::<State>().as_ref() };
-    if let Some(state) = state {
-        breaker::trip(state, Timestamp::now());
-    }
-}
-
-/// Has LMDB tell the breaker of failed assertions.
-fn watch(env: &Environment, gate: &Gate) {
-    // SAFETY: the environment is open. `Env` keeps the gate, and so the state, until after it is closed.
-    unsafe {
-        lmdb_sys::mdb_env_set_userctx(env.env(), Arc::as_ptr(&gate.state).cast_mut().cast());
-        lmdb_sys::mdb_env_set_assert(env.env(), Some(assertion_failed));
-    }
 }
 
 /// An open environment.
@@ -192,7 +136,7 @@ impl Opened {
         let env = builder.open_with_permissions(dir, sys::FILE_MODE).map_err(lmdb_error)?;
         drop((entered, standard));
         if let Some(gate) = gate {
-            watch(&env, gate);
+            gate.watch(&env);
         }
 
         let fd = data_fd(&env).map_err(lmdb_error)?;
