@@ -29,12 +29,13 @@ pub fn has_data(dir: &Path) -> bool {
     std::fs::metadata(dir.join("data.mdb")).is_ok_and(|data| data.len() > 0)
 }
 
-/// Looks at `lock.mdb` before LMDB opens it: whether it is there with all its blocks, as [`allocate_lock_file`] makes it.
+/// Looks at `lock.mdb` before LMDB opens it: the device that it is on, if it is there with all its blocks, as
+/// [`allocate_lock_file`] makes it.
 ///
 /// # Errors
 /// Where something else than a file stands in the place of one of the two: LMDB could wait for ever for the other end of
 /// a pipe.
-pub fn has_lock(dir: &Path) -> io::Result<bool> {
+pub fn lock_device(dir: &Path) -> io::Result<Option<u64>> {
     let look = |name| match std::fs::metadata(dir.join(name)) {
         Ok(file) if !file.is_file() => {
             Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{name} is no regular file")))
@@ -42,7 +43,7 @@ pub fn has_lock(dir: &Path) -> io::Result<bool> {
         other => Ok(other.ok()),
     };
     look("data.mdb")?;
-    Ok(look("lock.mdb")?.is_some_and(|lock| lock.blocks() * 512 >= LOCK_FILE))
+    Ok(look("lock.mdb")?.filter(|lock| lock.blocks() * 512 >= LOCK_FILE).map(|lock| lock.dev()))
 }
 
 /// Makes `lock.mdb` before LMDB does, with all its blocks: LMDB makes a file of holes and maps it, which on a full disk is

@@ -50,6 +50,11 @@ impl Gate {
         })
     }
 
+    /// Whether the file system of `device` is known to change files in their place.
+    pub(super) fn writes_in_place(&self, device: u64) -> bool {
+        self.state.writes_in_place(device)
+    }
+
     /// Has LMDB tell the breaker of failed assertions in `env`, which is closed before the gate is dropped.
     pub(super) fn watch(&self, env: &Environment) {
         // SAFETY: the environment is open. `Env` keeps the gate, and so the state, until after it is closed.

@@ -123,7 +123,8 @@ impl Opened {
         // Given back when the environment is open.
         let entered = gate.map(|gate| gate.enter(dir)).transpose()?;
         // Where nothing is, nothing is left behind.
-        if !files::has_lock(dir).map_err(fail)? {
+        let device = files::lock_device(dir).map_err(fail)?;
+        if device.is_none() {
             if purpose != Purpose::Make && !files::has_data(dir) {
                 return Err(fail(io::ErrorKind::NotFound.into()));
             }
@@ -132,7 +133,8 @@ impl Opened {
         if purpose == Purpose::Make {
             files::reserve_data_file(dir).map_err(fail)?;
         }
-        let copied_lock = CopiedLock::open(dir).map_err(fail)?;
+        let in_place = gate.zip(device).is_some_and(|(gate, device)| gate.writes_in_place(device));
+        let copied_lock = if in_place { None } else { CopiedLock::open(dir).map_err(fail)? };
         let env = builder.open_with_permissions(dir, sys::FILE_MODE).map_err(lmdb_error)?;
         drop((entered, standard));
         if let Some(gate) = gate {

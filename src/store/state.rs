@@ -66,6 +66,7 @@ pub struct State {
     map: Mapping,
     /// For the pages of a file that may be copied when it is written to, and where the kernel cannot prepare them.
     file: Option<File>,
+    device: u64,
 }
 
 impl State {
@@ -100,6 +101,11 @@ impl State {
             (Err(e), None) if e.kind() == io::ErrorKind::InvalidInput => Ok(()),
             (result, _) => result,
         }
+    }
+
+    /// Whether the file is on `device`, and that changes pages in their place.
+    pub(super) fn writes_in_place(&self, device: u64) -> bool {
+        self.file.is_none() && self.device == device
     }
 
     /// The counters' cells. Before one is written to on another page than before, ask [`State::may_count`].
@@ -160,7 +166,7 @@ fn map(path: &Path) -> io::Result<Option<State>> {
     }
     let map = Mapping::new(file.as_fd(), SIZE)?;
     let copies = sys::copies_on_write(file.as_fd());
-    let state = State { map, file: copies.then_some(file) };
+    let state = State { map, file: copies.then_some(file), device: meta.dev() };
     state.prepare(0)?;
     Ok((state.map.bytes::<{ MAGIC.len() }>(0) == MAGIC).then_some(state))
 }
