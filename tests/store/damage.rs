@@ -1,7 +1,7 @@
 //! Damaged files. LMDB has no checksums, so some damage crashes whoever reads it: a few processes at most, then mail passes.
 //! `make torture-damage` does the same to a thousand stores.
 
-use crate::common::damage::damage;
+use crate::common::damage::{damage, root};
 use crate::common::driver::{Built, greylist, reply};
 use crate::common::{Place, as_store_user, run};
 use std::collections::BTreeMap;
@@ -72,13 +72,17 @@ fn a_damaged_store_crashes_three_processes_at_most() {
     driver.end();
     let sound = files(&place);
     let (mut with_crashes, mut crashes, mut noticed) = (0, 0, 0);
-    for seed in std::env::var("EXIMGREY_FIRST").map_or(0, |n| n.parse().unwrap())..stores {
+    for seed in 0..stores {
         let mut kinds = Vec::new();
         as_store_user(|| {
             let mut environment = 0;
             for (path, bytes) in &sound {
                 let mut bytes = bytes.clone();
-                if path.ends_with("data.mdb") {
+                if path.ends_with("known/data.mdb") && seed % 10 == 9 {
+                    // The control: a root that leads nowhere fails an assertion of LMDB in whoever reads it.
+                    let page = root(&bytes) * 4096;
+                    bytes[page + 12..page + 14].copy_from_slice(&[16, 0]);
+                } else if path.ends_with("data.mdb") {
                     environment += 1;
                     // One of the two, or both; once or more.
                     let times = if seed % 3 == environment { 0 } else { 1 + seed % 4 };
@@ -131,5 +135,5 @@ fn a_damaged_store_crashes_three_processes_at_most() {
     println!(
         "{stores} damaged stores: {crashes} processes crashed, in {with_crashes} of them; noticed in {noticed}"
     );
-    assert!(with_crashes > 0 || stores < 60, "the damage never crashed anybody: it is none");
+    assert!(with_crashes > 0, "the damage never crashed anybody: it is none");
 }
