@@ -4,7 +4,6 @@ use std::cell::UnsafeCell;
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::sync::OnceLock;
 use std::time::Duration;
 
 /// A mapping of a file that all processes share.
@@ -82,11 +81,11 @@ impl Mapping {
         std::array::from_fn(|i| cells.get(i).map_or(0, |c| c.load(std::sync::atomic::Ordering::Relaxed)))
     }
 
-    /// The lock at byte `at`.
+    /// The lock at byte `at`, of a `kind` as [`SharedLock::make`] says.
     #[must_use]
-    pub fn lock(&self, at: usize) -> SharedLock<'_> {
+    pub fn lock(&self, at: usize, kind: u32) -> SharedLock<'_> {
         let room = self.cells::<std::sync::atomic::AtomicU64>(at, size_of::<libc::pthread_mutex_t>() / 8);
-        SharedLock { mutex: room.as_ptr().cast::<UnsafeCell<libc::pthread_mutex_t>>(), mapping: PhantomData }
+        SharedLock { mutex: room.as_ptr().cast(), kind, mapping: PhantomData }
     }
 }
 
@@ -115,6 +114,7 @@ unsafe impl Atomic for std::sync::atomic::AtomicU64 {}
 #[derive(Clone, Copy)]
 pub struct SharedLock<'m> {
     mutex: *const UnsafeCell<libc::pthread_mutex_t>,
+    kind: u32,
     mapping: PhantomData<&'m Mapping>,
 }
 
@@ -152,42 +152,32 @@ const PTHREAD_MUTEX_ROBUST: libc::c_int = 1;
 /// of users. It never changes, so a mutex with another kind is garbage, and is not given to the library.
 const KIND: usize = if size_of::<usize>() == 8 { 16 } else { 12 };
 
-type MutexBytes = [u8; size_of::<libc::pthread_mutex_t>()];
-
-/// A new mutex of our kind.
-fn new_mutex() -> &'static MutexBytes {
-    static NEW: OnceLock<MutexBytes> = OnceLock::new();
-    NEW.get_or_init(|| {
-        // SAFETY: the attributes are made before they are used; both are places for what the C library writes; a mutex
-        // that nobody has taken yet is its bytes.
-        unsafe {
-            let mut attributes = std::mem::zeroed::<libc::pthread_mutexattr_t>();
-            let mut mutex = std::mem::zeroed::<libc::pthread_mutex_t>();
-            libc::pthread_mutexattr_init(&raw mut attributes);
-            libc::pthread_mutexattr_setpshared(&raw mut attributes, libc::PTHREAD_PROCESS_SHARED);
-            pthread_mutexattr_setrobust(&raw mut attributes, PTHREAD_MUTEX_ROBUST);
-            libc::pthread_mutex_init(&raw mut mutex, &raw const attributes);
-            std::mem::transmute::<libc::pthread_mutex_t, MutexBytes>(mutex)
-        }
-    })
-}
-
 impl<'m> SharedLock<'m> {
     fn pointer(self) -> *mut libc::pthread_mutex_t {
         UnsafeCell::raw_get(self.mutex)
     }
 
-    /// Makes the lock, where nobody uses it yet.
-    pub fn make(self) {
-        // SAFETY: `Mapping::lock` found room for a mutex here, and nobody else sees the file yet.
-        unsafe { self.pointer().cast::<MutexBytes>().write(*new_mutex()) };
+    /// Makes the lock, where nobody uses it yet, and says what kind the C library gives it.
+    pub fn make(self) -> u32 {
+        // SAFETY: the attributes are made before they are used; `Mapping::lock` found room for a mutex here, and nobody else
+        // sees the file yet.
+        unsafe {
+            let mut attributes = std::mem::zeroed::<libc::pthread_mutexattr_t>();
+            libc::pthread_mutexattr_init(&raw mut attributes);
+            libc::pthread_mutexattr_setpshared(&raw mut attributes, libc::PTHREAD_PROCESS_SHARED);
+            pthread_mutexattr_setrobust(&raw mut attributes, PTHREAD_MUTEX_ROBUST);
+            libc::pthread_mutex_init(self.pointer(), &raw const attributes);
+        }
+        self.kind_there()
+    }
+
+    fn kind_there(self) -> u32 {
+        // SAFETY: in the mapping, see `Mapping::lock`, and a multiple of 4; nobody writes these bytes.
+        unsafe { self.pointer().cast::<u32>().byte_add(KIND).read_volatile() }
     }
 
     fn is_ours(self) -> bool {
-        let wanted = new_mutex().get(KIND..KIND + 4);
-        // SAFETY: in the mapping, see `Mapping::lock`; nobody writes these bytes.
-        let kind = unsafe { self.pointer().cast::<[u8; 4]>().byte_add(KIND).read_volatile() };
-        wanted == Some(&kind)
+        self.kind_there() == self.kind
     }
 
     /// Whether this is no lock of ours, or one that is held by a process that does not exist.

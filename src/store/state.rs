@@ -1,7 +1,7 @@
 //! The file `state` of a store: what every process maps and writes without a system call.
 //!
 //! ```text
-//! page 0   0  the head: "eximgrey", a version and the size of the file
+//! page 0   0  the head: "eximgrey", a version, and the kind of the locks
 //!         64  the locks around the opening of `known` and of `pending`, 64 bytes each
 //!        256  the breaker: see `breaker`
 //!        512  the places of calls that are under way, 104 bytes each
@@ -25,7 +25,7 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 const FILE: &str = "state";
@@ -67,6 +67,8 @@ pub struct State {
     /// For the pages of a file that may be copied when it is written to, and where the kernel cannot prepare them.
     file: Option<File>,
     device: u64,
+    /// What the C library calls the kind of the locks.
+    kind: u32,
 }
 
 impl State {
@@ -128,7 +130,9 @@ impl State {
     pub(super) fn call(&self, place: usize) -> Option<(SharedLock<'_>, &[AtomicU64; 7])> {
         let at = CALLS + place * CALL_SIZE;
         (place < WATCHED_CALLS)
-            .then(|| Some((self.map.lock(at), self.map.cells(at + CALL_NUMBERS, 7).first_chunk()?)))
+            .then(|| {
+                Some((self.map.lock(at, self.kind), self.map.cells(at + CALL_NUMBERS, 7).first_chunk()?))
+            })
             .flatten()
     }
 
@@ -144,7 +148,7 @@ impl State {
         patience: Duration,
         dir: &Path,
     ) -> Result<Held<'_>, StoreError> {
-        let lock = self.map.lock(LOCKS + what as usize * LOCK_SIZE);
+        let lock = self.map.lock(LOCKS + what as usize * LOCK_SIZE, self.kind);
         lock.take(patience).ok_or_else(|| {
             // In a container with numbers of its own, a living owner may look like none: only after a real wait.
             if !patience.is_zero() && lock.is_garbage() {
@@ -166,8 +170,9 @@ fn map(path: &Path) -> io::Result<Option<State>> {
     }
     let map = Mapping::new(file.as_fd(), SIZE)?;
     let copies = sys::copies_on_write(file.as_fd());
-    let state = State { map, file: copies.then_some(file), device: meta.dev() };
+    let mut state = State { map, file: copies.then_some(file), device: meta.dev(), kind: 0 };
     state.prepare(0)?;
+    state.kind = state.map.cells::<AtomicU32>(MAGIC.len(), 1).first().map_or(0, |kind| kind.load(Relaxed));
     Ok((state.map.bytes::<{ MAGIC.len() }>(0) == MAGIC).then_some(state))
 }
 
@@ -201,7 +206,8 @@ fn write_new(path: &Path) -> io::Result<()> {
     }
     let calls = (0..WATCHED_CALLS).map(|place| CALLS + place * CALL_SIZE);
     for at in (0..2).map(|lock| LOCKS + lock * LOCK_SIZE).chain(calls) {
-        map.lock(at).make();
+        let kind = map.lock(at, 0).make();
+        map.cells::<AtomicU32>(MAGIC.len(), 1).iter().for_each(|cell| cell.store(kind, Relaxed));
     }
     Ok(())
 }
