@@ -180,15 +180,17 @@ impl<'m> SharedLock<'m> {
         self.kind_there() == self.kind
     }
 
-    /// Whether this is no lock of ours, or one that is held by a process that does not exist.
+    /// Whether this is no lock of ours, or after a wait, one that is held by a process that does not exist. (In a container
+    /// with numbers of its own, a living owner may look like none.)
     #[must_use]
-    pub fn is_garbage(self) -> bool {
+    pub fn is_garbage(self, waited: bool) -> bool {
         // The kernel's rule for such locks (futex(2), robust futexes): the low 30 bits are the owner's number.
         // SAFETY: the lock word comes first (struct_mutex.h); others change it, which a volatile read allows for.
         let word = unsafe { self.pointer().cast::<u32>().read_volatile() };
         let owner = (word & 0x3fff_ffff).cast_signed();
         // SAFETY: kill takes two numbers; signal 0 is none.
-        let gone = owner > 0
+        let gone = waited
+            && owner > 0
             && unsafe { libc::kill(owner, 0) } != 0
             && io::Error::last_os_error().raw_os_error() == Some(libc::ESRCH);
         !self.is_ours() || gone

@@ -121,6 +121,14 @@ impl State {
         self.file.is_none() || self.prepare(PAGE + cell * 8).is_ok()
     }
 
+    /// Makes the page of the locks writable, before each call: it may have been written to the disk meanwhile.
+    ///
+    /// # Errors
+    /// As [`State::open`].
+    pub(super) fn prepare_locks(&self) -> io::Result<()> {
+        if self.file.is_some() { self.prepare(0) } else { Ok(()) }
+    }
+
     /// The numbers of the breaker.
     pub(super) fn breaker(&self) -> Option<&[AtomicU64; 9]> {
         self.map.cells(BREAKER, 9).first_chunk()
@@ -150,8 +158,7 @@ impl State {
     ) -> Result<Held<'_>, StoreError> {
         let lock = self.map.lock(LOCKS + what as usize * LOCK_SIZE, self.kind);
         lock.take(patience).ok_or_else(|| {
-            // In a container with numbers of its own, a living owner may look like none: only after a real wait.
-            if !patience.is_zero() && lock.is_garbage() {
+            if lock.is_garbage(!patience.is_zero()) {
                 // The next process makes a new file.
                 let _ = std::fs::remove_file(dir.parent().unwrap_or(dir).join(FILE));
             }
@@ -200,10 +207,10 @@ fn write_new(path: &Path) -> io::Result<()> {
     file.write_all(&MAGIC)?;
     sys::allocate(file.as_fd(), SIZE as u64)?;
     let map = Mapping::new(file.as_fd(), SIZE)?;
-    if sys::copies_on_write(file.as_fd()) {
-        // The mapping below is written to.
-        (0..SIZE / PAGE).try_for_each(|page| file.write_all_at(&[0], (page * PAGE + PADDING) as u64))?;
-    }
+    let copies = sys::copies_on_write(file.as_fd());
+    let state = State { map, file: copies.then_some(file), device: 0, kind: 0 };
+    (0..SIZE / PAGE).try_for_each(|page| state.prepare(page * PAGE))?;
+    let map = &state.map;
     let calls = (0..WATCHED_CALLS).map(|place| CALLS + place * CALL_SIZE);
     for at in (0..2).map(|lock| LOCKS + lock * LOCK_SIZE).chain(calls) {
         let kind = map.lock(at, 0).make();
