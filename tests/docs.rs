@@ -1,4 +1,4 @@
-//! The documentation agrees with the program. Commands and options are compared in `src/cli/documented_tests.rs`.
+//! The documentation agrees with the program. Commands and options are compared in `src/bin/eximgrey/documented_tests.rs`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod common;

@@ -1,6 +1,6 @@
 //! That the manual page, the README and the completions agree with the command.
 
-use super::Arguments;
+use crate::Arguments;
 use clap::{Arg, Command, CommandFactory};
 use clap_complete::{Shell, generate};
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,7 +1,7 @@
 //! `enable --observe`: the mode in the configuration file. Without it, the mode is left alone.
 
 use super::files::Saved;
-use crate::cli::{Failure, Result};
+use crate::command::{Failure, Result};
 use eximgrey::policy::Mode;
 use eximgrey::settings::{DEFAULT_FILE, Settings};
 use std::io::{self, Write};

@@ -1,6 +1,6 @@
 //! `eximgrey trap`
 
-use super::{Outcome, Result};
+use crate::command::{self, Outcome, Result};
 use clap::Args;
 use eximgrey::identity::{ClientNetwork, Identity};
 use eximgrey::reply::Result as Told;
@@ -13,17 +13,17 @@ use std::io::Write;
 ///
 /// A network that has proved itself is not trapped (exit status 1). `eximgrey release --client` lifts a trap.
 #[derive(Args)]
-pub(super) struct Trap {
+pub struct Trap {
     /// The client's address
     client: String,
 }
 
-pub(super) fn run(command: &Trap, settings: &Settings, out: &mut impl Write) -> Result {
+pub fn run(command: &Trap, settings: &Settings, out: &mut impl Write) -> Result {
     let now = Timestamp::now();
-    let network = ClientNetwork::of(super::client(&command.client, settings)?, settings.prefixes);
+    let network = ClientNetwork::of(command::client(&command.client, settings)?, settings.prefixes);
     let rules = settings.rules;
     let triplet = Triplet::new(vec![Identity::Network(network)], b"", b"", b"", rules.sender_key);
-    match super::open_store_to_write(settings, now)?.trap(&triplet, &rules, now)? {
+    match command::open_store_to_write(settings, now)?.trap(&triplet, &rules, now)? {
         Told::Recorded => {
             writeln!(out, "trapped: {network}, until {}", now.plus(rules.trap_time))?;
             Ok(Outcome::Done)

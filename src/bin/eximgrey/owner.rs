@@ -1,6 +1,6 @@
 //! Root acts as the owner of the store: a file that root makes there could not be written by Exim.
 
-use super::Failure;
+use crate::command::Failure;
 use eximgrey::store::error::StoreError;
 use eximgrey::store::sys;
 use std::fs;
@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// Becomes the owner of the directory `store` for the rest of the process, if we are root and it is not root's.
-pub(super) fn become_owner(store: &Path) -> Result<(), Failure> {
+pub fn become_owner(store: &Path) -> Result<(), Failure> {
     if sys::effective_user() != 0 {
         return Ok(());
     }
@@ -21,12 +21,12 @@ pub(super) fn become_owner(store: &Path) -> Result<(), Failure> {
 }
 
 /// The name of a user, or the number where the system's list has none.
-pub(super) fn user_name(user: u32) -> String {
+pub fn user_name(user: u32) -> String {
     name_in("/etc/passwd", user).unwrap_or_else(|| user.to_string())
 }
 
 /// The name of a group, or the number.
-pub(super) fn group_name(group: u32) -> String {
+pub fn group_name(group: u32) -> String {
     name_in("/etc/group", group).unwrap_or_else(|| group.to_string())
 }
 

@@ -1,6 +1,6 @@
 //! `eximgrey check-config`
 
-use super::{Failure, Outcome, Result};
+use crate::command::{self, Failure, Outcome, Result};
 use clap::Args;
 use eximgrey::policy::Rules;
 use eximgrey::sender::Level;
@@ -11,13 +11,13 @@ use std::path::Path;
 
 /// Reads the configuration file as Exim would, and shows what is in force.
 #[derive(Args)]
-pub(super) struct CheckConfig {
+pub struct CheckConfig {
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
-pub(super) fn run(command: &CheckConfig, config: Option<&Path>, out: &mut impl Write) -> Result {
+pub fn run(command: &CheckConfig, config: Option<&Path>, out: &mut impl Write) -> Result {
     let path = config.unwrap_or_else(|| Path::new(DEFAULT_FILE));
     let settings = match Settings::load(config) {
         Ok(settings) => settings,
@@ -29,7 +29,7 @@ pub(super) fn run(command: &CheckConfig, config: Option<&Path>, out: &mut impl W
         }
         Err(problems) => {
             out.flush()?;
-            super::complain(&Failure::Configuration(problems));
+            command::complain(&Failure::Configuration(problems));
             return Ok(Outcome::NotSo);
         }
     };

@@ -1,9 +1,10 @@
 //! `eximgrey doctor`: the installation, one line a check, and what to do about what is wrong.
 
-use super::exim::daemon::{Exim, times_set};
-use super::exim::{LIMIT, LIMIT_HINT, bad_recipients, status};
-use super::output::bytes;
-use super::{Failure, Outcome, Result, owner};
+use crate::command::{self, Failure, Outcome, Result};
+use crate::exim::daemon::{Exim, times_set};
+use crate::exim::{LIMIT, LIMIT_HINT, bad_recipients, status};
+use crate::output::bytes;
+use crate::owner;
 use clap::Args;
 use eximgrey::settings::{DEFAULT_FILE, Settings};
 use eximgrey::store::repair as store_repair;
@@ -18,7 +19,7 @@ use std::path::{Path, PathBuf};
 /// Checks Exim, its configuration, the configuration file and the store. Run it as root: Exim tells its configuration to
 /// root only.
 #[derive(Args)]
-pub(super) struct Doctor {
+pub struct Doctor {
     /// The Exim binary [default: exim4 or exim in the usual places]
     #[arg(long, value_name = "FILE")]
     exim: Option<PathBuf>,
@@ -72,9 +73,9 @@ impl Findings {
     }
 }
 
-pub(super) fn run(command: &Doctor, config: Option<&Path>, out: &mut impl Write) -> Result {
+pub fn run(command: &Doctor, config: Option<&Path>, out: &mut impl Write) -> Result {
     if command.repair {
-        return super::repair::run(&super::load(config)?, config, out);
+        return crate::repair::run(&command::load(config)?, config, out);
     }
     let mut findings = Findings::default();
     let settings = configuration(config, &mut findings);
@@ -347,7 +348,7 @@ fn contents(settings: &Settings, findings: &mut Findings) {
     if owner::become_owner(&settings.store.path).is_ok() && !structure(&settings.store.path, findings) {
         return;
     }
-    let store = match super::open_store(settings, Timestamp::now()) {
+    let store = match command::open_store(settings, Timestamp::now()) {
         Ok(Some(store)) => store,
         Ok(None) => return findings.add("records", Health::Ok, "nothing recorded yet"),
         Err(Failure::Store(error)) => {

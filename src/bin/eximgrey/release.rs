@@ -1,7 +1,7 @@
 //! `eximgrey release`
 
-use super::output::{sender, word};
-use super::{Failure, Outcome, Result};
+use crate::command::{self, Failure, Outcome, Result};
+use crate::output::{sender, word};
 use clap::Args;
 use eximgrey::identity::{ClientNetwork, Identity};
 use eximgrey::settings::Settings;
@@ -17,7 +17,7 @@ use std::os::unix::ffi::OsStrExt;
 /// With SENDER and RECIPIENT that mail; with --client as well only from that client's network; with --client alone all
 /// mail of that network, whose trap is lifted too.
 #[derive(Args)]
-pub(super) struct Release {
+pub struct Release {
     /// The envelope sender, "" or "<>" for the null sender
     #[arg(requires = "recipient", required_unless_present = "client")]
     sender: Option<OsString>,
@@ -28,9 +28,9 @@ pub(super) struct Release {
     client: Option<String>,
 }
 
-pub(super) fn run(command: &Release, settings: &Settings, out: &mut impl Write) -> Result {
+pub fn run(command: &Release, settings: &Settings, out: &mut impl Write) -> Result {
     let now = Timestamp::now();
-    let client = command.client.as_deref().map(|text| super::client(text, settings)).transpose()?;
+    let client = command.client.as_deref().map(|text| command::client(text, settings)).transpose()?;
     let network = client.map(|client| Identity::Network(ClientNetwork::of(client, settings.prefixes)));
     let shown = network.as_ref().map_or_else(String::new, |network| format!(" from {network}"));
     let from = command.sender.as_deref().map_or(&b""[..], OsStrExt::as_bytes);
@@ -45,7 +45,7 @@ pub(super) fn run(command: &Release, settings: &Settings, out: &mut impl Write) 
         return Err(Failure::Usage("the recipient's policy cannot be used".into()));
     };
     let triplet = Triplet::new(network.into_iter().collect(), from, to, b"", rules.sender_key);
-    super::open_store_to_write(settings, now)?.release(&triplet, scope, &rules, now)?;
+    command::open_store_to_write(settings, now)?.release(&triplet, scope, &rules, now)?;
     match scope {
         Scope::Network => writeln!(out, "released: all mail{shown}, for {}", rules.window)?,
         Scope::Pair | Scope::Triplet => {

@@ -1,7 +1,7 @@
 //! `eximgrey purge`
 
-use super::output::count;
-use super::{Outcome, Result};
+use crate::command::{self, Outcome, Result};
+use crate::output::count;
 use clap::Args;
 use eximgrey::settings::Settings;
 use eximgrey::store::purge::Purged;
@@ -17,16 +17,16 @@ use std::time::{Duration, Instant};
 /// held for about a millisecond at a time, and longer only where one flush of the disk takes longer. The files keep
 /// their size; the room in them is used again.
 #[derive(Args)]
-pub(super) struct Purge {
+pub struct Purge {
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
-pub(super) fn run(command: &Purge, settings: &Settings, out: &mut impl Write) -> Result {
+pub fn run(command: &Purge, settings: &Settings, out: &mut impl Write) -> Result {
     let start = Instant::now();
     let now = Timestamp::now();
-    let Some(store) = super::open_store(settings, now)? else {
+    let Some(store) = command::open_store(settings, now)? else {
         if command.json {
             writeln!(out, "{}", json!({"known": null}))?;
         } else {

@@ -8,9 +8,9 @@ use std::fmt;
 
 /// Bytes from outside as one word: printable ASCII as it is, all else as `\xHH`, a backslash doubled; nothing at all
 /// as `placeholder`.
-pub(super) struct Word<'a> {
-    pub(super) bytes: &'a [u8],
-    pub(super) placeholder: &'static str,
+pub struct Word<'a> {
+    pub bytes: &'a [u8],
+    pub placeholder: &'static str,
 }
 
 impl fmt::Display for Word<'_> {
@@ -28,27 +28,27 @@ impl fmt::Display for Word<'_> {
 }
 
 /// An envelope sender; the null sender as `<>`.
-pub(super) const fn sender(bytes: &[u8]) -> Word<'_> {
+pub const fn sender(bytes: &[u8]) -> Word<'_> {
     Word { bytes, placeholder: "<>" }
 }
 
 /// Any other text; nothing as `-`.
-pub(super) const fn word(bytes: &[u8]) -> Word<'_> {
+pub const fn word(bytes: &[u8]) -> Word<'_> {
     Word { bytes, placeholder: "-" }
 }
 
 /// `network 192.0.2.0/24`, or `network -` where the store keeps no texts.
-pub(super) fn identity(by: By, texts: &Texts) -> String {
+pub fn identity(by: By, texts: &Texts) -> String {
     format!("{} {}", by.word(), word(&texts.identity))
 }
 
 /// A sender of a record: empty means the null sender only where texts are kept.
-pub(super) fn record_sender(texts: &Texts) -> Word<'_> {
+pub fn record_sender(texts: &Texts) -> Word<'_> {
     if texts.identity.is_empty() { word(b"") } else { sender(&texts.sender) }
 }
 
 /// A number of bytes for people: `512 B`, `1.5 MB`.
-pub(super) fn bytes(count: u64) -> String {
+pub fn bytes(count: u64) -> String {
     let units = ["kB", "MB", "GB", "TB"];
     if count < 1_000 {
         return format!("{count} B");
@@ -63,12 +63,12 @@ pub(super) fn bytes(count: u64) -> String {
 }
 
 /// A count and its noun: `1 record`, `2 records`.
-pub(super) fn count(number: u64, noun: &str) -> String {
+pub fn count(number: u64, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 /// A span for people, of its two largest units: `2d 3h`, `5m`.
-pub(super) fn span(seconds: Seconds) -> String {
+pub fn span(seconds: Seconds) -> String {
     let text = seconds.to_string();
     let ends: Vec<usize> =
         text.match_indices(|c: char| c.is_ascii_alphabetic()).map(|(i, _)| i + 1).collect();

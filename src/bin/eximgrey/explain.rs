@@ -1,7 +1,7 @@
 //! `eximgrey explain`: the answer that Exim would get now, in words. The question goes the way of a call of Exim's.
 
-use super::output::{sender, span, word};
-use super::{Failure, Outcome, Result};
+use crate::command::{self, Failure, Outcome, Result};
+use crate::output::{sender, span, word};
 use clap::Args;
 use eximgrey::identity::{Identity, registrable};
 use eximgrey::policy::{Earned, Evidence, Found, Known, KnownEvidence, Mode, Pending, Rules, Verdict};
@@ -18,7 +18,7 @@ use std::path::Path;
 
 /// Says what Exim would be answered now, and why. Records nothing.
 #[derive(Args)]
-pub(super) struct Explain {
+pub struct Explain {
     /// The client's IP address
     client: OsString,
     /// The envelope sender, "" or "<>" for the null sender
@@ -33,7 +33,7 @@ pub(super) struct Explain {
     json: bool,
 }
 
-pub(super) fn run(command: &Explain, config: Option<&Path>, out: &mut impl Write) -> Result {
+pub fn run(command: &Explain, config: Option<&Path>, out: &mut impl Write) -> Result {
     let now = Timestamp::now();
     let mut arguments: Vec<&[u8]> = [&command.client, &command.sender, &command.recipient]
         .into_iter()
@@ -44,7 +44,7 @@ pub(super) fn run(command: &Explain, config: Option<&Path>, out: &mut impl Write
         *sender = b"";
     }
     let request = Request::parse(&arguments).map_err(|fault| Failure::Usage(usage(fault)))?;
-    let settings = super::load(request.config.or(config))?;
+    let settings = command::load(request.config.or(config))?;
     let Some(rules) = settings.rules_for(request.policy, request.recipient, &request.rules) else {
         let text = "no such policy, or a window that is not longer than the delay: Exim is answered error=bad-option";
         return Err(Failure::Usage(text.into()));
@@ -56,7 +56,7 @@ pub(super) fn run(command: &Explain, config: Option<&Path>, out: &mut impl Write
         return simple(command, Verdict::Off, &rules, out);
     }
 
-    let (verdict, evidence) = match super::open_store(&settings, now)? {
+    let (verdict, evidence) = match command::open_store(&settings, now)? {
         Some(store) => {
             (store.settle(&triplet, &rules, Access::Look, now)?, store.evidence(&triplet, &rules, now)?)
         }

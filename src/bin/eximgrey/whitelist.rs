@@ -1,7 +1,7 @@
 //! `eximgrey whitelist`: entries that take effect with the next decision.
 
-use super::output::word;
-use super::{Failure, Outcome, Result};
+use crate::command::{self, Failure, Outcome, Result};
+use crate::output::word;
 use clap::{Args, Subcommand, ValueEnum};
 use eximgrey::settings::Settings;
 use eximgrey::store::Store;
@@ -16,7 +16,7 @@ use std::path::PathBuf;
 
 /// Clients, domains, senders and recipients that are never greylisted. Entries take effect at once.
 #[derive(Args)]
-pub(super) struct Whitelist {
+pub struct Whitelist {
     #[command(subcommand)]
     action: Action,
 }
@@ -108,21 +108,21 @@ struct Import {
     recipients: bool,
 }
 
-pub(super) fn run(command: &Whitelist, settings: &Settings, out: &mut impl Write) -> Result {
+pub fn run(command: &Whitelist, settings: &Settings, out: &mut impl Write) -> Result {
     let now = Timestamp::now();
     match &command.action {
         Action::Add(add) => {
             let entry = entry(add, now)?;
-            super::open_store_to_write(settings, now)?.list(&entry, now)?;
+            command::open_store_to_write(settings, now)?.list(&entry, now)?;
             Ok(Outcome::Done)
         }
         Action::Remove(remove) => {
             let kind = remove.kind.kind();
             let text = canonical(kind, &remove.entry)?;
-            let there = super::open_store_to_write(settings, now)?.unlist(kind, &text)?;
+            let there = command::open_store_to_write(settings, now)?.unlist(kind, &text)?;
             Ok(if there { Outcome::Done } else { Outcome::NotSo })
         }
-        Action::List(list) => match super::open_store(settings, now)? {
+        Action::List(list) => match command::open_store(settings, now)? {
             Some(store) => self::list(&list.filters, list.json, &store, now, out),
             None => Ok(Outcome::NotSo),
         },
@@ -154,7 +154,7 @@ fn entry(add: &Add, now: Timestamp) -> Result<Standing> {
 }
 
 /// Writes the entries that hold all of the filters' texts.
-pub(super) fn list(
+pub fn list(
     filters: &[String],
     as_json: bool,
     store: &Store,
@@ -227,7 +227,7 @@ fn run_import(import: &Import, settings: &Settings, now: Timestamp, out: &mut im
             }
         }
     }
-    let store = super::open_store_to_write(settings, now)?;
+    let store = command::open_store_to_write(settings, now)?;
     for entry in &entries {
         store.list(entry, now)?;
     }
@@ -236,7 +236,7 @@ fn run_import(import: &Import, settings: &Settings, now: Timestamp, out: &mut im
         return Ok(Outcome::Done);
     }
     out.flush()?;
-    super::complain(&Failure::Usage(format!(
+    command::complain(&Failure::Usage(format!(
         "{} lines were left out:\n{}",
         left_out.len(),
         left_out.join("\n")

@@ -1,7 +1,8 @@
 //! `eximgrey status`
 
-use super::output::{bytes, count, span};
-use super::{Outcome, Result, owner};
+use crate::command::{self, Outcome, Result};
+use crate::output::{bytes, count, span};
+use crate::owner;
 use clap::Args;
 use eximgrey::policy::Rules;
 use eximgrey::reply::{By, Fault, Reason};
@@ -18,7 +19,7 @@ use std::os::unix::fs::MetadataExt;
 
 /// Shows the state of the store: size, counts, recent decisions.
 #[derive(Args)]
-pub(super) struct Status {
+pub struct Status {
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -35,10 +36,10 @@ struct Contents {
     unreadable: u64,
 }
 
-pub(super) fn run(command: &Status, settings: &Settings, out: &mut impl Write) -> Result {
+pub fn run(command: &Status, settings: &Settings, out: &mut impl Write) -> Result {
     let now = Timestamp::now();
     let path = &settings.store.path;
-    let Some(store) = super::open_store(settings, now)? else {
+    let Some(store) = command::open_store(settings, now)? else {
         if command.json {
             writeln!(out, "{}", json!({"store": path.to_string_lossy(), "made": null}))?;
         } else {

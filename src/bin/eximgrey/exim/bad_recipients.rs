@@ -37,7 +37,7 @@ pub(super) fn counts(text: &str) -> bool {
 }
 
 /// `text` with deferred recipients counted with the accepted ones.
-pub(in crate::cli) fn mended(text: &str) -> String {
+pub fn mended(text: &str) -> String {
     let [plain, braced] = COUNTED;
     text.replace(braced, plain).replace(plain, TO_COUNT)
 }

@@ -3,7 +3,7 @@
 use super::daemon::Exim;
 use super::debian::Layout;
 use super::{answer, find, whole_configuration};
-use crate::cli::{Failure, Outcome, Result};
+use crate::command::{Failure, Outcome, Result};
 use clap::Args;
 use eximgrey::ffi::detached::{COPY, stamp};
 use eximgrey::policy::Mode;
@@ -72,16 +72,16 @@ pub(super) fn run(command: &Status, config: Option<&Path>, out: &mut impl Write)
     }
     if let Err(problems) = settings {
         out.flush()?;
-        crate::cli::complain(&Failure::Configuration(problems));
+        crate::command::complain(&Failure::Configuration(problems));
     }
     Ok(if healthy { Outcome::Done } else { Outcome::NotSo })
 }
 
-pub(in crate::cli) const RELOAD: &str = "old library, to be reloaded";
+pub const RELOAD: &str = "old library, to be reloaded";
 
 /// The running daemon, and whether it has the library in its memory. It loads it with the first connection after a start
 /// or a reload, if the library is preloaded; so it cannot be told that a daemon was not reloaded.
-pub(in crate::cli) fn daemon(exim: &Exim) -> (Option<u32>, &'static str) {
+pub fn daemon(exim: &Exim) -> (Option<u32>, &'static str) {
     let Some(pid) = exim.daemon() else {
         return (None, "not running");
     };

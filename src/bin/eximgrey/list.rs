@@ -1,7 +1,7 @@
 //! `eximgrey list`: one line a record, columns separated by blanks, made for awk.
 
-use super::output::{identity, record_sender, span, word};
-use super::{Failure, Outcome, Result};
+use crate::command::{self, Failure, Outcome, Result};
+use crate::output::{identity, record_sender, span, word};
 use clap::{Args, ValueEnum};
 use eximgrey::settings::Settings;
 use eximgrey::store::record::{Facts, Record};
@@ -24,7 +24,7 @@ A text that the store does not keep is \"-\", the null sender \"<>\". Exit statu
 /// Lists records, one a line.
 #[derive(Args)]
 #[command(after_help = COLUMNS)]
-pub(super) struct List {
+pub struct List {
     /// What to list
     #[arg(value_enum, default_value = "pending")]
     what: What,
@@ -54,10 +54,10 @@ enum What {
     Whitelist,
 }
 
-pub(super) fn run(command: &List, settings: &Settings, out: &mut impl Write) -> Result {
+pub fn run(command: &List, settings: &Settings, out: &mut impl Write) -> Result {
     let now = Timestamp::now();
     let filters: Vec<Filter> = command.filters.iter().map(|text| Filter::parse(text)).collect();
-    let Some(store) = super::open_store(settings, now)? else {
+    let Some(store) = command::open_store(settings, now)? else {
         return Ok(Outcome::NotSo);
     };
     let env = match command.what {
@@ -66,7 +66,7 @@ pub(super) fn run(command: &List, settings: &Settings, out: &mut impl Write) -> 
             None => return Ok(Outcome::NotSo),
         },
         What::Trapped => return trapped(command, &store, now, &filters, out),
-        What::Whitelist => return super::whitelist::list(&command.filters, command.json, &store, now, out),
+        What::Whitelist => return crate::whitelist::list(&command.filters, command.json, &store, now, out),
         What::Known | What::Auto => store.known(),
     };
     let auto_after = settings.rules.auto_after.max(1);

@@ -14,7 +14,7 @@ mod mode;
 mod own;
 pub(super) mod status;
 
-use super::{Failure, Outcome, Result};
+use crate::command::{Failure, Outcome, Result};
 use clap::{Args, Subcommand};
 use daemon::{Calls, Exim, TEST_CLIENT};
 use debian::Layout;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-const DROP_IN: &str = include_str!("../../../exim-conf/debian/conf.d/main/00_eximgrey");
+const DROP_IN: &str = include_str!("../../../../exim-conf/debian/conf.d/main/00_eximgrey");
 
 const NO_PRELOAD: &str =
     "# smtp_accept_max_per_host is set elsewhere, and may be set only once.\nEXIMGREY_NO_PRELOAD = yes\n";

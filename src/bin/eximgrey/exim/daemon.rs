@@ -23,16 +23,16 @@ pub(super) const TEST_CLIENT: &str = "192.0.2.1";
 
 /// The Exim that was found.
 #[derive(Clone)]
-pub(in crate::cli) struct Exim {
-    pub(in crate::cli) binary: PathBuf,
+pub struct Exim {
+    pub binary: PathBuf,
     /// The configuration it is asked about; `None` for its own.
-    pub(in crate::cli) config: Option<PathBuf>,
+    pub config: Option<PathBuf>,
     /// Whom it runs as.
-    pub(in crate::cli) user: Option<String>,
+    pub user: Option<String>,
     /// Whether it can load libraries.
-    pub(in crate::cli) dlfunc: bool,
+    pub dlfunc: bool,
     /// The first line of `-bV`.
-    pub(in crate::cli) version: String,
+    pub version: String,
 }
 
 /// Which of Exim's ACLs greylist.
@@ -48,7 +48,7 @@ impl Exim {
     ///
     /// # Errors
     /// What the administrator should know: there is none, or it does not even tell its version.
-    pub(in crate::cli) fn find(named: Option<PathBuf>, config: Option<PathBuf>) -> Result<Self, String> {
+    pub fn find(named: Option<PathBuf>, config: Option<PathBuf>) -> Result<Self, String> {
         let usual = || BINARIES.iter().map(PathBuf::from).find(|path| path.exists());
         let binary = named
             .or_else(usual)
@@ -81,7 +81,7 @@ impl Exim {
     ///
     /// # Errors
     /// What it says on its standard error, or why it could not be run.
-    pub(in crate::cli) fn ask(&self, arguments: &[&str]) -> Result<String, String> {
+    pub fn ask(&self, arguments: &[&str]) -> Result<String, String> {
         printed(&mut self.command(arguments))
     }
 
@@ -131,7 +131,7 @@ impl Exim {
     }
 
     /// Conditions in `whole`, this Exim's whole configuration, by which greylisted recipients are refused for good.
-    pub(in crate::cli) fn refusals_of_deferred(&self, whole: &str) -> Vec<String> {
+    pub fn refusals_of_deferred(&self, whole: &str) -> Vec<String> {
         // After DATA, no recipient has been deferred.
         if self.macro_value("EXIMGREY_AT_DATA").is_some() {
             return Vec::new();
@@ -178,7 +178,7 @@ impl Exim {
 }
 
 /// How many times a whole configuration sets a main option.
-pub(in crate::cli) fn times_set(whole: &str, option: &str) -> usize {
+pub fn times_set(whole: &str, option: &str) -> usize {
     let main = whole.lines().take_while(|line| !line.starts_with("begin "));
     main.filter(|line| line.split('=').next().is_some_and(|name| name.trim() == option)).count()
 }

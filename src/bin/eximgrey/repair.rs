@@ -1,8 +1,9 @@
 //! `eximgrey doctor --repair`: finds out whether the store is damaged, in ways that cannot crash this process, and has it made
 //! anew.
 
-use super::output::count;
-use super::{Outcome, Result, complain, owner};
+use crate::command::{Outcome, Result, complain};
+use crate::output::count;
+use crate::owner;
 use eximgrey::settings::Settings;
 use eximgrey::store::Store;
 use eximgrey::store::repair::{self, Fate, Repaired};
@@ -16,7 +17,7 @@ use std::{env, io, thread};
 /// The longest that LMDB may take to read the whole store.
 const PROBE: Duration = Duration::from_secs(300);
 
-pub(super) fn run(settings: &Settings, config: Option<&Path>, out: &mut impl Write) -> Result {
+pub fn run(settings: &Settings, config: Option<&Path>, out: &mut impl Write) -> Result {
     let store = &settings.store.path;
     owner::become_owner(store)?;
     let now = Timestamp::now();

@@ -1,0 +1,86 @@
+//! What every subcommand shares: what it answers, why it may fail, and how it comes to its settings, its store and its client.
+
+use crate::owner;
+use eximgrey::identity::ClientNetwork;
+use eximgrey::settings::{Problem, Settings};
+use eximgrey::store::error::StoreError;
+use eximgrey::store::{Access, Store};
+use eximgrey::time::Timestamp;
+use ipnetwork::IpNetwork;
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::path::Path;
+
+/// What a command found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All is well.
+    Done,
+    /// Not found, or not healthy.
+    NotSo,
+}
+
+/// Why a command could not do its work.
+#[derive(Debug)]
+pub enum Failure {
+    Configuration(Vec<Problem>),
+    Store(StoreError),
+    Usage(String),
+    Output(io::Error),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Output(error)
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+pub type Result<T = Outcome> = std::result::Result<T, Failure>;
+
+/// Says on the standard error what went wrong; if nobody reads it, so be it.
+pub fn complain(failure: &Failure) {
+    let text = match failure {
+        Failure::Configuration(problems) => {
+            problems.iter().map(|problem| format!("eximgrey: {problem}\n")).collect()
+        }
+        Failure::Store(error) => format!("eximgrey: {error}\nTry: eximgrey doctor\n"),
+        Failure::Usage(text) => format!("eximgrey: {text}\n"),
+        Failure::Output(error) => format!("eximgrey: cannot write: {error}\n"),
+    };
+    let _ = io::stderr().write_all(text.as_bytes());
+}
+
+pub fn load(config: Option<&Path>) -> Result<Settings> {
+    Settings::load(config).map_err(Failure::Configuration)
+}
+
+/// Opens the store to look at it, as its owner where we are root. `None` if nothing was ever recorded.
+pub fn open_store(settings: &Settings, now: Timestamp) -> Result<Option<Store>> {
+    owner::become_owner(&settings.store.path)?;
+    Ok(Store::open(&settings.store, Access::Look, now)?)
+}
+
+/// Opens the store to change it, as its owner where we are root, and makes it if it is missing.
+pub fn open_store_to_write(settings: &Settings, now: Timestamp) -> Result<Store> {
+    owner::become_owner(&settings.store.path)?;
+    let store = Store::open(&settings.store, Access::Record, now)?;
+    store.ok_or_else(|| Failure::Usage("the store cannot be made".into()))
+}
+
+/// A client as the administrator writes it: an address, or a network of the size that the configuration gives to networks.
+pub fn client(text: &str, settings: &Settings) -> Result<IpAddr> {
+    let Ok(network) = text.parse::<IpNetwork>() else {
+        return Err(Failure::Usage(format!("{text:?} is no IP address")));
+    };
+    let own = ClientNetwork::of(network.ip(), settings.prefixes).to_string();
+    if text.contains('/') && own != network.to_string() {
+        return Err(Failure::Usage(format!("{text}: clients are known by networks such as {own}")));
+    }
+    Ok(network.ip())
+}
