@@ -4,9 +4,9 @@ use crate::command::{self, Failure, Outcome, Result};
 use crate::output::{identity, record_sender, span, word};
 use clap::{Args, ValueEnum};
 use eximgrey::settings::Settings;
+use eximgrey::store::entries::{Entry, Kind};
 use eximgrey::store::record::{Facts, Record};
-use eximgrey::store::standing::{Kind, Standing};
-use eximgrey::store::{Access, Store};
+use eximgrey::store::{Store, Table};
 use eximgrey::time::{Seconds, Timestamp};
 use ipnetwork::IpNetwork;
 use serde_json::json;
@@ -60,18 +60,15 @@ pub fn run(command: &List, settings: &Settings, out: &mut impl Write) -> Result 
     let Some(store) = command::open_store(settings, now)? else {
         return Ok(Outcome::NotSo);
     };
-    let env = match command.what {
-        What::Pending => match store.pending(Access::Look)? {
-            Some(env) => env,
-            None => return Ok(Outcome::NotSo),
-        },
+    let table = match command.what {
+        What::Pending => Table::Pending,
         What::Trapped => return trapped(command, &store, now, &filters, out),
         What::Whitelist => return crate::whitelist::list(&command.filters, command.json, &store, now, out),
-        What::Known | What::Auto => store.known(),
+        What::Known | What::Auto => Table::Known,
     };
     let auto_after = settings.rules.auto_after.max(1);
     let (mut found, mut written) = (false, Ok(()));
-    Store::scan(env, |_, record| {
+    store.scan(table, |_, record| {
         let wanted = match (command.what, record.facts) {
             (What::Pending, Facts::Pending { .. }) | (What::Known, Facts::Known(_)) => true,
             (What::Auto, Facts::Identity(earned)) => command.all || earned.passes >= auto_after,
@@ -103,14 +100,14 @@ fn trapped(
     out: &mut impl Write,
 ) -> Result {
     let mut traps = Vec::new();
-    store.scan_standing(|standing| {
-        if standing.kind == Kind::Trap && standing.until > now {
-            traps.push(standing);
+    store.scan_entries(|entry| {
+        if entry.kind == Kind::Trap && entry.until > now {
+            traps.push(entry);
         }
     })?;
     traps.retain(|trap| filters.iter().all(|filter| filter.matches(&trap.texts)));
     traps.sort_by_key(|trap| trap.since);
-    for Standing { since, until, texts: [network, ..], .. } in &traps {
+    for Entry { since, until, texts: [network, ..], .. } in &traps {
         if command.json {
             let network = (!network.is_empty()).then(|| String::from_utf8_lossy(network));
             writeln!(out, "{}", json!({"since": since.0, "until": until.0, "network": network}))?;
@@ -214,7 +211,7 @@ impl Filter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use eximgrey::policy::Pending;
+    use eximgrey::evidence::Pending;
     use eximgrey::reply::By;
     use eximgrey::store::record::Texts;
 

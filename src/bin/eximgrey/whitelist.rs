@@ -3,10 +3,11 @@
 use crate::command::{self, Failure, Outcome, Result};
 use crate::output::word;
 use clap::{Args, Subcommand, ValueEnum};
+use eximgrey::memory::{Event, Memory};
+use eximgrey::reply::Result as Told;
 use eximgrey::settings::Settings;
 use eximgrey::store::Store;
-use eximgrey::store::events::standing;
-use eximgrey::store::standing::{Kind, Standing};
+use eximgrey::store::entries::{Entry, Kind};
 use eximgrey::time::{Seconds, Timestamp};
 use eximgrey::whitelist::ListKind;
 use serde_json::json;
@@ -113,13 +114,14 @@ pub fn run(command: &Whitelist, settings: &Settings, out: &mut impl Write) -> Re
     match &command.action {
         Action::Add(add) => {
             let entry = entry(add, now)?;
-            command::open_store_to_write(settings, now)?.list(&entry, now)?;
+            command::open_store_to_write(settings, now)?.tell(&Event::List(&entry))?;
             Ok(Outcome::Done)
         }
         Action::Remove(remove) => {
             let kind = remove.kind.kind();
             let text = canonical(kind, &remove.entry)?;
-            let there = command::open_store_to_write(settings, now)?.unlist(kind, &text)?;
+            let store = command::open_store_to_write(settings, now)?;
+            let there = store.tell(&Event::Unlist(kind, &text))? == Told::Recorded;
             Ok(if there { Outcome::Done } else { Outcome::NotSo })
         }
         Action::List(list) => match command::open_store(settings, now)? {
@@ -135,7 +137,7 @@ fn canonical(kind: ListKind, text: &str) -> Result<Vec<u8>> {
         .map_err(|expected| Failure::Usage(format!("{}: expected {expected}, found {text:?}", kind.word())))
 }
 
-fn entry(add: &Add, now: Timestamp) -> Result<Standing> {
+fn entry(add: &Add, now: Timestamp) -> Result<Entry> {
     let kind = add.kind.kind();
     if add.unauthenticated && kind != ListKind::Sender {
         return Err(Failure::Usage("--unauthenticated is for senders".into()));
@@ -150,7 +152,7 @@ fn entry(add: &Add, now: Timestamp) -> Result<Standing> {
         },
     };
     let texts = [canonical(kind, &add.entry)?, add.comment.clone().into_bytes(), Vec::new()];
-    Ok(Standing { unauthenticated: add.unauthenticated, ..standing(Kind::Listed(kind), now, until, texts) })
+    Ok(Entry { unauthenticated: add.unauthenticated, ..Entry::new(Kind::Listed(kind), now, until, texts) })
 }
 
 /// Writes the entries that hold all of the filters' texts.
@@ -162,16 +164,16 @@ pub fn list(
     out: &mut impl Write,
 ) -> Result {
     let mut entries = Vec::new();
-    store.scan_standing(|standing| {
-        if let Kind::Listed(kind) = standing.kind
-            && standing.until >= now
+    store.scan_entries(|entry| {
+        if let Kind::Listed(kind) = entry.kind
+            && entry.until >= now
         {
-            entries.push((kind, standing));
+            entries.push((kind, entry));
         }
     })?;
     entries.sort_by(|(a, x), (b, y)| a.cmp(b).then_with(|| x.texts.cmp(&y.texts)));
     let mut found = false;
-    for (kind, Standing { since, until, unauthenticated, texts: [entry, comment, _], .. }) in &entries {
+    for (kind, Entry { since, until, unauthenticated, texts: [entry, comment, _], .. }) in &entries {
         let holds = |text: &String| {
             let text = text.to_ascii_lowercase();
             let words = [entry, comment].map(|part| String::from_utf8_lossy(part).to_ascii_lowercase());
@@ -218,7 +220,7 @@ fn run_import(import: &Import, settings: &Settings, now: Timestamp, out: &mut im
                 Ok((kind, text)) => {
                     let comment = if comment.is_empty() { "from postgrey" } else { comment };
                     let texts = [text, comment.as_bytes().to_vec(), Vec::new()];
-                    entries.push(standing(Kind::Listed(kind), now, Timestamp(u32::MAX), texts));
+                    entries.push(Entry::new(Kind::Listed(kind), now, Timestamp(u32::MAX), texts));
                 }
                 Err(expected) => {
                     let text = format!("{}:{}: expected {expected}, found {text:?}", file.display(), i + 1);
@@ -228,9 +230,7 @@ fn run_import(import: &Import, settings: &Settings, now: Timestamp, out: &mut im
         }
     }
     let store = command::open_store_to_write(settings, now)?;
-    for entry in &entries {
-        store.list(entry, now)?;
-    }
+    store.whitelist(&entries)?;
     writeln!(out, "{} entries added", entries.len())?;
     if left_out.is_empty() {
         return Ok(Outcome::Done);
