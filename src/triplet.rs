@@ -88,7 +88,7 @@ pub struct Triplet<'a> {
     /// The client's verified host name, for the whitelist.
     pub host: Option<Domain>,
     /// When the message was first tried, where its client has come back for it: see
-    /// [`Evidence`](crate::policy::Evidence).
+    /// [`Evidence`](crate::evidence::Evidence).
     pub came_back: Option<Timestamp>,
 }
 

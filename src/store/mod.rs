@@ -5,7 +5,7 @@
 //!   carries the kernel's boot id: another boot starts another one and removes the old ones unread.
 //! - `state`: locks, the [`breaker`] and the [`counters`]: see [`state`].
 //!
-//! To a decision it is a [`Memory`](crate::memory::Memory): see [`events`] and [`records`].
+//! To a decision it is a [`Memory`](crate::memory::Memory): see `events` and [`records`].
 
 pub mod breaker;
 pub mod counters;

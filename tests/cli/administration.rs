@@ -227,7 +227,9 @@ fn what_is_forgotten_waits_again() {
             let arguments = [&bytes[..], &[config.as_bytes()]].concat();
             as_store_user(|| Session::new().answer(&arguments, Access::Record, Timestamp::now()).unwrap())
         };
-        (0..3).map(|_| answer().to_string()).last().unwrap()
+        answer();
+        answer();
+        answer().to_string()
     };
     let refuses = |arguments: &[&str], code| {
         let done = eximgrey(&place, arguments);
