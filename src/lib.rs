@@ -6,8 +6,8 @@
 //! Exim's ACL -> ffi -> request -> triplet (identity, sender) -> store: read -> policy::decide -> store: write -> reply
 //! ```
 //!
-//! [`policy::decide`] is pure: evidence, rules and the time in, a verdict and a change out. Unsafe code is in [`ffi`], in
-//! [`prepared`] and in four files of [`store`].
+//! [`policy::decide`] is pure: evidence, rules and the time in, a verdict and a change out. Unsafe code is denied but where
+//! `#![allow(unsafe_code)]` stands: in [`ffi`] and in four files of [`store`].
 
 #[cfg(not(panic = "unwind"))]
 compile_error!("build with panic = \"unwind\": a panic must not end Exim's process");

@@ -1,6 +1,6 @@
 //! The library as Exim meets it: a C program loads the built `libeximgrey.so`, looks each function up by name and
 //! calls it. What Exim relies on: the code is always OK, the reply is ours alone, and the process is left as it was.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+#![allow(unsafe_code, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod common;
 

@@ -1,10 +1,11 @@
-//! The functions that Exim calls with `${dlfunc}`. One of the places where unsafe code is allowed.
+//! The functions that Exim calls with `${dlfunc}`.
 //!
 //! Every export is made by one macro, `boundary!`, so none can lack the checks or the panic guard. What is kept true:
 //! - The return code is OK and the answer is one of our words, whatever happens: any other code makes Exim answer 451
 //!   to everybody (Exim's expand.c and acl.c).
 //! - A reply is memory of ours that outlives the call; Exim copies it. No byte of an argument is in it.
 //! - Nothing is printed, no thread or process is started, no signal or timer is touched.
+#![allow(unsafe_code)]
 
 // As bindgen writes it, and the same names for different types.
 #[allow(missing_docs, non_camel_case_types, non_upper_case_globals, dead_code, clashing_extern_declarations)]

@@ -201,6 +201,7 @@ pub fn close(state: &State) -> bool {
 }
 
 #[cfg(test)]
+#[allow(unsafe_code)]
 mod tests {
     use super::*;
 

@@ -1,5 +1,5 @@
-//! The way into an environment: LMDB opens it in one process at a time, and nobody waits for that for ever. One of the
-//! places where unsafe code is allowed.
+//! The way into an environment: LMDB opens it in one process at a time, and nobody waits for that for ever.
+#![allow(unsafe_code)]
 
 use super::breaker;
 use super::error::StoreError;
