@@ -1,10 +1,11 @@
 //! The boundary, called from Rust. A C program that loads the library is in `tests/abi.rs`.
 
 use super::*;
-use crate::reply::{Action, Reason};
 use std::ffi::CString;
 
 type Function = unsafe extern "C" fn(*mut *mut uschar, c_int, *mut *mut uschar) -> c_int;
+
+static ONE_AFTER_THE_OTHER: Mutex<()> = Mutex::new(());
 
 fn call(function: Function, arguments: &[&[u8]]) -> String {
     let texts: Vec<CString> = arguments.iter().map(|a| CString::new(*a).unwrap()).collect();
@@ -14,7 +15,6 @@ fn call(function: Function, arguments: &[&[u8]]) -> String {
 }
 
 fn call_raw(function: Function, argc: c_int, argv: *mut *mut uschar) -> String {
-    static ONE_AFTER_THE_OTHER: Mutex<()> = Mutex::new(());
     let _turn = ONE_AFTER_THE_OTHER.lock().unwrap_or_else(PoisonError::into_inner);
     let mut answer = std::ptr::null_mut();
     // SAFETY: `argv` is null or has `argc` pointers to C strings, or `argc` is out of range and nothing is looked at; nobody
@@ -83,12 +83,18 @@ fn preload_yields_its_own_argument_and_version_says_what_it_is() {
 
 #[test]
 fn a_panic_is_an_answer_and_the_next_call_works() {
-    let reply = guarded(|| panic!("on purpose"));
-    assert!(matches!(
-        reply,
-        Answer::Reply(Reply { reason: Reason::Error, fault: Some(Fault::Internal), .. })
-    ));
-    assert!(matches!(reply, Answer::Reply(Reply { action: Action::Pass, .. })));
+    let panics: Body = |_| panic!("on purpose");
+    for (panicked, text) in [
+        (no_decision as Body, "action=pass reason=error error=internal"),
+        (nothing_told, "result=error error=internal"),
+    ] {
+        let mut answer = std::ptr::null_mut();
+        let _turn = ONE_AFTER_THE_OTHER.lock().unwrap_or_else(PoisonError::into_inner);
+        // SAFETY: a place for the answer, and no arguments; nobody else calls meanwhile.
+        let code = unsafe { respond(&raw mut answer, 0, std::ptr::null_mut(), panics, panicked) };
+        // SAFETY: the answer is a C string of the library.
+        assert_eq!((code, unsafe { CStr::from_ptr(answer.cast()) }.to_str()), (OK, Ok(text)));
+    }
     assert_eq!(call(greylist, &[b"", b"", b"b@y.example"]), "action=pass reason=local");
 }
 
