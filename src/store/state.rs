@@ -95,19 +95,18 @@ impl State {
         map(&path).map_err(fail)?.ok_or_else(|| fail(io::ErrorKind::InvalidData.into()))
     }
 
-    /// Makes the page that holds byte `at` writable.
+    /// Makes the page that holds byte `at` writable, where it is not so for good.
     ///
     /// # Errors
     /// What the system says, ENOSPC above all.
     fn prepare(&self, at: usize) -> io::Result<()> {
+        let Some(file) = &self.file else { return Ok(()) };
         let page = at / PAGE * PAGE;
-        match (self.map.prepare(page, PAGE), &self.file) {
-            (Err(e), Some(file)) if e.kind() == io::ErrorKind::InvalidInput => {
+        match self.map.prepare(page, PAGE) {
+            Err(e) if e.kind() == io::ErrorKind::InvalidInput => {
                 file.write_at(&[0], (page + PADDING) as u64).map(|_| ())
             }
-            // A kernel that cannot, and a file system that need not.
-            (Err(e), None) if e.kind() == io::ErrorKind::InvalidInput => Ok(()),
-            (result, _) => result,
+            result => result,
         }
     }
 
@@ -119,7 +118,7 @@ impl State {
     /// A row of the counters, [`ROWS`] at most; `None` also where it is for `writing` and cannot be written to.
     pub(super) fn count_row(&self, row: usize, writing: bool) -> Option<&Row> {
         let at = row.checked_sub(1).map_or(COUNTED, |row| PAGE + row * ROW_SIZE);
-        let usable = row < ROWS && (!writing || self.file.is_none() || self.prepare(at).is_ok());
+        let usable = row < ROWS && (!writing || self.prepare(at).is_ok());
         usable.then(|| self.map.cells(at, const { size_of::<Row>() / 8 }).first_chunk()).flatten()
     }
 
@@ -128,7 +127,7 @@ impl State {
     /// # Errors
     /// As [`State::open`].
     pub(super) fn prepare_locks(&self) -> io::Result<()> {
-        if self.file.is_some() { self.prepare(0) } else { Ok(()) }
+        self.prepare(0)
     }
 
     /// The numbers of the breaker.
@@ -177,11 +176,17 @@ fn map(path: &Path) -> io::Result<Option<State>> {
     if !meta.is_file() || meta.size() != SIZE as u64 {
         return Ok(None);
     }
-    let map = Mapping::new(file.as_fd(), SIZE)?;
     let copies = sys::copies_on_write(file.as_fd());
+    // A copy that somebody has made may have holes, and writing to one on a full disk is a SIGBUS.
+    if !copies && meta.blocks() * 512 < SIZE as u64 {
+        return Ok(None);
+    }
+    let map = Mapping::new(file.as_fd(), SIZE)?;
     let mut state = State { map, file: copies.then_some(file), device: meta.dev(), kind: 0 };
     state.prepare(0)?;
-    state.kind = state.map.cells::<AtomicU32>(MAGIC.len(), 1).first().map_or(0, |kind| kind.load(Relaxed));
+    // A try to write, not a look, for which the page would be faulted in once more. MADV_POPULATE_WRITE costs 5 us.
+    let guess = |kind: &AtomicU32| kind.compare_exchange(0, 0, Relaxed, Relaxed).unwrap_or_else(|kind| kind);
+    state.kind = state.map.cells(MAGIC.len(), 1).first().map_or(0, guess);
     Ok((state.map.bytes::<{ MAGIC.len() }>(0) == MAGIC).then_some(state))
 }
 
@@ -239,10 +244,17 @@ mod tests {
     fn a_file_that_is_none_of_ours_is_made_anew() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(FILE);
-        for content in [vec![], vec![7; 10], vec![7; SIZE], MAGIC.to_vec()] {
-            std::fs::write(&path, content).unwrap();
+        let former = [&b"eximgrey\x02\0\0\0"[..], &[1; SIZE - 12]].concat();
+        for (content, holes) in
+            [(vec![], 0), (vec![7; 10], 0), (vec![7; SIZE], 0), (former, 0), (MAGIC.to_vec(), SIZE - 12)]
+        {
+            std::fs::write(&path, &content).unwrap();
+            let file = OpenOptions::new().write(true).open(&path).unwrap();
+            file.set_len((content.len() + holes) as u64).unwrap();
             let state = open(dir.path());
-            assert_eq!(std::fs::metadata(&path).unwrap().size(), SIZE as u64);
+            let meta = std::fs::metadata(&path).unwrap();
+            assert_eq!(meta.size(), SIZE as u64);
+            assert!(meta.blocks() * 512 >= meta.size() || sys::copies_on_write(file.as_fd()));
             assert!(state.opening(Opening::Known, Duration::ZERO, dir.path()).is_ok());
         }
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
