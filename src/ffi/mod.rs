@@ -77,7 +77,7 @@ boundary! {
 
 boundary! {
     /// The same without recording anything.
-    greylist_peek = |arguments| decide(arguments, Access::Look), no_decision
+    greylist_peek = |arguments| decide(arguments, Access::Look), |_| Answer::Reply(Reply::error(Fault::Internal))
 }
 
 boundary! {
@@ -161,7 +161,13 @@ fn decide(arguments: &[&[u8]], access: Access) -> Answer {
     Answer::Reply(reply)
 }
 
-fn no_decision(_: &[&[u8]]) -> Answer {
+fn no_decision(arguments: &[&[u8]]) -> Answer {
+    // What has failed may fail again here.
+    let _ = guarded(|| {
+        if recording() == Access::Record {
+            let _ = in_session(|session| Ok(session.count(arguments, Fault::Internal, Timestamp::now())));
+        }
+    });
     Answer::Reply(Reply::error(Fault::Internal))
 }
 
@@ -255,7 +261,7 @@ unsafe fn arguments<'a>(argc: c_int, argv: *mut *mut uschar) -> Option<Vec<&'a [
 }
 
 /// Runs `body`; `None` for a panic, without a word on the standard error, which may be the client's connection.
-fn guarded(body: impl FnOnce() -> Answer) -> Option<Answer> {
+fn guarded<T>(body: impl FnOnce() -> T) -> Option<T> {
     static QUIET: Once = Once::new();
     QUIET.call_once(|| std::panic::set_hook(Box::new(|_| {})));
     catch_unwind(AssertUnwindSafe(body)).ok()

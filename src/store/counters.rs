@@ -6,8 +6,8 @@
 //! passes on what it held: from the minute to the minutes, from there to the hours. So most decisions write to one page, the
 //! one that they have to write to anyway.
 //!
-//! Local submissions and mail for which greylisting is off are answered without the store, so they are not counted: the
-//! cells of these two words stay 0.
+//! Some words are never counted, and their cells stay 0: local submissions and mail for which greylisting is off are answered
+//! without the store, and where the configuration cannot be read, nobody knows where to count.
 //!
 //! Counting is never worth a mail: whatever fails here, nothing is counted.
 
@@ -112,6 +112,14 @@ impl Tally {
     #[must_use]
     pub fn fault(&self, fault: Fault) -> u64 {
         self.cells.get(FIRST_FAULT + fault as usize).copied().unwrap_or(0)
+    }
+
+    /// The words that are counted, as they stand in a reply behind `reason=`; then the faults, with their `error=`.
+    pub fn words(&self) -> impl Iterator<Item = (String, u64)> {
+        let reasons = Reason::ALL.iter().filter(|reason| !matches!(reason, Reason::Local | Reason::Off));
+        let faults = Fault::ALL.iter().filter(|fault| **fault != Fault::BadConfig);
+        let reasons = reasons.map(|reason| (reason.word().to_owned(), self.reason(*reason)));
+        reasons.chain(faults.map(|fault| (format!("error={}", fault.word()), self.fault(*fault))))
     }
 
     /// Passes in observe mode that would have been deferred.

@@ -5,7 +5,7 @@ use crate::output::{bytes, count, span};
 use crate::owner;
 use clap::Args;
 use eximgrey::policy::Rules;
-use eximgrey::reply::{By, Fault, Reason};
+use eximgrey::reply::By;
 use eximgrey::settings::Settings;
 use eximgrey::store::counters::Tally;
 use eximgrey::store::lmdb::Env;
@@ -18,6 +18,8 @@ use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 
 /// Shows the state of the store: size, counts, recent decisions.
+///
+/// Not counted are local submissions, mail for which greylisting is off, and calls whose configuration cannot be read.
 #[derive(Args)]
 pub struct Status {
     /// Print JSON
@@ -165,25 +167,14 @@ impl Recent {
 
 /// `12 decisions: 8 new, 2 early, 2 known`
 fn decisions(tally: &Tally) -> String {
-    let reasons = Reason::ALL.iter().map(|&reason| (tally.reason(reason), reason.word().to_owned()));
-    let faults = Fault::ALL.iter().map(|&fault| (tally.fault(fault), format!("error={}", fault.word())));
-    let observed = [(tally.would_defer(), "only observed".to_owned())];
-    let parts: Vec<String> = reasons
-        .chain(faults)
-        .chain(observed)
-        .filter(|(n, _)| *n > 0)
-        .map(|(n, word)| format!("{n} {word}"))
-        .collect();
+    let observed = [("only observed".to_owned(), tally.would_defer())];
+    let counted = tally.words().chain(observed).filter(|(_, n)| *n > 0);
+    let parts: Vec<String> = counted.map(|(word, n)| format!("{n} {word}")).collect();
     let total = count(tally.total(), "decision");
     if parts.is_empty() { total } else { format!("{total}: {}", parts.join(", ")) }
 }
 
 fn tally_json(tally: &Tally) -> Value {
-    let reasons = Reason::ALL.iter().map(|&reason| (reason.word().to_owned(), json!(tally.reason(reason))));
-    let faults =
-        Fault::ALL.iter().map(|&fault| (format!("error={}", fault.word()), json!(tally.fault(fault))));
-    let mut value: serde_json::Map<String, Value> = reasons.chain(faults).collect();
-    value.insert("total".into(), json!(tally.total()));
-    value.insert("would_defer".into(), json!(tally.would_defer()));
-    Value::Object(value)
+    let sums = [("total".to_owned(), tally.total()), ("would_defer".to_owned(), tally.would_defer())];
+    tally.words().chain(sums).map(|(word, n)| (word, json!(n))).collect()
 }
