@@ -201,8 +201,9 @@ pub fn close(state: &State) -> bool {
 }
 
 #[cfg(test)]
-#[allow(unsafe_code)]
 mod tests {
+    #![allow(unsafe_code)]
+
     use super::*;
 
     const NOW: Timestamp = Timestamp(1_000_000_000);

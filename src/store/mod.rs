@@ -23,6 +23,7 @@ mod scan;
 pub mod settle;
 pub mod standing;
 pub mod state;
+pub mod survey;
 pub mod sys;
 mod tidy;
 

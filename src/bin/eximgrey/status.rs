@@ -4,15 +4,12 @@ use crate::command::{self, Outcome, Result};
 use crate::output::{bytes, count, span};
 use crate::owner;
 use clap::Args;
-use eximgrey::policy::Rules;
-use eximgrey::reply::By;
 use eximgrey::settings::Settings;
+use eximgrey::store::Store;
 use eximgrey::store::counters::Tally;
-use eximgrey::store::lmdb::Env;
-use eximgrey::store::record::Facts;
-use eximgrey::store::{Access, Store};
 use eximgrey::time::Timestamp;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
@@ -27,17 +24,6 @@ pub struct Status {
     json: bool,
 }
 
-/// What one environment holds.
-#[derive(Default)]
-struct Contents {
-    pending: u64,
-    known: u64,
-    identities: u64,
-    proved: u64,
-    expired: u64,
-    unreadable: u64,
-}
-
 pub fn run(command: &Status, settings: &Settings, out: &mut impl Write) -> Result {
     let now = Timestamp::now();
     let path = &settings.store.path;
@@ -49,24 +35,27 @@ pub fn run(command: &Status, settings: &Settings, out: &mut impl Write) -> Resul
         }
         return Ok(Outcome::Done);
     };
-    let known = contents(store.known(), &settings.rules, now)?;
-    let pending_env = store.pending(Access::Look)?;
-    let pending = match pending_env {
-        Some(env) => contents(env, &settings.rules, now)?,
-        None => Contents::default(),
-    };
+    let holds = store.survey(&settings.rules, now)?;
     let owner = fs::metadata(path).map_or_else(|_| "?".into(), |meta| owner::user_name(meta.uid()));
-    let used = [store.known().used_bytes(), pending_env.map_or(0, Env::used_bytes)];
+    let unreadable = holds.known.unreadable + holds.pending.unreadable;
+    let entries = [
+        ("whitelisted", holds.whitelisted),
+        ("replied", holds.replied),
+        ("released", holds.released),
+        ("trapped", holds.trapped),
+    ];
     let recent = Recent::of(&store, now);
 
     if command.json {
         let value = json!({
             "version": env!("CARGO_PKG_VERSION"),
             "store": path.to_string_lossy(), "owner": owner, "made": store.made().0,
-            "known": {"triplets": known.known, "identities": known.identities, "proved": known.proved,
-                      "expired": known.expired, "bytes": used.first()},
-            "pending": {"first_attempts": pending.pending, "expired": pending.expired, "bytes": used.last()},
-            "unreadable": known.unreadable + pending.unreadable,
+            "known": {"triplets": holds.triplets, "identities": holds.identities, "proved": holds.proved,
+                      "expired": holds.known.expired, "bytes": holds.known.bytes},
+            "pending": {"first_attempts": holds.first_attempts, "expired": holds.pending.expired,
+                        "bytes": holds.pending.bytes},
+            "entries": BTreeMap::from(entries),
+            "unreadable": unreadable,
             "decisions": recent.as_ref().map(|r| json!({
                 "last_5_minutes": tally_json(&r.minutes), "last_hour": tally_json(&r.hour), "last_day": tally_json(&r.day),
             })),
@@ -81,22 +70,28 @@ pub fn run(command: &Status, settings: &Settings, out: &mut impl Write) -> Resul
         store.made(),
         span(now.since(store.made()))
     )?;
-    let [known_bytes, pending_bytes] = used.map(bytes);
     writeln!(
         out,
-        "known      {}, {} of which {} proved, {known_bytes}{}",
-        count(known.known, "triplet"),
-        known.identities_text(),
-        known.proved,
-        expired(known.expired),
+        "known      {}, {} {} of which {} proved, {}{}",
+        count(holds.triplets, "triplet"),
+        holds.identities,
+        if holds.identities == 1 { "identity" } else { "identities" },
+        holds.proved,
+        bytes(holds.known.bytes),
+        expired(holds.known.expired),
     )?;
     writeln!(
         out,
-        "pending    {}, {pending_bytes}{}",
-        count(pending.pending, "first attempt"),
-        expired(pending.expired)
+        "pending    {}, {}{}",
+        count(holds.first_attempts, "first attempt"),
+        bytes(holds.pending.bytes),
+        expired(holds.pending.expired)
     )?;
-    let unreadable = known.unreadable + pending.unreadable;
+    let entries: Vec<_> =
+        entries.iter().filter(|(_, n)| *n > 0).map(|(word, n)| format!("{n} {word}")).collect();
+    if !entries.is_empty() {
+        writeln!(out, "entries    {}", entries.join(", "))?;
+    }
     if unreadable > 0 {
         writeln!(out, "skipped    {} of another version", count(unreadable, "record"))?;
     }
@@ -111,40 +106,8 @@ pub fn run(command: &Status, settings: &Settings, out: &mut impl Write) -> Resul
     Ok(Outcome::Done)
 }
 
-impl Contents {
-    fn identities_text(&self) -> String {
-        match self.identities {
-            1 => "1 identity".into(),
-            n => format!("{n} identities"),
-        }
-    }
-}
-
 fn expired(count: u64) -> String {
     if count == 0 { String::new() } else { format!(" (and {count} expired, to be tidied away)") }
-}
-
-fn contents(env: &Env, rules: &Rules, now: Timestamp) -> Result<Contents> {
-    let mut contents = Contents::default();
-    let skipped = Store::scan(env, |_, record| {
-        if record.expires < now {
-            contents.expired += 1;
-            return true;
-        }
-        // A triplet has a record for each of its identities, and always one for the network.
-        let triplet = u64::from(record.by == By::Network);
-        match record.facts {
-            Facts::Pending { .. } => contents.pending += triplet,
-            Facts::Known(_) => contents.known += triplet,
-            Facts::Identity(earned) => {
-                contents.identities += 1;
-                contents.proved += u64::from(rules.auto_after > 0 && earned.passes >= rules.auto_after);
-            }
-        }
-        true
-    })?;
-    contents.unreadable = skipped.unreadable;
-    Ok(contents)
 }
 
 /// The decisions of late.
