@@ -2,6 +2,7 @@
 //! known triplets and 100,000 first attempts.
 //!
 //! `cargo bench --bench decision`
+#![allow(unsafe_code)]
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use eximgrey::ffi;

@@ -6,6 +6,7 @@
 //! machines; for that the process gets a view of the file system of its own, so it must be root.
 //!
 //! `make build && cargo bench --bench first`; `-- FILE` measures another build of the library.
+#![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::os::unix::ffi::OsStrExt;

@@ -1,6 +1,5 @@
 //! What Exim's daemon reads before it forks, so that its children need not: the default configuration, and the kernel's
-//! name for this boot. Memory alone: no file stays open, and the store is not touched. One of the places where unsafe code is
-//! allowed.
+//! name for this boot. Memory alone: no file stays open, and the store is not touched.
 //!
 //! The daemon expands the option with `greylist_preload` at each connection, just before it forks for it. So a child may
 //! take the configuration as it is here: it was looked at a moment ago.
@@ -10,7 +9,6 @@ use once_cell::sync::OnceCell;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicPtr, Ordering};
 
 /// What tells one state of a file from another; `None` where there is no file.
 type Stamp = Option<[i64; 4]>;
@@ -23,37 +21,45 @@ pub fn is_for_us() -> bool {
     *PREPARER.get_or_init(std::process::id) == std::process::id()
 }
 
-/// A configuration file as it was last found.
+/// A configuration file as it was found, each time that it had changed.
 ///
 /// Read without a lock: the daemon does so at each connection, and a lock is a write, for which the kernel must copy a
 /// page after each fork. What was found stays in memory for ever, some kilobytes for each edit of the file.
-struct Configuration(AtomicPtr<Found>);
+struct Configuration(OnceCell<Box<Found>>);
 
 struct Found {
     stamp: Stamp,
-    settings: Settings,
+    /// `None` for a file that cannot be read, or has a mistake.
+    settings: Option<Settings>,
+    /// What was found after the next edit.
+    next: Configuration,
 }
 
 impl Configuration {
     const fn new() -> Self {
-        Self(AtomicPtr::new(std::ptr::null_mut()))
+        Self(OnceCell::new())
     }
 
-    fn found(&self) -> Option<&'static Found> {
-        // SAFETY: null, or what `refresh` leaked, which nobody changes.
-        unsafe { self.0.load(Ordering::Acquire).as_ref() }
+    fn last(&self) -> Option<&Found> {
+        std::iter::successors(self.0.get(), |found| found.next.0.get()).last().map(|found| &**found)
     }
 
-    /// Reads `path` with `load` if it has changed. A file that cannot be read, or has a mistake, leaves nothing here.
+    fn settings(&self) -> Option<&Settings> {
+        self.last()?.settings.as_ref()
+    }
+
+    /// Reads `path` with `load` if it has changed.
     fn refresh(&self, path: &Path, load: impl Fn() -> Option<Settings>) {
         let file = std::fs::metadata(path).ok();
         // Reading a pipe could hold up the daemon.
         let readable = file.as_ref().is_none_or(Metadata::is_file);
         let stamp = file.map(|file| stamp(&file));
-        if self.found().is_none_or(|found| found.stamp != stamp) {
+        let last = self.last();
+        if last.is_none_or(|found| found.stamp != stamp) {
             let settings = readable.then(load).flatten();
-            let found = settings.map(|settings| Box::into_raw(Box::new(Found { stamp, settings })));
-            self.0.store(found.unwrap_or(std::ptr::null_mut()), Ordering::Release);
+            let place = last.map_or(self, |found| &found.next);
+            // One thread prepares, so nobody has been faster.
+            let _ = place.0.set(Box::new(Found { stamp, settings, next: Self::new() }));
         }
     }
 }
@@ -68,7 +74,7 @@ pub fn prepare() {
 
 /// The default configuration, if it has been read.
 pub fn settings() -> Option<&'static Settings> {
-    CONFIGURATION.found().map(|found| &found.settings)
+    CONFIGURATION.settings()
 }
 
 fn stamp(file: &Metadata) -> [i64; 4] {
@@ -99,12 +105,13 @@ mod tests {
                 reads.set(reads.get() + 1);
                 Settings::load(Some(&path)).ok()
             });
-            (configuration.found().map(|found| found.settings.rules.delay), reads.get())
+            (configuration.settings().map(|settings| settings.rules.delay), reads.get())
         };
         assert_eq!(delay(Some("delay = \"1m\"\n")), (Some(Seconds(60)), 1));
         assert_eq!(delay(None), (Some(Seconds(60)), 0));
         assert_eq!(delay(Some("delay = \"2m\"\n")), (Some(Seconds(120)), 1));
         assert_eq!(delay(Some("delay = 2m\n")), (None, 1));
+        assert_eq!(delay(None), (None, 0), "the same mistake is not read again");
         assert_eq!(delay(Some("delay = \"3m\"\n")), (Some(Seconds(180)), 1));
     }
 
@@ -116,6 +123,6 @@ mod tests {
         assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
         let configuration = Configuration::new();
         configuration.refresh(&path, || Settings::load(Some(&path)).ok());
-        assert!(configuration.found().is_none());
+        assert!(configuration.settings().is_none());
     }
 }

@@ -120,6 +120,17 @@ impl<'a> Request<'a> {
     }
 }
 
+/// The configuration file of a call whose arguments may be wrong otherwise: `Some(None)` is the default one. `None` where
+/// it cannot be told.
+#[must_use]
+pub fn configuration<'a>(arguments: &[&'a [u8]]) -> Option<Option<&'a Path>> {
+    let mut named = arguments.iter().skip(3).filter_map(|option| option.strip_prefix(b"config="));
+    match named.next() {
+        None | Some([]) => Some(None),
+        Some(path) => parse_path(path).ok().map(Some),
+    }
+}
+
 /// An empty client is a local submission.
 fn parse_client(text: &[u8]) -> Result<Option<IpAddr>, Fault> {
     if text.is_empty() {

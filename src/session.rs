@@ -9,11 +9,13 @@ use crate::memory::{Access, Event, Finding, Memory, Nothing, Question};
 use crate::policy::{Mode, Rules, Verdict};
 use crate::prepared;
 use crate::reply::{Fault, Reply, Result as Told};
-use crate::request::Request;
+use crate::request::{self, Request};
 use crate::sender::SenderKey;
 use crate::settings::{Problem, Settings, StoreSettings};
 use crate::store::Store;
+use crate::store::counters::Counters;
 use crate::store::error::StoreError;
+use crate::store::state::State;
 use crate::time::Timestamp;
 use crate::triplet::Triplet;
 use std::fmt;
@@ -108,11 +110,35 @@ impl Session {
         Self { configurations: Vec::new(), stores: Vec::new(), came_back: None }
     }
 
-    /// Answers a call of `greylist`: client, sender, recipient and options.
+    /// Answers a call of `greylist`: client, sender, recipient and options. What is recorded is counted, and so is what
+    /// fails.
     ///
     /// # Errors
     /// See [`Failure`].
     pub fn answer(&mut self, arguments: &[&[u8]], access: Access, now: Timestamp) -> Result<Reply, Failure> {
+        let answer = self.decide(arguments, access, now);
+        if let Err(failure) = &answer
+            && access != Access::Look
+        {
+            self.count(arguments, failure.fault(), now);
+        }
+        answer
+    }
+
+    /// Counts a fault of a call, where it can be told which store is meant: the configuration file can be read, and the
+    /// store has been made.
+    pub fn count(&mut self, arguments: &[&[u8]], fault: Fault, now: Timestamp) {
+        let Some(config) = request::configuration(arguments) else { return };
+        let Ok(settings) = self.configuration(config) else { return };
+        let reply = Reply::error(fault);
+        if let Some(open) = self.stores.iter().find(|open| open.path == settings.store.path) {
+            open.store.count(&reply, now);
+        } else if let Ok(state) = State::open(&settings.store.path, false) {
+            Counters::of(&state).count(&reply, now);
+        }
+    }
+
+    fn decide(&mut self, arguments: &[&[u8]], access: Access, now: Timestamp) -> Result<Reply, Failure> {
         let request = Request::parse(arguments).map_err(Failure::Arguments)?;
         let (settings, rules) = self.rules(&request)?;
         let triplet = request.triplet(settings.prefixes, rules.sender_key);
@@ -128,11 +154,11 @@ impl Session {
             Some(store) => decision::decide(store, &question, access),
             None => decision::decide(&Nothing, &question, access),
         };
-        let reply = verdict.as_ref().map_or_else(|e| Reply::error(e.fault()), |v| v.reply(rules.mode));
-        if verdict.as_ref().map_or(access != Access::Look, |verdict| access.records(verdict)) {
+        let verdict = verdict.map_err(Failure::Store)?;
+        let reply = verdict.reply(rules.mode);
+        if access.records(&verdict) {
             store.into_iter().for_each(|store| store.count(&reply, now));
         }
-        let verdict = verdict.map_err(Failure::Store)?;
         // Who is only observed was never told to come back.
         if let Verdict::Retried { waited, .. } = verdict
             && access == Access::Record
@@ -247,8 +273,7 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::counters::Counters;
-    use crate::store::state::State;
+    use crate::reply::Reason;
     use crate::time::Seconds;
 
     const NOW: Timestamp = Timestamp(1_000_000_000);
@@ -309,6 +334,45 @@ mod tests {
         let counters = Counters::of(&state);
         let counted = |minutes| counters.last_hours(1, NOW.plus(Seconds::MINUTE.times(minutes))).total();
         assert_eq!([counted(3), counted(month), counted(2 * month)], [3, 1, 0]);
+    }
+
+    /// What fails is counted like other decisions, in the store that the call means, and as far as that can be told.
+    #[test]
+    fn faults_are_counted() {
+        let (dir, config) = fixture("");
+        let [config, nowhere] = [config.as_bytes(), b"config=/nowhere"];
+        let counters = State::open(dir.path(), true).unwrap();
+        let counted = || Counters::of(&counters).last_hours(1, NOW);
+        let triplet: Vec<_> = TRIPLET.into_iter().chain([config]).collect();
+        let with = |more: &'static [u8]| [&triplet[..], &[more]].concat();
+        let calls = [
+            (with(b"dlay=5m"), Fault::BadOption),
+            (with(b"policy=none-such"), Fault::BadOption),
+            (with(b"delay=3d"), Fault::BadOption),
+            (vec![b"nobody", b"a@x.example", b"b@y.example", config], Fault::BadClient),
+        ];
+        // In a process with the store open, and in one of which every call fails.
+        let mut open = Session::new();
+        open.answer(&triplet, Access::Record, NOW).unwrap();
+        for mut session in [open, Session::new()] {
+            for (arguments, fault) in &calls {
+                let before = counted().fault(*fault);
+                for access in [Access::Look, Access::Record] {
+                    let failure = session.answer(arguments, access, NOW).unwrap_err();
+                    assert_eq!(failure.fault(), *fault);
+                }
+                assert_eq!(counted().fault(*fault), before + 1, "{fault:?}");
+            }
+            assert!(session.answer(&[b"nobody", b"", b"", nowhere], Access::Record, NOW).is_err());
+        }
+        // What LMDB cannot open.
+        std::fs::write(dir.path().join("known/data.mdb"), [7; 8192]).unwrap();
+        assert!(Session::new().answer(&triplet, Access::Record, NOW).is_err());
+        let tally = counted();
+        assert_eq!(
+            (tally.total(), tally.reason(Reason::Error), tally.fault(Fault::StoreDamaged)),
+            (10, 9, 1)
+        );
     }
 
     /// What a client has come back for is remembered for that client, sender and message, and only where it was told to.

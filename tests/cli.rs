@@ -1,6 +1,6 @@
 //! The command as an administrator uses it, on a store that the library filled. What it prints is made for awk and for
 //! people; what it answers is what Exim would be answered.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+#![allow(unsafe_code, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod common;
 

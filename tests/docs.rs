@@ -1,5 +1,5 @@
 //! The documentation agrees with the program. Commands and options are compared in `src/bin/eximgrey/documented_tests.rs`.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+#![allow(unsafe_code, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod common;
 

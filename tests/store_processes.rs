@@ -1,5 +1,5 @@
 //! One store, many processes: what is recorded is recorded once, whatever ends them, stops them or fills the disk.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+#![allow(unsafe_code, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod common;
 

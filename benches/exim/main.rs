@@ -11,7 +11,7 @@
 //! - [`flushes`]: the same flood with flushes to disk that take 10 ms.
 //! - [`report`], [`chart`]: tables and the picture.
 
-#![allow(missing_docs, reason = "a benchmark")]
+#![allow(unsafe_code, missing_docs, reason = "a benchmark")]
 
 mod chart;
 mod contestants;

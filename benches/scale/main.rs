@@ -3,7 +3,14 @@
 //!
 //! `make bench-scale`. `cargo bench --bench scale -- [--least TRIPLETS] [--most TRIPLETS] [--write]`; `--write` puts the table
 //! into docs/performance.md. Each figure comes from a process of its own: this program again, with a task as its argument.
-#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a benchmark")]
+#![allow(
+    unsafe_code,
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a benchmark"
+)]
 
 mod fill;
 mod mail;

@@ -1,10 +1,11 @@
-//! The functions that Exim calls with `${dlfunc}`. One of the places where unsafe code is allowed.
+//! The functions that Exim calls with `${dlfunc}`.
 //!
 //! Every export is made by one macro, `boundary!`, so none can lack the checks or the panic guard. What is kept true:
 //! - The return code is OK and the answer is one of our words, whatever happens: any other code makes Exim answer 451
 //!   to everybody (Exim's expand.c and acl.c).
 //! - A reply is memory of ours that outlives the call; Exim copies it. No byte of an argument is in it.
 //! - Nothing is printed, no thread or process is started, no signal or timer is touched.
+#![allow(unsafe_code)]
 
 // As bindgen writes it, and the same names for different types.
 #[allow(missing_docs, non_camel_case_types, non_upper_case_globals, dead_code, clashing_extern_declarations)]
@@ -42,9 +43,12 @@ enum Answer {
     FirstArgument,
 }
 
-/// Makes an exported function of Exim's type `exim_dlfunc_t` from a safe one.
+/// What a function makes of its arguments.
+type Body = fn(&[&[u8]]) -> Answer;
+
+/// Makes an exported function of Exim's type `exim_dlfunc_t` from a safe one, and one that answers when that panics.
 macro_rules! boundary {
-    ($(#[$doc:meta])* $name:ident = $body:expr) => {
+    ($(#[$doc:meta])* $name:ident = $body:expr, $panicked:expr) => {
         $(#[$doc])*
         ///
         /// # Safety
@@ -54,8 +58,9 @@ macro_rules! boundary {
         /// valid until the next one.
         #[unsafe(no_mangle)]
         pub unsafe extern "C" fn $name(answer: *mut *mut uschar, argc: c_int, argv: *mut *mut uschar) -> c_int {
+            let [body, panicked]: [Body; 2] = [$body, $panicked];
             // SAFETY: the caller's promise is this function's own.
-            unsafe { respond(answer, argc, argv, $body) }
+            unsafe { respond(answer, argc, argv, body, panicked) }
         }
 
         // The type is that of Exim's headers.
@@ -67,31 +72,32 @@ macro_rules! boundary {
 boundary! {
     /// `${dlfunc{SO}{greylist}{CLIENT}{SENDER}{RECIPIENT}[{OPTION=VALUE}]...}`: decides about a recipient and records it.
     /// Under `exim -bh` it records nothing.
-    greylist = |arguments| decide(arguments, recording())
+    greylist = |arguments| decide(arguments, recording()), no_decision
 }
 
 boundary! {
     /// The same without recording anything.
-    greylist_peek = |arguments| decide(arguments, Access::Look)
+    greylist_peek = |arguments| decide(arguments, Access::Look), |_| Answer::Reply(Reply::error(Fault::Internal))
 }
 
 boundary! {
     /// The same as `greylist` for a client that need not wait. Of one that has to wait, or has just waited, it records
     /// nothing: there the caller finds out more about the client, by SPF for example, and then asks `greylist`.
-    greylist_known = |arguments| decide(arguments, if host::is_checking() { Access::Look } else { Access::RecordKnown })
+    greylist_known = |arguments| decide(arguments, if host::is_checking() { Access::Look } else { Access::RecordKnown }),
+        no_decision
 }
 
 boundary! {
     /// `${dlfunc{SO}{greylist_sent}{OUR-SENDER}{THEIR-RECIPIENT}[{OPTION=VALUE}]...}`: our user wrote to that address; mail
     /// from there passes with `reason=replied`. Answers `result=recorded`, `result=nothing` or `result=error error=...`.
-    greylist_sent = |arguments| tell(|session, access, now| session.sent(arguments, access, now))
+    greylist_sent = |arguments| tell(|session, access, now| session.sent(arguments, access, now)), nothing_told
 }
 
 boundary! {
     /// `${dlfunc{SO}{greylist_feedback}{CLIENT}{SENDER}{RECIPIENT}{spam|ham|trap}[{OPTION=VALUE}]...}`: what later checks
     /// found. Answers `result=recorded`, `result=spared` (a trap for a network that has proved itself), `result=nothing` or
     /// `result=error error=...`.
-    greylist_feedback = |arguments| tell(|session, access, now| session.feedback(arguments, access, now))
+    greylist_feedback = |arguments| tell(|session, access, now| session.feedback(arguments, access, now)), nothing_told
 }
 
 boundary! {
@@ -101,20 +107,17 @@ boundary! {
     ///
     /// There, the option is a number. The fragments call it in the children, too, with another text.
     greylist_preload = |arguments| {
-        // Whatever happens there, the answer is the argument.
-        let _ = catch_unwind(|| {
-            host::is_version(arguments.get(1).copied().unwrap_or_default());
-            if prepared::is_for_us() {
-                if arguments.first().is_some_and(|limit| limit.first().is_some_and(u8::is_ascii_digit)) {
-                    static ONCE: Once = Once::new();
-                    ONCE.call_once(detached::detach);
-                }
-                host::prepare();
-                prepared::prepare();
+        host::is_version(arguments.get(1).copied().unwrap_or_default());
+        if prepared::is_for_us() {
+            if arguments.first().is_some_and(|limit| limit.first().is_some_and(u8::is_ascii_digit)) {
+                static ONCE: Once = Once::new();
+                ONCE.call_once(detached::detach);
             }
-        });
+            host::prepare();
+            prepared::prepare();
+        }
         Answer::FirstArgument
-    }
+    }, |_| Answer::FirstArgument
 }
 
 boundary! {
@@ -123,7 +126,7 @@ boundary! {
     greylist_version = |arguments| {
         host::is_version(arguments.first().copied().unwrap_or_default());
         Answer::Text(format!("version={} store=1 exim={}", env!("CARGO_PKG_VERSION"), host::generation()))
-    }
+    }, nothing_told
 }
 
 /// What this process keeps between calls, and what it has said in Exim's log.
@@ -158,8 +161,29 @@ fn decide(arguments: &[&[u8]], access: Access) -> Answer {
     Answer::Reply(reply)
 }
 
+fn no_decision(arguments: &[&[u8]]) -> Answer {
+    // What has failed may fail again here.
+    let _ = guarded(|| {
+        if recording() == Access::Record {
+            let _ = in_session(|session| {
+                session.count(arguments, Fault::Internal, Timestamp::now());
+                Ok(())
+            });
+        }
+    });
+    Answer::Reply(Reply::error(Fault::Internal))
+}
+
 fn tell(call: impl FnOnce(&mut Session, Access, Timestamp) -> Result<Told, Failure>) -> Answer {
-    Answer::Text(match in_session(|session| call(session, recording(), Timestamp::now())) {
+    told(in_session(|session| call(session, recording(), Timestamp::now())))
+}
+
+fn nothing_told(_: &[&[u8]]) -> Answer {
+    told(Err(Fault::Internal))
+}
+
+fn told(result: Result<Told, Fault>) -> Answer {
+    Answer::Text(match result {
         Ok(told) => format!("result={}", told.word()),
         Err(fault) => format!("result={} error={}", Told::Error.word(), fault.word()),
     })
@@ -191,7 +215,7 @@ fn in_session<T>(call: impl FnOnce(&mut Session) -> Result<T, Failure>) -> Resul
     result
 }
 
-/// Checks, calls `body` and hands its answer over.
+/// Checks, calls `body` and hands its answer over; that of `panicked` where it panics.
 ///
 /// # Safety
 /// See `boundary!`.
@@ -199,7 +223,8 @@ unsafe fn respond(
     answer: *mut *mut uschar,
     argc: c_int,
     argv: *mut *mut uschar,
-    body: impl FnOnce(&[&[u8]]) -> Answer,
+    body: Body,
+    panicked: Body,
 ) -> c_int {
     if answer.is_null() {
         return OK;
@@ -207,7 +232,7 @@ unsafe fn respond(
     // What is wrong with the count or the pointers is answered as a call without arguments.
     // SAFETY: the caller's promise is the one that `arguments` asks for.
     let arguments = unsafe { arguments(argc, argv) }.unwrap_or_default();
-    let text = match guarded(|| body(&arguments)) {
+    let text = match guarded(|| body(&arguments)).unwrap_or_else(|| panicked(&arguments)) {
         Answer::Reply(reply) => keep(reply),
         Answer::Text(text) => keep(text),
         Answer::FirstArgument => match arguments.as_slice() {
@@ -238,11 +263,11 @@ unsafe fn arguments<'a>(argc: c_int, argv: *mut *mut uschar) -> Option<Vec<&'a [
     (0..usize::try_from(argc).ok()?).map(text).collect()
 }
 
-/// Runs `body`; a panic becomes an answer, without a word on the standard error, which may be the client's connection.
-fn guarded(body: impl FnOnce() -> Answer) -> Answer {
+/// Runs `body`; `None` for a panic, without a word on the standard error, which may be the client's connection.
+fn guarded<T>(body: impl FnOnce() -> T) -> Option<T> {
     static QUIET: Once = Once::new();
     QUIET.call_once(|| std::panic::set_hook(Box::new(|_| {})));
-    catch_unwind(AssertUnwindSafe(body)).unwrap_or(Answer::Reply(Reply::error(Fault::Internal)))
+    catch_unwind(AssertUnwindSafe(body)).ok()
 }
 
 /// Keeps a text for Exim to copy.

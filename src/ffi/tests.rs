@@ -1,10 +1,13 @@
 //! The boundary, called from Rust. A C program that loads the library is in `tests/abi.rs`.
 
 use super::*;
-use crate::reply::{Action, Reason};
+use crate::store::counters::Counters;
+use crate::store::state::State as StoreState;
 use std::ffi::CString;
 
 type Function = unsafe extern "C" fn(*mut *mut uschar, c_int, *mut *mut uschar) -> c_int;
+
+static ONE_AFTER_THE_OTHER: Mutex<()> = Mutex::new(());
 
 fn call(function: Function, arguments: &[&[u8]]) -> String {
     let texts: Vec<CString> = arguments.iter().map(|a| CString::new(*a).unwrap()).collect();
@@ -14,7 +17,6 @@ fn call(function: Function, arguments: &[&[u8]]) -> String {
 }
 
 fn call_raw(function: Function, argc: c_int, argv: *mut *mut uschar) -> String {
-    static ONE_AFTER_THE_OTHER: Mutex<()> = Mutex::new(());
     let _turn = ONE_AFTER_THE_OTHER.lock().unwrap_or_else(PoisonError::into_inner);
     let mut answer = std::ptr::null_mut();
     // SAFETY: `argv` is null or has `argc` pointers to C strings, or `argc` is out of range and nothing is looked at; nobody
@@ -83,12 +85,27 @@ fn preload_yields_its_own_argument_and_version_says_what_it_is() {
 
 #[test]
 fn a_panic_is_an_answer_and_the_next_call_works() {
-    let reply = guarded(|| panic!("on purpose"));
-    assert!(matches!(
-        reply,
-        Answer::Reply(Reply { reason: Reason::Error, fault: Some(Fault::Internal), .. })
-    ));
-    assert!(matches!(reply, Answer::Reply(Reply { action: Action::Pass, .. })));
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("eximgrey.toml");
+    std::fs::write(&config, format!("store = \"{}\"\n", dir.path().display())).unwrap();
+    let state = StoreState::open(dir.path(), true).unwrap();
+    let panics: Body = |_| panic!("on purpose");
+    let config = format!("config={}", config.display());
+    let texts = ["192.0.2.1", "a@x.example", "b@y.example", &config].map(|text| CString::new(text).unwrap());
+    let mut pointers = texts.each_ref().map(|text| text.as_ptr().cast::<uschar>().cast_mut());
+    for (panicked, text) in [
+        (no_decision as Body, "action=pass reason=error error=internal"),
+        (nothing_told, "result=error error=internal"),
+    ] {
+        let mut answer = std::ptr::null_mut();
+        let _turn = ONE_AFTER_THE_OTHER.lock().unwrap_or_else(PoisonError::into_inner);
+        // SAFETY: a place for the answer, and pointers to four C strings; nobody else calls meanwhile.
+        let code = unsafe { respond(&raw mut answer, 4, pointers.as_mut_ptr(), panics, panicked) };
+        // SAFETY: the answer is a C string of the library.
+        assert_eq!((code, unsafe { CStr::from_ptr(answer.cast()) }.to_str()), (OK, Ok(text)));
+    }
+    let counted = Counters::of(&state).last_hours(2, Timestamp::now());
+    assert_eq!((counted.fault(Fault::Internal), counted.total()), (1, 1));
     assert_eq!(call(greylist, &[b"", b"", b"b@y.example"]), "action=pass reason=local");
 }
 

@@ -203,6 +203,8 @@ pub fn close(state: &State) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #![allow(unsafe_code)]
+
     use super::*;
 
     const NOW: Timestamp = Timestamp(1_000_000_000);

@@ -1,36 +1,95 @@
-//! Counters of decisions, an hour and a minute at a time, in the file `state`, where every process bumps them without a lock.
+//! Counters of decisions, in the file `state`, where every process bumps them without a lock.
 //!
 //! A cell of 64 bits holds the number of its hour or minute in the high half and the count in the low half, so an old cell
-//! is recognised and taken over in one atomic step. There is a ring of hours and a ring of minutes, each with a row of 32
-//! cells a slot. A decision is counted in its minute, and whoever takes over a cell of an old minute adds that to its hour:
-//! one page to touch, not two.
+//! is recognised and taken over in one atomic step. A row has a cell for each word. There is a row for the minute that is
+//! counted in, beside the locks; a ring of rows for the minutes before it, and a ring for hours. Whoever takes over a cell
+//! passes on what it held: from the minute to the minutes, from there to the hours. So most decisions write to one page, the
+//! one that they have to write to anyway.
+//!
+//! Some words are never counted, and their cells stay 0: local submissions and mail for which greylisting is off are answered
+//! without the store, and where the configuration cannot be read, nobody knows where to count.
 //!
 //! Counting is never worth a mail: whatever fails here, nothing is counted.
 
 use super::state::State;
 use crate::reply::{Action, Fault, Reason, Reply};
-use crate::time::Timestamp;
-use std::cmp::Ordering::{Equal, Greater, Less};
+use crate::time::{Seconds, Timestamp};
 use std::ops::RangeInclusive;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Cells in a row: reasons from 0, faults from 20, WOULD_DEFER. There is room for more words. The last cell stays free: the
-/// last byte of each page is `state`'s.
-const WORDS: usize = 32;
+/// Cells in a row: reasons from 0, faults from 20, WOULD_DEFER. There is room for more words.
+const WORDS: usize = 31;
 
 const FIRST_FAULT: usize = 20;
 
 /// Passes in observe mode that would have been deferred.
 const WOULD_DEFER: usize = 30;
 
-/// Hours kept: 32 days, so that a month can be told.
-const HOURS: usize = 768;
+/// Rows of one length in time, in which each moment has its row.
+struct Ring {
+    /// The first row, see [`State::count_row`].
+    first: usize,
+    rows: usize,
+    /// The time of a row.
+    span: Seconds,
+}
 
-/// Minutes kept.
-const MINUTES: usize = 64;
+/// What is counted goes from ring to ring: the minute that is counted in, 64 minutes, and 32 days, so that a month can be told.
+const RINGS: [Ring; 3] = [
+    Ring { first: 0, rows: 1, span: Seconds::MINUTE },
+    Ring { first: 1, rows: 64, span: Seconds::MINUTE },
+    Ring { first: 65, rows: 768, span: Seconds::HOUR },
+];
 
-/// All cells.
-pub(super) const CELLS: usize = (HOURS + MINUTES) * WORDS;
+/// All rows.
+pub(super) const ROWS: usize = 65 + 768;
+
+/// The cells of a row.
+pub(super) type Row = [AtomicU64; WORDS];
+
+impl Ring {
+    const fn epoch(&self, time: Timestamp) -> u32 {
+        time.0 / self.span.0
+    }
+
+    const fn beginning(&self, epoch: u32) -> Timestamp {
+        Timestamp(epoch.saturating_mul(self.span.0))
+    }
+
+    const fn row(&self, epoch: u32) -> usize {
+        self.first + epoch as usize % self.rows
+    }
+
+    /// Adds what was counted at a time to its cell. Says what is to be passed on: what another time had left in the cell, or
+    /// what came too late for this ring.
+    ///
+    /// A cell that lies ahead of `now` was written by a clock that was ahead, and does not wait for that time: it is taken
+    /// over like an old one. A minute ahead is a process that has looked at the clock a little later.
+    fn add(
+        &self,
+        state: &State,
+        word: usize,
+        (time, count): (Timestamp, u64),
+        now: Timestamp,
+    ) -> Option<(Timestamp, u64)> {
+        let [epoch, newest] = [time, now.plus(Seconds::MINUTE)].map(|time| self.epoch(time));
+        let cell = state.count_row(self.row(epoch), true)?.get(word)?;
+        // Begins with a guess: in a new process a look would be a page fault of its own, and a try to write is none more. The
+        // low half does not run over: no hour has four billion decisions.
+        let mut old = u64::from(epoch) << 32;
+        loop {
+            let (new, left) = match epoch_of(old) {
+                there if there == epoch => (old + count, None),
+                there if there > epoch && there <= newest => return Some((time, count)),
+                there => (u64::from(epoch) << 32 | count, Some((self.beginning(there), count_of(old)))),
+            };
+            match cell.compare_exchange(old, new, Relaxed, Relaxed) {
+                Ok(_) => return left.filter(|(_, count)| *count > 0),
+                Err(now) => old = now,
+            }
+        }
+    }
+}
 
 /// The counters of a store.
 #[derive(Clone, Copy)]
@@ -53,6 +112,14 @@ impl Tally {
     #[must_use]
     pub fn fault(&self, fault: Fault) -> u64 {
         self.cells.get(FIRST_FAULT + fault as usize).copied().unwrap_or(0)
+    }
+
+    /// The words that are counted, as they stand in a reply behind `reason=`; then the faults, with their `error=`.
+    pub fn words(&self) -> impl Iterator<Item = (String, u64)> {
+        let reasons = Reason::ALL.iter().filter(|reason| !matches!(reason, Reason::Local | Reason::Off));
+        let faults = Fault::ALL.iter().filter(|fault| **fault != Fault::BadConfig);
+        let reasons = reasons.map(|reason| (reason.word().to_owned(), self.reason(*reason)));
+        reasons.chain(faults.map(|fault| (format!("error={}", fault.word()), self.fault(*fault))))
     }
 
     /// Passes in observe mode that would have been deferred.
@@ -93,57 +160,54 @@ impl<'s> Counters<'s> {
     }
 
     fn bump(&self, word: usize, now: Timestamp) {
-        if let Some((minute, count)) = self.add(HOURS, MINUTES, word, now.0 / 60, 1) {
-            self.add(0, HOURS, word, minute / 60, count);
-        }
+        let add = |count, ring: &Ring| ring.add(self.0, word, count, now);
+        // Breaks off where nothing is left to pass on.
+        let _ = RINGS.iter().try_fold((now, 1), add);
     }
 
-    /// Adds to the cell of an hour or minute in the ring that begins at slot `first`. Says what it held of an earlier one, if
-    /// it did; to an earlier one than it holds, nothing is added.
-    fn add(&self, first: usize, slots: usize, word: usize, epoch: u32, count: u64) -> Option<(u32, u64)> {
-        let place = (first + epoch as usize % slots) * WORDS + word;
-        let cell = self.0.counters().get(place).filter(|_| self.0.may_count(place))?;
-        // Begins with a guess: in a new process a look would be a page fault of its own, and a try to write is none more. The
-        // low half does not run over: no hour has four billion decisions.
-        let mut old = u64::from(epoch) << 32;
-        loop {
-            let (new, left) = match epoch_of(old).cmp(&epoch) {
-                Less => (u64::from(epoch) << 32 | count, Some((epoch_of(old), count_of(old)))),
-                Equal => (old + count, None),
-                Greater => return None,
-            };
-            match cell.compare_exchange(old, new, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return left,
-                Err(now) => old = now,
-            }
-        }
+    /// The decisions of each hour that `range` touches, from its beginning on, the oldest hour first. At most the last 768
+    /// hours of it: no more are kept.
+    pub fn hours(&self, range: RangeInclusive<Timestamp>) -> impl Iterator<Item = (Timestamp, Tally)> {
+        let [_, _, ring] = &RINGS;
+        let [first, last] = [range.start(), range.end()].map(|time| ring.epoch(*time));
+        let first = first.max((last + 1).saturating_sub(ring.rows as u32));
+        (first..=last).map(|hour| {
+            let begin = ring.beginning(hour);
+            (begin, self.sum(&RINGS, begin..=begin.plus(Seconds(ring.span.0 - 1))))
+        })
     }
 
     /// The decisions of the last `hours` hours up to the one of `now`, at most 768.
     #[must_use]
     pub fn last_hours(&self, hours: u32, now: Timestamp) -> Tally {
-        let last = now.0 / 3_600;
-        let since = (last + 1).saturating_sub(hours);
-        let mut tally = self.sum(0, HOURS, since..=last);
-        // What no one has added to its hour yet.
-        tally.add(&self.sum(HOURS, MINUTES, since * 60..=last * 60 + 59));
+        let before = Seconds::HOUR.times(hours.saturating_sub(1));
+        let mut tally = Tally::default();
+        self.hours(now.minus(before)..=now).for_each(|(_, hour)| tally.add(&hour));
         tally
     }
 
     /// The decisions of the last `minutes` minutes up to the one of `now`, at most 64.
     #[must_use]
     pub fn last_minutes(&self, minutes: u32, now: Timestamp) -> Tally {
-        let last = now.0 / 60;
-        self.sum(HOURS, MINUTES, (last + 1).saturating_sub(minutes)..=last)
+        let [minute, earlier, _] = &RINGS;
+        let before = Seconds::MINUTE.times(minutes.saturating_sub(1));
+        self.sum([minute, earlier], now.minus(before)..=now)
     }
 
-    /// The cells of these hours or minutes in the ring that begins at slot `first`.
-    fn sum(&self, first: usize, slots: usize, epochs: RangeInclusive<u32>) -> Tally {
+    fn sum<'r>(
+        &self,
+        rings: impl IntoIterator<Item = &'r Ring, IntoIter: DoubleEndedIterator>,
+        range: RangeInclusive<Timestamp>,
+    ) -> Tally {
         let mut tally = Tally::default();
-        for row in self.0.counters().chunks(WORDS).skip(first).take(slots) {
-            for (sum, cell) in tally.cells.iter_mut().zip(row) {
-                let value = cell.load(Ordering::Relaxed);
-                *sum += if epochs.contains(&epoch_of(value)) { count_of(value) } else { 0 };
+        // Against the way of what is passed on: nothing is met twice.
+        for ring in rings.into_iter().rev() {
+            for epoch in ring.epoch(*range.start())..=ring.epoch(*range.end()) {
+                let row = self.0.count_row(ring.row(epoch), false);
+                for (sum, cell) in tally.cells.iter_mut().zip(row.into_iter().flatten()) {
+                    let value = cell.load(Relaxed);
+                    *sum += if epoch_of(value) == epoch { count_of(value) } else { 0 };
+                }
             }
         }
         tally
@@ -197,11 +261,13 @@ mod tests {
         let state = State::open(dir.path(), true).unwrap();
         let counters = Counters::of(&state);
         let now = Timestamp(1_000_000_000);
-        let month_later = now.plus(Seconds::HOUR.times(HOURS as u32));
+        let month_later = now.plus(Seconds::HOUR.times(768));
         counters.count(&reply(Reason::Known), now);
         counters.count(&reply(Reason::Known), month_later);
-        // In the same minute's place, so that the one before goes to its hour.
-        counters.count(&reply(Reason::Known), month_later.plus(Seconds::MINUTE.times(MINUTES as u32)));
+        // In the same minute's place, so that those before go to their hours.
+        for round in [64, 128] {
+            counters.count(&reply(Reason::Known), month_later.plus(Seconds::MINUTE.times(round)));
+        }
         assert_eq!(counters.last_hours(1, month_later).reason(Reason::Known), 1);
         assert_eq!(counters.last_hours(1, now).reason(Reason::Known), 0);
     }
@@ -227,11 +293,57 @@ mod tests {
         }
         assert_eq!(counters.last_hours(1, at(5 * 60)).reason(Reason::Known), 7, "an hour in between");
         assert_eq!(counters.last_minutes(60, last).total(), 7);
-        // Long after, and from a clock that went back.
+        let hours: Vec<_> = counters.hours(at(0)..=last).map(|(hour, tally)| (hour, tally.total())).collect();
+        let expected = (0..24).map(|hour| (at(60 * hour), 7));
+        assert!(hours.into_iter().eq(expected), "by the hour, the oldest first");
+        // Long after.
         counters.count(&reply(Reason::Known), at(40 * 24 * 60));
         assert_eq!(counters.last_hours(1, at(40 * 24 * 60)).total(), 1);
-        counters.count(&reply(Reason::Known), start);
-        assert_eq!(counters.last_hours(1, at(40 * 24 * 60)).total(), 1);
+        assert_eq!(counters.hours(Timestamp(0)..=at(40 * 24 * 60)).count(), 768, "as many as are kept");
+    }
+
+    /// A clock that was ahead, for minutes or years, stops no counter when it is set right, and neither does one that was
+    /// behind.
+    #[test]
+    fn a_clock_that_was_wrong_is_forgotten_when_it_is_right() {
+        let now = Timestamp(1_000_000_800);
+        for wrong in
+            [now.plus(Seconds::MINUTE.times(3)), now.plus(Seconds::DAY), Timestamp(u32::MAX), Timestamp(0)]
+        {
+            let dir = tempfile::tempdir().unwrap();
+            let state = State::open(dir.path(), true).unwrap();
+            let counters = Counters::of(&state);
+            let at = |minutes| now.plus(Seconds::MINUTE.times(minutes));
+            for minute in 0..3 * 60 {
+                counters.count(&reply(Reason::New), wrong.plus(Seconds::MINUTE.times(minute)));
+            }
+            for minute in 200..260 {
+                (0..100).for_each(|_| counters.count(&reply(Reason::New), at(minute)));
+                assert_eq!(counters.last_minutes(1, at(minute)).total(), 100, "{wrong:?}, minute {minute}");
+            }
+            assert_eq!(counters.last_minutes(60, at(259)).total(), 6_000, "{wrong:?}");
+            for hour in 5..1_000 {
+                (0..100).for_each(|_| counters.count(&reply(Reason::New), at(60 * hour)));
+            }
+            let last = at(60 * 999);
+            assert_eq!(counters.last_hours(24, last).total(), 2_400, "{wrong:?}");
+            assert!(counters.hours(at(60 * 300)..=last).all(|(_, tally)| tally.total() == 100), "{wrong:?}");
+        }
+    }
+
+    /// Two processes that look at the clock just before and just after a new minute are counted, each in its minute.
+    #[test]
+    fn a_process_that_is_a_little_late_is_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::open(dir.path(), true).unwrap();
+        let counters = Counters::of(&state);
+        let minute = Timestamp(1_000_000_800);
+        for _ in 0..10 {
+            counters.count(&reply(Reason::New), minute);
+            counters.count(&reply(Reason::New), Timestamp(minute.0 - 1));
+        }
+        assert_eq!(counters.last_minutes(1, minute).total(), 10);
+        assert_eq!(counters.last_hours(2, minute).total(), 20);
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! The way into an environment: LMDB opens it in one process at a time, and nobody waits for that for ever. One of the
-//! places where unsafe code is allowed.
+//! The way into an environment: LMDB opens it in one process at a time, and nobody waits for that for ever.
+#![allow(unsafe_code)]
 
 use super::breaker;
 use super::error::StoreError;
@@ -39,7 +39,8 @@ impl Gate {
         enter(Duration::ZERO).or_else(|e| {
             let now = Timestamp::now();
             let gave_up = Timestamp(GAVE_UP.load(Ordering::Relaxed));
-            if now.since(gave_up) < Seconds(RESENTMENT.as_secs() as u32) {
+            // Either way: the clock may have been set back since.
+            if u64::from(now.0.abs_diff(gave_up.0)) < RESENTMENT.as_secs() {
                 return Err(e);
             }
             let entered = enter(Duration::from_secs(self.timeout.0.into()));
@@ -71,5 +72,25 @@ extern "C" fn assertion_failed(env: *mut lmdb_sys::MDB_env, _: *const std::ffi::
     let state = unsafe { lmdb_sys::mdb_env_get_userctx(env).cast::<State>().as_ref() };
     if let Some(state) = state {
         breaker::trip(state, Timestamp::now());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Who has waited in vain waits again a minute later, also where the clock was set back in between.
+    #[test]
+    fn a_wait_in_vain_is_forgotten_when_the_clock_goes_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let states = [(); 2].map(|()| Arc::new(State::open(dir.path(), true).unwrap()));
+        let [holder, waiter] = states.map(|state| Gate::new(state, Opening::Known, Seconds(0)));
+        let _held = holder.enter(dir.path()).unwrap();
+        for long_ago in [0, u32::MAX] {
+            GAVE_UP.store(long_ago, Ordering::Relaxed);
+            assert!(waiter.enter(dir.path()).is_err());
+            assert_ne!(GAVE_UP.load(Ordering::Relaxed), long_ago, "it has not waited");
+        }
+        GAVE_UP.store(0, Ordering::Relaxed);
     }
 }

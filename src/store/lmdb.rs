@@ -1,5 +1,4 @@
-//! One LMDB environment with the rules that its use inside Exim needs. One of the places where unsafe code is
-//! allowed.
+//! One LMDB environment with the rules that its use inside Exim needs.
 //!
 //! Kept true here:
 //! - MDB_NOTLS, and every read transaction ends before the call does: Exim's processes end in `_exit`, and a reader's
@@ -12,6 +11,7 @@
 //! - No WRITEMAP: a full disk would be a SIGBUS. No DUPSORT: LMDB 0.9.24 has bugs there.
 //!
 //! The caller keeps: one `Env` a directory and process, not used in a forked child.
+#![allow(unsafe_code)]
 
 use super::error::StoreError;
 use super::files::{self, CopiedLock};

@@ -1,4 +1,5 @@
-//! A file that is mapped for writing, and the locks in it. One of the places where unsafe code is allowed.
+//! A file that is mapped for writing, and the locks in it.
+#![allow(unsafe_code)]
 
 use std::cell::UnsafeCell;
 use std::io;

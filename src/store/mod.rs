@@ -23,6 +23,7 @@ pub mod repair;
 pub mod salvage;
 mod scan;
 pub mod state;
+pub mod survey;
 pub mod sys;
 mod tidy;
 mod update;

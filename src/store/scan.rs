@@ -59,7 +59,7 @@ impl Store {
 }
 
 /// Calls `visit` for each key and value of `env`, until it says stop (`false`).
-fn each(env: &Env, mut visit: impl FnMut(&[u8], &[u8]) -> bool) -> Result<(), StoreError> {
+pub(super) fn each(env: &Env, mut visit: impl FnMut(&[u8], &[u8]) -> bool) -> Result<(), StoreError> {
     // The least key there can be.
     let mut from = Some(vec![0]);
     while let Some(start) = from.take() {

@@ -2,11 +2,14 @@
 //!
 //! ```text
 //! page 0   0  the head: "eximgrey", a version, and the kind of the locks
-//!         64  the locks around the opening of `known` and of `pending`, 64 bytes each
-//!        256  the breaker: see `breaker`
+//!         16  the breaker: see `breaker`
+//!        128  the locks around the opening of `known` and of `pending`, 64 bytes each
+//!        256  what is counted in this minute: see `counters`
 //!        512  the places of calls that are under way, 104 bytes each
-//! page 1      the counters: see `counters`
+//! page 1      what was counted before
 //! ```
+//!
+//! A new process pays a page fault for each page that it writes to, so what every decision writes is on page 0.
 //!
 //! Kept true here:
 //! - Nothing in the file is worth a mail. One that is missing, foreign, of another size or version is made anew, under
@@ -16,7 +19,7 @@
 //!   is made writable before it is written to: that can fail, but not with a signal.
 //! - A lock belongs to its process for as long as that lives: the kernel tells the next one when it has died.
 
-use super::counters::CELLS;
+use super::counters::{ROWS, Row};
 use super::error::StoreError;
 use super::mapping::{Held, Mapping, SharedLock};
 use super::sys;
@@ -33,13 +36,16 @@ const FILE: &str = "state";
 /// What this file was called when it held the counters alone.
 const FORMER_FILE: &str = "counters";
 
-const SIZE: usize = PAGE + (CELLS * 8).next_multiple_of(PAGE);
-const MAGIC: [u8; 12] = *b"eximgrey\x02\0\0\0";
+const SIZE: usize = PAGE + ((ROWS - 1) * ROW_SIZE).next_multiple_of(PAGE);
+const MAGIC: [u8; 12] = *b"eximgrey\x03\0\0\0";
 const PAGE: usize = 4096;
-const LOCKS: usize = 64;
-const BREAKER: usize = 256;
+const BREAKER: usize = 16;
+const LOCKS: usize = 128;
+const COUNTED: usize = 256;
 const CALLS: usize = 512;
 const LOCK_SIZE: usize = 64;
+/// A row of counters, and nobody's last bytes: see [`PADDING`].
+const ROW_SIZE: usize = 256;
 
 /// Calls that the breaker can watch at the same time. More are not watched: a call takes some microseconds, so there are
 /// seldom more under way than there are processors.
@@ -89,19 +95,18 @@ impl State {
         map(&path).map_err(fail)?.ok_or_else(|| fail(io::ErrorKind::InvalidData.into()))
     }
 
-    /// Makes the page that holds byte `at` writable.
+    /// Makes the page that holds byte `at` writable, where it is not so for good.
     ///
     /// # Errors
     /// What the system says, ENOSPC above all.
     fn prepare(&self, at: usize) -> io::Result<()> {
+        let Some(file) = &self.file else { return Ok(()) };
         let page = at / PAGE * PAGE;
-        match (self.map.prepare(page, PAGE), &self.file) {
-            (Err(e), Some(file)) if e.kind() == io::ErrorKind::InvalidInput => {
+        match self.map.prepare(page, PAGE) {
+            Err(e) if e.kind() == io::ErrorKind::InvalidInput => {
                 file.write_at(&[0], (page + PADDING) as u64).map(|_| ())
             }
-            // A kernel that cannot, and a file system that need not.
-            (Err(e), None) if e.kind() == io::ErrorKind::InvalidInput => Ok(()),
-            (result, _) => result,
+            result => result,
         }
     }
 
@@ -110,15 +115,11 @@ impl State {
         self.file.is_none() && self.device == device
     }
 
-    /// The counters' cells. Before one is written to on another page than before, ask [`State::may_count`].
-    pub(super) fn counters(&self) -> &[AtomicU64] {
-        // The last byte of each page is not for others: the last row of a page keeps its last cell free.
-        self.map.cells(PAGE, (self.map.len() - PAGE) / 8)
-    }
-
-    /// Whether the cell of the counters with this number can be written to. Only asked where a page may have to be copied.
-    pub(super) fn may_count(&self, cell: usize) -> bool {
-        self.file.is_none() || self.prepare(PAGE + cell * 8).is_ok()
+    /// A row of the counters, [`ROWS`] at most; `None` also where it is for `writing` and cannot be written to.
+    pub(super) fn count_row(&self, row: usize, writing: bool) -> Option<&Row> {
+        let at = row.checked_sub(1).map_or(COUNTED, |row| PAGE + row * ROW_SIZE);
+        let usable = row < ROWS && (!writing || self.prepare(at).is_ok());
+        usable.then(|| self.map.cells(at, const { size_of::<Row>() / 8 }).first_chunk()).flatten()
     }
 
     /// Makes the page of the locks writable, before each call: it may have been written to the disk meanwhile.
@@ -126,7 +127,7 @@ impl State {
     /// # Errors
     /// As [`State::open`].
     pub(super) fn prepare_locks(&self) -> io::Result<()> {
-        if self.file.is_some() { self.prepare(0) } else { Ok(()) }
+        self.prepare(0)
     }
 
     /// The numbers of the breaker.
@@ -175,11 +176,17 @@ fn map(path: &Path) -> io::Result<Option<State>> {
     if !meta.is_file() || meta.size() != SIZE as u64 {
         return Ok(None);
     }
-    let map = Mapping::new(file.as_fd(), SIZE)?;
     let copies = sys::copies_on_write(file.as_fd());
+    // A copy that somebody has made may have holes, and writing to one on a full disk is a SIGBUS.
+    if !copies && meta.blocks() * 512 < SIZE as u64 {
+        return Ok(None);
+    }
+    let map = Mapping::new(file.as_fd(), SIZE)?;
     let mut state = State { map, file: copies.then_some(file), device: meta.dev(), kind: 0 };
     state.prepare(0)?;
-    state.kind = state.map.cells::<AtomicU32>(MAGIC.len(), 1).first().map_or(0, |kind| kind.load(Relaxed));
+    // A try to write, not a look, for which the page would be faulted in once more. MADV_POPULATE_WRITE costs 5 us.
+    let guess = |kind: &AtomicU32| kind.compare_exchange(0, 0, Relaxed, Relaxed).unwrap_or_else(|kind| kind);
+    state.kind = state.map.cells(MAGIC.len(), 1).first().map_or(0, guess);
     Ok((state.map.bytes::<{ MAGIC.len() }>(0) == MAGIC).then_some(state))
 }
 
@@ -219,7 +226,9 @@ fn write_new(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-const _: () = assert!(CALLS + WATCHED_CALLS * CALL_SIZE <= PADDING);
+const _: () = assert!(BREAKER + 9 * 8 <= LOCKS && LOCKS + 2 * LOCK_SIZE <= COUNTED);
+const _: () = assert!(COUNTED + ROW_SIZE <= CALLS && CALLS + WATCHED_CALLS * CALL_SIZE <= PADDING);
+const _: () = assert!(size_of::<Row>() < ROW_SIZE && PAGE.is_multiple_of(ROW_SIZE));
 const _: () =
     assert!(size_of::<libc::pthread_mutex_t>() <= CALL_NUMBERS && CALL_NUMBERS + 7 * 8 <= CALL_SIZE);
 
@@ -235,10 +244,17 @@ mod tests {
     fn a_file_that_is_none_of_ours_is_made_anew() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(FILE);
-        for content in [vec![], vec![7; 10], vec![7; SIZE], MAGIC.to_vec()] {
-            std::fs::write(&path, content).unwrap();
+        let former = [&b"eximgrey\x02\0\0\0"[..], &[1; SIZE - 12]].concat();
+        for (content, holes) in
+            [(vec![], 0), (vec![7; 10], 0), (vec![7; SIZE], 0), (former, 0), (MAGIC.to_vec(), SIZE - 12)]
+        {
+            std::fs::write(&path, &content).unwrap();
+            let file = OpenOptions::new().write(true).open(&path).unwrap();
+            file.set_len((content.len() + holes) as u64).unwrap();
             let state = open(dir.path());
-            assert_eq!(std::fs::metadata(&path).unwrap().size(), SIZE as u64);
+            let meta = std::fs::metadata(&path).unwrap();
+            assert_eq!(meta.size(), SIZE as u64);
+            assert!(meta.blocks() * 512 >= meta.size() || sys::copies_on_write(file.as_fd()));
             assert!(state.opening(Opening::Known, Duration::ZERO, dir.path()).is_ok());
         }
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);

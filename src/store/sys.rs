@@ -1,5 +1,5 @@
-//! The few system calls that the standard library lacks, each behind a safe function. One of the places where
-//! unsafe code is allowed.
+//! The few system calls that the standard library lacks, each behind a safe function.
+#![allow(unsafe_code)]
 
 use std::ffi::CString;
 use std::fs::File;

@@ -252,3 +252,17 @@ fn what_is_forgotten_waits_again() {
         refuses(&["forget", wrong], 2);
     }
 }
+
+/// `status` counts what the administrator has entered.
+#[test]
+fn status_counts_the_entries() {
+    let place = Place::new("");
+    assert!(!does(&place, &["status"]).out.contains("entries"));
+    does(&place, &["whitelist", "add", "recipient", "bob@"]);
+    does(&place, &["trap", "198.51.100.1"]);
+    does(&place, &["release", "alice@sender.example", "bob@rcpt.example"]);
+    let text = does(&place, &["status"]).out;
+    assert!(text.contains("\nentries    1 whitelisted, 1 released, 1 trapped\n"), "{text}");
+    let json = does(&place, &["status", "--json"]).json();
+    assert_eq!((&json[0]["entries"]["whitelisted"], &json[0]["entries"]["replied"]), (&1.into(), &0.into()));
+}

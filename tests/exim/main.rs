@@ -4,7 +4,7 @@
 //! and `/var/spool/exim4` are the test's alone and vanish with it. That needs root and Exim's heavy
 //! daemon; `scripts/setup` installs what is missing. A missing requirement is a failure, never a skip, but for what an
 //! older Exim cannot have (`world::Lacking`): that is said. `make test-exims` runs the ring in the Exim of each Debian.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+#![allow(unsafe_code, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod dns;
 mod smtp;

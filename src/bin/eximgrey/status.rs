@@ -1,38 +1,27 @@
 //! `eximgrey status`
 
-use crate::command::{self, Failure, Outcome, Result};
+use crate::command::{self, Outcome, Result};
 use crate::output::{bytes, count, span};
 use crate::owner;
 use clap::Args;
-use eximgrey::policy::{Rules, has_proved_itself};
-use eximgrey::reply::{By, Fault, Reason};
 use eximgrey::settings::Settings;
+use eximgrey::store::Store;
 use eximgrey::store::counters::Tally;
-use eximgrey::store::record::Facts;
-use eximgrey::store::{Store, Table};
 use eximgrey::time::Timestamp;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 
 /// Shows the state of the store: size, counts, recent decisions.
+///
+/// Not counted are local submissions, mail for which greylisting is off, and calls whose configuration cannot be read.
 #[derive(Args)]
 pub struct Status {
     /// Print JSON
     #[arg(long)]
     json: bool,
-}
-
-/// What one environment holds.
-#[derive(Default)]
-struct Contents {
-    pending: u64,
-    known: u64,
-    identities: u64,
-    proved: u64,
-    expired: u64,
-    unreadable: u64,
 }
 
 pub fn run(command: &Status, settings: &Settings, out: &mut impl Write) -> Result {
@@ -46,21 +35,27 @@ pub fn run(command: &Status, settings: &Settings, out: &mut impl Write) -> Resul
         }
         return Ok(Outcome::Done);
     };
-    let known = contents(&store, Table::Known, &settings.rules, now)?;
-    let pending = contents(&store, Table::Pending, &settings.rules, now)?;
+    let holds = store.survey(&settings.rules, now)?;
     let owner = fs::metadata(path).map_or_else(|_| "?".into(), |meta| owner::user_name(meta.uid()));
-    let used = |table| Ok::<_, Failure>(store.files(table)?.map_or(0, |files| files.used));
-    let used = [used(Table::Known)?, used(Table::Pending)?];
+    let unreadable = holds.known.unreadable + holds.pending.unreadable;
+    let entries = [
+        ("whitelisted", holds.whitelisted),
+        ("replied", holds.replied),
+        ("released", holds.released),
+        ("trapped", holds.trapped),
+    ];
     let recent = Recent::of(&store, now);
 
     if command.json {
         let value = json!({
             "version": env!("CARGO_PKG_VERSION"),
             "store": path.to_string_lossy(), "owner": owner, "made": store.made().0,
-            "known": {"triplets": known.known, "identities": known.identities, "proved": known.proved,
-                      "expired": known.expired, "bytes": used.first()},
-            "pending": {"first_attempts": pending.pending, "expired": pending.expired, "bytes": used.last()},
-            "unreadable": known.unreadable + pending.unreadable,
+            "known": {"triplets": holds.triplets, "identities": holds.identities, "proved": holds.proved,
+                      "expired": holds.known.expired, "bytes": holds.known.bytes},
+            "pending": {"first_attempts": holds.first_attempts, "expired": holds.pending.expired,
+                        "bytes": holds.pending.bytes},
+            "entries": BTreeMap::from(entries),
+            "unreadable": unreadable,
             "decisions": recent.as_ref().map(|r| json!({
                 "last_5_minutes": tally_json(&r.minutes), "last_hour": tally_json(&r.hour), "last_day": tally_json(&r.day),
             })),
@@ -75,22 +70,28 @@ pub fn run(command: &Status, settings: &Settings, out: &mut impl Write) -> Resul
         store.made(),
         span(now.since(store.made()))
     )?;
-    let [known_bytes, pending_bytes] = used.map(bytes);
     writeln!(
         out,
-        "known      {}, {} of which {} proved, {known_bytes}{}",
-        count(known.known, "triplet"),
-        known.identities_text(),
-        known.proved,
-        expired(known.expired),
+        "known      {}, {} {} of which {} proved, {}{}",
+        count(holds.triplets, "triplet"),
+        holds.identities,
+        if holds.identities == 1 { "identity" } else { "identities" },
+        holds.proved,
+        bytes(holds.known.bytes),
+        expired(holds.known.expired),
     )?;
     writeln!(
         out,
-        "pending    {}, {pending_bytes}{}",
-        count(pending.pending, "first attempt"),
-        expired(pending.expired)
+        "pending    {}, {}{}",
+        count(holds.first_attempts, "first attempt"),
+        bytes(holds.pending.bytes),
+        expired(holds.pending.expired)
     )?;
-    let unreadable = known.unreadable + pending.unreadable;
+    let entries: Vec<_> =
+        entries.iter().filter(|(_, n)| *n > 0).map(|(word, n)| format!("{n} {word}")).collect();
+    if !entries.is_empty() {
+        writeln!(out, "entries    {}", entries.join(", "))?;
+    }
     if unreadable > 0 {
         writeln!(out, "skipped    {} of another version", count(unreadable, "record"))?;
     }
@@ -105,40 +106,8 @@ pub fn run(command: &Status, settings: &Settings, out: &mut impl Write) -> Resul
     Ok(Outcome::Done)
 }
 
-impl Contents {
-    fn identities_text(&self) -> String {
-        match self.identities {
-            1 => "1 identity".into(),
-            n => format!("{n} identities"),
-        }
-    }
-}
-
 fn expired(count: u64) -> String {
     if count == 0 { String::new() } else { format!(" (and {count} expired, to be tidied away)") }
-}
-
-fn contents(store: &Store, table: Table, rules: &Rules, now: Timestamp) -> Result<Contents> {
-    let mut contents = Contents::default();
-    let skipped = store.scan(table, |_, record| {
-        if record.expires < now {
-            contents.expired += 1;
-            return true;
-        }
-        // A triplet has a record for each of its identities, and always one for the network.
-        let triplet = u64::from(record.by == By::Network);
-        match record.facts {
-            Facts::Pending { .. } => contents.pending += triplet,
-            Facts::Known(_) => contents.known += triplet,
-            Facts::Identity(earned) => {
-                contents.identities += 1;
-                contents.proved += u64::from(has_proved_itself(rules, &earned, now));
-            }
-        }
-        true
-    })?;
-    contents.unreadable = skipped.unreadable;
-    Ok(contents)
 }
 
 /// The decisions of late.
@@ -161,25 +130,14 @@ impl Recent {
 
 /// `12 decisions: 8 new, 2 early, 2 known`
 fn decisions(tally: &Tally) -> String {
-    let reasons = Reason::ALL.iter().map(|&reason| (tally.reason(reason), reason.word().to_owned()));
-    let faults = Fault::ALL.iter().map(|&fault| (tally.fault(fault), format!("error={}", fault.word())));
-    let observed = [(tally.would_defer(), "only observed".to_owned())];
-    let parts: Vec<String> = reasons
-        .chain(faults)
-        .chain(observed)
-        .filter(|(n, _)| *n > 0)
-        .map(|(n, word)| format!("{n} {word}"))
-        .collect();
+    let observed = [("only observed".to_owned(), tally.would_defer())];
+    let counted = tally.words().chain(observed).filter(|(_, n)| *n > 0);
+    let parts: Vec<String> = counted.map(|(word, n)| format!("{n} {word}")).collect();
     let total = count(tally.total(), "decision");
     if parts.is_empty() { total } else { format!("{total}: {}", parts.join(", ")) }
 }
 
 fn tally_json(tally: &Tally) -> Value {
-    let reasons = Reason::ALL.iter().map(|&reason| (reason.word().to_owned(), json!(tally.reason(reason))));
-    let faults =
-        Fault::ALL.iter().map(|&fault| (format!("error={}", fault.word()), json!(tally.fault(fault))));
-    let mut value: serde_json::Map<String, Value> = reasons.chain(faults).collect();
-    value.insert("total".into(), json!(tally.total()));
-    value.insert("would_defer".into(), json!(tally.would_defer()));
-    Value::Object(value)
+    let sums = [("total".to_owned(), tally.total()), ("would_defer".to_owned(), tally.would_defer())];
+    tally.words().chain(sums).map(|(word, n)| (word, json!(n))).collect()
 }
