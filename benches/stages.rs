@@ -72,7 +72,8 @@ fn policy(c: &mut Criterion) {
         let identities = [By::Network, By::Spf, By::Host].map(identity).into();
         Some(KnownSide { identities, ..KnownSide::default() })
     };
-    let pending = Some(vec![Found::Here(Pending { first_seen: NOW }), Found::Absent, Found::Absent]);
+    let pending =
+        Some(vec![Found::Here(Pending { first_seen: NOW, passed: None }), Found::Absent, Found::Absent]);
     let evidence = [
         ("known", Evidence { known: side(Found::Here(known)), ..Evidence::default() }),
         ("retried", Evidence { known: side(Found::Absent), pending, ..Evidence::default() }),

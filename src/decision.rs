@@ -13,7 +13,7 @@ use crate::triplet::Triplet;
 /// # Errors
 /// See [`StoreError`]; nothing is recorded then.
 pub fn decide(memory: &impl Memory, question: &Question<'_>, access: Access) -> Result<Verdict, StoreError> {
-    let records = memory.about(question)?;
+    let records = memory.about(question, access)?;
     let (mut verdict, mut change) = question.decide(|| records.known(false), || records.pending())?;
     // A second round is needed only when somebody else was faster, a third when that happens twice.
     for _ in 0..3 {
@@ -30,7 +30,7 @@ pub fn decide(memory: &impl Memory, question: &Question<'_>, access: Access) -> 
 /// # Errors
 /// See [`StoreError`].
 pub fn evidence(memory: &impl Memory, question: &Question<'_>) -> Result<Evidence, StoreError> {
-    let records = memory.about(question)?;
+    let records = memory.about(question, Access::Look)?;
     Ok(Evidence { known: Some(records.known(true)?), pending: Some(records.pending()?), ..question.unread() })
 }
 

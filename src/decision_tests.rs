@@ -73,7 +73,7 @@ fn releases(triplet: &Triplet<'_>) -> Vec<(Option<Pair>, Option<String>)> {
 impl Memory for Model {
     type Records<'q> = ModelRecords<'q>;
 
-    fn about<'q>(&'q self, question: &'q Question<'q>) -> Result<ModelRecords<'q>, StoreError> {
+    fn about<'q>(&'q self, question: &'q Question<'q>, _: Access) -> Result<ModelRecords<'q>, StoreError> {
         Ok(ModelRecords(self, question))
     }
 
@@ -226,7 +226,7 @@ impl Records for ModelRecords<'_> {
             Change::Pend { first_seen, places } => {
                 for (place, identity) in triplet.identities.iter().enumerate() {
                     if places.holds(place) {
-                        records.pending.insert(key(identity), Pending { first_seen });
+                        records.pending.insert(key(identity), Pending { first_seen, passed: None });
                     }
                 }
             }

@@ -112,6 +112,8 @@ pub struct Known {
 pub struct Pending {
     /// When it was.
     pub first_seen: Timestamp,
+    /// When a retry passed, where that is not yet among what is known.
+    pub passed: Option<Timestamp>,
 }
 
 /// The known records of one identity.

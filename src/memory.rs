@@ -35,11 +35,15 @@ pub trait Memory {
     where
         Self: 'q;
 
-    /// The records that `question` is about. Nothing is read yet.
+    /// The records that `question` is about. Nothing is read yet; with [`Access::Look`] nothing will be written.
     ///
     /// # Errors
     /// See [`StoreError`].
-    fn about<'q>(&'q self, question: &'q Question<'q>) -> Result<Self::Records<'q>, StoreError>;
+    fn about<'q>(
+        &'q self,
+        question: &'q Question<'q>,
+        access: Access,
+    ) -> Result<Self::Records<'q>, StoreError>;
 
     /// Takes note of something besides an attempt.
     ///
@@ -162,7 +166,7 @@ pub struct Nothing;
 impl Memory for Nothing {
     type Records<'q> = &'q Question<'q>;
 
-    fn about<'q>(&'q self, question: &'q Question<'q>) -> Result<&'q Question<'q>, StoreError> {
+    fn about<'q>(&'q self, question: &'q Question<'q>, _: Access) -> Result<&'q Question<'q>, StoreError> {
         Ok(question)
     }
 

@@ -347,11 +347,18 @@ fn decide_pending(
     if pending.iter().any(|p| matches!(p, Found::Unreadable)) {
         return (Verdict::Unreadable, Change::None);
     }
+    // What has passed, and is not yet among what is known.
+    let passed = |p: &Pending| p.passed.is_some_and(|passed| holds(passed, rules.keep(), now));
+    let mut identities = known.identities.iter().zip(pending);
+    if let Some((identity, _)) = identities.find(|(_, p)| p.here().is_some_and(passed)) {
+        return (Verdict::Known { by: identity.by }, Change::None);
+    }
     // A first attempt from the future was made before the clock was set back. How long ago is not known, so it starts anew:
     // that costs its sender one delay, where waiting for the clock could cost days. One from before a trap does not count.
     let usable = |p: &Found<Pending>| {
         p.here().is_some_and(|p| {
-            p.first_seen <= now.plus(CLOCK_SLACK)
+            p.passed.is_none()
+                && p.first_seen <= now.plus(CLOCK_SLACK)
                 && now.since(p.first_seen) <= rules.window
                 && known
                     .trap

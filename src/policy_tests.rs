@@ -39,7 +39,7 @@ fn known(last_seen: Timestamp) -> Found<Known> {
 }
 
 fn first(first_seen: Timestamp) -> Found<Pending> {
-    Found::Here(Pending { first_seen })
+    Found::Here(Pending { first_seen, passed: None })
 }
 
 /// Asks as a caller does, for a client with one identity a pair.

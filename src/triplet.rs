@@ -224,6 +224,14 @@ pub struct IdentityKeys {
     pub pending: Key,
 }
 
+impl IdentityKeys {
+    /// The three of them.
+    #[must_use]
+    pub const fn each(&self) -> [Key; 3] {
+        [self.identity, self.known, self.pending]
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

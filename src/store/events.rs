@@ -2,14 +2,14 @@
 
 use super::entries::{Entry, Kind};
 use super::error::StoreError;
-use super::lmdb::Patience;
 use super::record::{self, Facts, Record};
 use super::records::StoredRecords;
-use super::update::{Update, What};
+use super::update::{Update, What, may_enter};
 use super::{Store, Table};
+use crate::evidence::Earned;
 use crate::identity::Identity;
-use crate::memory::{Event, Finding, Memory, Question, Scope};
-use crate::policy::has_proved_itself;
+use crate::memory::{Access, Event, Finding, Memory, Question, Records, Scope};
+use crate::policy::{count_spam, has_proved_itself};
 use crate::reply::Result as Told;
 use crate::time::{Seconds, Timestamp};
 use crate::triplet::Key;
@@ -24,20 +24,28 @@ const JUST_SENT_MARGIN: Seconds = Seconds::MINUTE.times(30);
 impl Memory for Store {
     type Records<'q> = StoredRecords<'q>;
 
-    fn about<'q>(&'q self, question: &'q Question<'q>) -> Result<StoredRecords<'q>, StoreError> {
-        StoredRecords::of(self, question)
+    fn about<'q>(
+        &'q self,
+        question: &'q Question<'q>,
+        access: Access,
+    ) -> Result<StoredRecords<'q>, StoreError> {
+        StoredRecords::of(self, question, access)
     }
 
     fn tell(&self, event: &Event<'_>) -> Result<Told, StoreError> {
         match event {
-            Event::Sent(question) => self.sent(question),
-            Event::Feedback(question, Finding::Trap) | Event::Trap(question) => self.trap(question),
-            Event::Feedback(question, finding) => {
-                let records = self.about(question)?;
-                let keys = records.keys.clone();
-                let what = if *finding == Finding::Spam { What::Spam(keys) } else { What::Ham(keys) };
-                self.update(self.patience(), &records.update(what))
-            }
+            // What Exim tells is queued, as what is decided is.
+            Event::Sent(question) => self.queue_entries(self.permits(question)?, question.now),
+            Event::Feedback(question, Finding::Trap) => match self.trap(question)? {
+                Some(trap) => self.queue_entries(vec![trap], question.now),
+                None => Ok(Told::Spared),
+            },
+            Event::Feedback(question, finding) => self.feedback(question, *finding),
+            // The administrator waits for it.
+            Event::Trap(question) => match self.trap(question)? {
+                Some(trap) => self.enter(vec![trap], question.now),
+                None => Ok(Told::Spared),
+            },
             Event::Release(question, scope) => self.release(question, *scope),
             Event::List(entry) => self.whitelist(std::slice::from_ref(*entry)),
             Event::Unlist(kind, text) => self.delete(vec![self.secret().listed(*kind, text)]),
@@ -62,10 +70,10 @@ impl Store {
         self.enter(entries.iter().filter_map(entry).collect(), now)
     }
 
-    /// Permits that were written lately are not worth a write.
-    fn sent(&self, question: &Question<'_>) -> Result<Told, StoreError> {
+    /// The permits that our user's message gives, but those that were written lately.
+    fn permits(&self, question: &Question<'_>) -> Result<Vec<(Key, Entry)>, StoreError> {
         let Question { triplet, rules, now } = *question;
-        let _records = self.about(question)?;
+        let _records = self.about(question, Access::Record)?;
         let secret = self.secret();
         let domain = triplet.replied_domain_key(secret).filter(|_| rules.replied_domain);
         let just_sent = triplet.just_sent_keys(secret).first().copied();
@@ -90,15 +98,15 @@ impl Store {
             }
             Ok(())
         })?;
-        self.enter(entries, now)
+        Ok(entries)
     }
 
-    /// Traps the network, unless one of the client's identities has proved itself.
-    fn trap(&self, question: &Question<'_>) -> Result<Told, StoreError> {
+    /// The trap of the network, unless one of the client's identities has proved itself.
+    fn trap(&self, question: &Question<'_>) -> Result<Option<(Key, Entry)>, StoreError> {
         let Question { triplet, rules, now } = *question;
-        let records = self.about(question)?;
+        let records = self.about(question, Access::Record)?;
         let Some((network, keys)) = triplet.identities.first().zip(records.keys.first()) else {
-            return Ok(Told::Nothing);
+            return Ok(None);
         };
         let proved = self.known.read(|snapshot| {
             let mut earned = Vec::new();
@@ -108,19 +116,39 @@ impl Store {
             Ok(earned.iter().any(|earned| has_proved_itself(rules, earned, now)))
         })?;
         if proved {
-            return Ok(Told::Spared);
+            return Ok(None);
         }
         let until = now.plus(rules.trap_time);
         let texts = self.texts(network.to_string(), b"", b"");
         // Kept for a window longer: first attempts from before its end do not count.
         let trap =
             Entry { expires: until.plus(rules.window), ..Entry::new(Kind::Trap, now, until, texts.into()) };
-        self.enter(vec![(self.secret().trap(keys.identity), trap)], now)
+        Ok(Some((self.secret().trap(keys.identity), trap)))
+    }
+
+    /// Spam and ham are about a triplet that has passed, or a client that has a record; for others nothing is written.
+    fn feedback(&self, question: &Question<'_>, finding: Finding) -> Result<Told, StoreError> {
+        let Question { rules, now, .. } = *question;
+        let records = self.about(question, Access::Record)?;
+        let side = records.known(true)?;
+        let known = side.identities.iter().any(|e| e.passed(rules, now))
+            || records.pending()?.iter().any(|p| p.here().is_some_and(|p| p.passed.is_some()));
+        let is_spam = finding == Finding::Spam;
+        let counts = |earned: &Earned| count_spam(*earned, 0, now) != *earned;
+        let blamed = side.identities.iter().filter_map(|e| e.earned.here()).any(counts);
+        let matters = known || is_spam && blamed;
+        if !matters {
+            return Ok(Told::Nothing);
+        }
+        let keys = records.keys.clone();
+        let update = records.update(if is_spam { What::Spam(keys) } else { What::Ham(keys) });
+        self.queue(&update, self.patience())?;
+        Ok(Told::Recorded)
     }
 
     fn release(&self, question: &Question<'_>, scope: Scope) -> Result<Told, StoreError> {
         let Question { triplet, rules, now } = *question;
-        let records = self.about(question)?;
+        let records = self.about(question, Access::Record)?;
         let keys = triplet.released_keys(self.secret());
         let network = triplet.identities.first().map_or_else(String::new, ToString::to_string);
         let (place, texts) = match scope {
@@ -139,7 +167,8 @@ impl Store {
     /// The records of all identities of a pair begin with the same half of a key.
     fn forget_pair(&self, question: &Question<'_>) -> Result<Told, StoreError> {
         let triplet = question.triplet;
-        let _records = self.about(question)?;
+        let _records = self.about(question, Access::Record)?;
+        self.carry_all()?;
         let mut keys = vec![triplet.replied_key(self.secret())];
         let pair = triplet.known_pair(self.secret());
         self.known.read(|snapshot| {
@@ -156,6 +185,7 @@ impl Store {
 
     /// Their triplets are found by their texts, so where the store keeps none, these stay known.
     fn forget_client(&self, identities: &[Identity]) -> Result<Told, StoreError> {
+        self.carry_all()?;
         let mut keys: Vec<Key> = identities.iter().map(|identity| self.secret().identity(identity)).collect();
         let texts: Vec<_> = identities.iter().map(|i| (i.by(), i.to_string().into_bytes())).collect();
         self.scan(Table::Known, |key, Record { by, facts, texts: of, .. }| {
@@ -175,19 +205,29 @@ impl Store {
         Ok(told)
     }
 
-    fn enter(&self, entries: Vec<(Key, Entry)>, now: Timestamp) -> Result<Told, StoreError> {
+    fn queue_entries(&self, entries: Vec<(Key, Entry)>, now: Timestamp) -> Result<Told, StoreError> {
         if entries.is_empty() {
             return Ok(Told::Nothing);
         }
-        self.update(self.patience(), &Update { now, keep: Seconds(0), what: What::Enter(entries) })
+        // Whoever carries them would leave what a later version wrote as it is, and nobody would know.
+        self.known.read(|snapshot| {
+            entries.iter().try_for_each(|(key, _)| may_enter(key, |key| snapshot.get(key)))
+        })?;
+        self.queue(&Update { now, keep: Seconds(0), what: What::Enter(entries) }, self.patience())?;
+        Ok(Told::Recorded)
+    }
+
+    fn enter(&self, entries: Vec<(Key, Entry)>, now: Timestamp) -> Result<Told, StoreError> {
+        self.write(&Update { now, keep: Seconds(0), what: What::Enter(entries) })
     }
 
     fn delete(&self, keys: Vec<Key>) -> Result<Told, StoreError> {
-        let what = What::Delete(keys);
-        self.update(self.patience(), &Update { now: Timestamp(0), keep: Seconds(0), what })
+        self.write(&Update { now: Timestamp(0), keep: Seconds(0), what: What::Delete(keys) })
     }
 
-    pub(super) fn update(&self, patience: Patience, update: &Update) -> Result<Told, StoreError> {
-        self.known.write(patience, |writer| update.write(writer, self.settings.privacy))
+    /// Writes an update at once, after all that was queued before it.
+    fn write(&self, update: &Update) -> Result<Told, StoreError> {
+        self.carry_all()?;
+        self.known.write(self.patience(), |writer| update.write(writer, self.settings.privacy))
     }
 }

@@ -1,46 +1,58 @@
-//! The way into an environment: LMDB opens it in one process at a time, and nobody waits for that for ever.
+//! The way into an environment: LMDB opens it, and writes to it, in one process at a time, and nobody waits for that for ever.
+//!
+//! These locks are no part of what keeps the data right: LMDB has locks of its own. Behind ours, a process that is stopped
+//! with one of LMDB's stops nobody for longer than said here. So a library that knows other locks, as during an upgrade, may
+//! be at work at the same time.
 #![allow(unsafe_code)]
 
+use super::Table;
 use super::breaker;
 use super::error::StoreError;
-use super::lmdb::RESENTMENT;
+use super::lmdb::Patience;
 use super::mapping::Held;
-use super::state::{Opening, State};
+use super::state::{State, Turn};
 use crate::time::{Seconds, Timestamp};
 use lmdb::Environment;
+use std::cell::Cell;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The way into an environment: one process at a time.
 pub struct Gate {
     state: Arc<State>,
-    what: Opening,
+    table: Table,
     timeout: Seconds,
+    /// When a wait to write was last in vain.
+    gave_up: Cell<Option<Instant>>,
 }
 
-/// When a wait at a gate was last in vain, in this process.
+/// When a wait to open something was last in vain, in this process.
 static GAVE_UP: AtomicU32 = AtomicU32::new(0);
 
+/// How long after a wait in vain nobody waits in this process: a message with a hundred recipients must not wait a hundred
+/// times.
+const QUIET: Duration = Duration::from_secs(60);
+
 impl Gate {
-    /// The one that `state` has for `what`, at which nobody waits for longer than `timeout`.
+    /// The one that `state` has for `table`; nobody waits for an opening for longer than `timeout`.
     #[must_use]
-    pub const fn new(state: Arc<State>, what: Opening, timeout: Seconds) -> Self {
-        Self { state, what, timeout }
+    pub const fn new(state: Arc<State>, table: Table, timeout: Seconds) -> Self {
+        Self { state, table, timeout, gave_up: Cell::new(None) }
     }
 
-    /// Enters; whoever is in there leaves when the result is dropped, or with its process.
+    /// Enters to open the environment; whoever is in there leaves when the result is dropped, or with its process.
     ///
     /// # Errors
     /// [`StoreError::Lock`] when time is up. In this process nobody waits again for a minute then.
     pub(super) fn enter(&self, dir: &Path) -> Result<Held<'_>, StoreError> {
-        let enter = |patience| self.state.opening(self.what, patience, dir);
+        let enter = |patience| self.state.take(Turn::Open(self.table), patience, dir);
         enter(Duration::ZERO).or_else(|e| {
             let now = Timestamp::now();
             let gave_up = Timestamp(GAVE_UP.load(Ordering::Relaxed));
             // Either way: the clock may have been set back since.
-            if u64::from(now.0.abs_diff(gave_up.0)) < RESENTMENT.as_secs() {
+            if u64::from(now.0.abs_diff(gave_up.0)) < QUIET.as_secs() {
                 return Err(e);
             }
             let entered = enter(Duration::from_secs(self.timeout.0.into()));
@@ -49,6 +61,29 @@ impl Gate {
             }
             entered
         })
+    }
+
+    /// Enters to write.
+    ///
+    /// # Errors
+    /// [`StoreError::Lock`] if somebody else writes, and goes on for longer than `patience` allows. Who has waited in vain does
+    /// not wait again for a minute.
+    pub(super) fn write(&self, dir: &Path, patience: Patience) -> Result<Held<'_>, StoreError> {
+        let enter = |patience| self.state.take(Turn::Write(self.table), patience, dir);
+        match (enter(Duration::ZERO), patience) {
+            (Err(e @ StoreError::Lock { .. }), Patience::UpTo(limit)) => {
+                if self.gave_up.get().is_some_and(|at| at.elapsed() < QUIET) {
+                    return Err(e);
+                }
+                let held = enter(Duration::from_secs(limit.0.into()));
+                self.gave_up.set(held.is_err().then(Instant::now));
+                held
+            }
+            (held, _) => {
+                self.gave_up.set(None);
+                held
+            }
+        }
     }
 
     /// Whether the file system of `device` is known to change files in their place.
@@ -84,7 +119,7 @@ mod tests {
     fn a_wait_in_vain_is_forgotten_when_the_clock_goes_back() {
         let dir = tempfile::tempdir().unwrap();
         let states = [(); 2].map(|()| Arc::new(State::open(dir.path(), true).unwrap()));
-        let [holder, waiter] = states.map(|state| Gate::new(state, Opening::Known, Seconds(0)));
+        let [holder, waiter] = states.map(|state| Gate::new(state, Table::Known, Seconds(0)));
         let _held = holder.enter(dir.path()).unwrap();
         for long_ago in [0, u32::MAX] {
             GAVE_UP.store(long_ago, Ordering::Relaxed);

@@ -4,9 +4,8 @@
 //! - MDB_NOTLS, and every read transaction ends before the call does: Exim's processes end in `_exit`, and a reader's
 //!   place tied to a thread would never be given back.
 //! - Every descriptor is close-on-exec before anybody can fork; every file has an explicit mode.
-//! - A writer first takes an outer lock with a deadline. LMDB's own lock waits for ever, and a stopped process must
-//!   not stop mail.
-//! - Opening takes a lock with a deadline, too: LMDB locks `lock.mdb` while it opens, and waits there for ever.
+//! - Whoever opens or writes first takes a lock with a deadline, where there is a [`Gate`]. LMDB's own locks wait for ever,
+//!   and a stopped process must not stop mail.
 //! - The map grows by itself, and picks up what another process grew.
 //! - No WRITEMAP: a full disk would be a SIGBUS. No DUPSORT: LMDB 0.9.24 has bugs there.
 //!
@@ -21,13 +20,12 @@ use crate::time::Seconds;
 use lmdb::{
     Cursor, Database, Environment, EnvironmentFlags, RoTransaction, RwTransaction, Transaction, WriteFlags,
 };
-use std::cell::{Cell, Ref, RefCell};
+use std::cell::{Ref, RefCell};
 use std::fs::DirBuilder;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 /// What a crash of the machine may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,9 +55,6 @@ pub(super) const MAX_READERS: u32 = 1024;
 /// A write that keeps meeting a map that is full or was grown gives up after so many tries.
 const MAX_TRIES: u32 = 8;
 
-/// How long after a wait in vain nobody waits in this process.
-pub(super) const RESENTMENT: Duration = Duration::from_secs(60);
-
 /// What an environment is opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
@@ -77,8 +72,6 @@ pub struct Env {
     durability: Durability,
     /// `None` only after a failure to open it anew.
     opened: RefCell<Option<Opened>>,
-    /// When a wait for the lock was last in vain.
-    gave_up: Cell<Option<Instant>>,
     /// `None` where there is no file `state`. Dropped after `opened`, which points to it.
     gate: Option<Gate>,
 }
@@ -188,7 +181,7 @@ impl Env {
         gate: Option<Gate>,
     ) -> Result<Self, StoreError> {
         let opened = RefCell::new(Some(Opened::open(dir, durability, purpose, gate.as_ref())?));
-        Ok(Self { dir: dir.into(), durability, opened, gave_up: Cell::new(None), gate })
+        Ok(Self { dir: dir.into(), durability, opened, gate })
     }
 
     fn opened(&self) -> Result<Ref<'_, Opened>, StoreError> {
@@ -230,10 +223,10 @@ impl Env {
         patience: Patience,
         mut change: impl FnMut(&mut Writer<'_>) -> Result<T, Trouble>,
     ) -> Result<T, StoreError> {
+        let _turn = self.gate.as_ref().map(|gate| gate.write(&self.dir, patience)).transpose()?;
         self.make_writable()?;
         let opened = self.opened()?;
         opened.prepare_lock(&self.dir)?;
-        let _lock = self.lock(&opened.env, patience)?;
         let mut tries = 0;
         loop {
             tries += 1;
@@ -266,39 +259,6 @@ impl Env {
 
     fn resize(&self, size: usize) -> Result<(), StoreError> {
         self.opened()?.env.set_map_size(size).map_err(|e| StoreError::from_lmdb(&self.dir, e))
-    }
-
-    fn lock<'e>(&self, env: &'e Environment, patience: Patience) -> Result<Lock<'e>, StoreError> {
-        let data = data_fd(env).map_err(|e| StoreError::from_lmdb(&self.dir, e))?;
-        let start = Instant::now();
-        let mut pause = Duration::from_micros(20);
-        loop {
-            if sys::try_lock(data).map_err(|cause| StoreError::from_io(&self.dir, cause))? {
-                self.gave_up.set(None);
-                return Ok(Lock(data));
-            }
-            let waited_enough = match self.patience_left(patience) {
-                Patience::None => true,
-                Patience::UpTo(limit) => start.elapsed() >= Duration::from_secs(limit.0.into()),
-            };
-            if waited_enough {
-                // A write that was not worth a wait is no wait in vain.
-                if patience != Patience::None {
-                    self.gave_up.set(Some(Instant::now()));
-                }
-                return Err(StoreError::Lock { path: self.dir.clone() });
-            }
-            // A write takes some ten microseconds, or a flush of the disk: short pauses first, then longer ones.
-            std::thread::sleep(pause);
-            pause = (pause * 2).min(Duration::from_millis(5));
-        }
-    }
-
-    /// Who has waited in vain does not wait again at once: a message with a hundred recipients must not wait a hundred
-    /// times.
-    fn patience_left(&self, patience: Patience) -> Patience {
-        let lately = self.gave_up.get().is_some_and(|at| at.elapsed() < RESENTMENT);
-        if lately { Patience::None } else { patience }
     }
 
     /// The number of the last commit, by whatever process.
@@ -353,15 +313,6 @@ impl From<StoreError> for Trouble {
     }
 }
 
-/// The outer lock, a flock on data.mdb, which LMDB itself does not lock; given back when dropped.
-struct Lock<'a>(BorrowedFd<'a>);
-
-impl Drop for Lock<'_> {
-    fn drop(&mut self) {
-        sys::unlock(self.0);
-    }
-}
-
 /// A read transaction.
 pub struct Snapshot<'env> {
     txn: RoTransaction<'env>,
@@ -396,21 +347,12 @@ impl Snapshot<'_> {
     ///
     /// # Errors
     /// What LMDB says.
-    pub fn each_from(&self, from: &[u8], mut visit: impl FnMut(&[u8], &[u8]) -> bool) -> lmdb::Result<()> {
-        let cursor = self.txn.open_ro_cursor(self.db)?;
-        let mut item = optional(cursor.get(Some(from), None, lmdb_sys::MDB_SET_RANGE))?;
-        while let Some((key, value)) = item {
-            // LMDB gives no key where it is the one that was asked for.
-            if !visit(key.unwrap_or(from), value) {
-                break;
-            }
-            item = optional(cursor.get(None, None, lmdb_sys::MDB_NEXT))?;
-        }
-        Ok(())
+    pub fn each_from(&self, from: &[u8], visit: impl FnMut(&[u8], &[u8]) -> bool) -> lmdb::Result<()> {
+        each_from(&self.txn, self.db, from, visit)
     }
 }
 
-/// A write transaction under the outer lock.
+/// A write transaction.
 pub struct Writer<'env> {
     pub(super) txn: RwTransaction<'env>,
     pub(super) db: Database,
@@ -431,6 +373,14 @@ impl Writer<'_> {
         optional(self.txn.get(self.db, &key))
     }
 
+    /// As [`Snapshot::each_from`].
+    ///
+    /// # Errors
+    /// What LMDB says.
+    pub fn each_from(&self, from: &[u8], visit: impl FnMut(&[u8], &[u8]) -> bool) -> lmdb::Result<()> {
+        each_from(&self.txn, self.db, from, visit)
+    }
+
     /// Writes a record.
     ///
     /// # Errors
@@ -446,6 +396,24 @@ impl Writer<'_> {
     pub fn delete(&mut self, key: &[u8]) -> lmdb::Result<()> {
         optional(self.txn.del(self.db, &key, None)).map(|_| ())
     }
+}
+
+fn each_from(
+    txn: &impl Transaction,
+    db: Database,
+    from: &[u8],
+    mut visit: impl FnMut(&[u8], &[u8]) -> bool,
+) -> lmdb::Result<()> {
+    let cursor = txn.open_ro_cursor(db)?;
+    let mut item = optional(cursor.get(Some(from), None, lmdb_sys::MDB_SET_RANGE))?;
+    while let Some((key, value)) = item {
+        // LMDB gives no key where it is the one that was asked for.
+        if !visit(key.unwrap_or(from), value) {
+            break;
+        }
+        item = optional(cursor.get(None, None, lmdb_sys::MDB_NEXT))?;
+    }
+    Ok(())
 }
 
 /// A reader's is that of the commit it shows, a writer's that of the commit it will be (lmdb.h, mdb_txn_id).

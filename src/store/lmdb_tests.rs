@@ -2,11 +2,14 @@
 
 use super::sys::{DIR_MODE, FILE_MODE};
 use super::*;
-use crate::time::Timestamp;
+use crate::store::Table;
+use crate::store::state::{State, Turn};
+use crate::time::{Seconds, Timestamp};
 use crate::triplet::Key;
 use std::fs::File;
-use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// A first attempt as the bytes of a record: only what a neighbour is judged by.
 fn attempt(expires: u32, first_seen: u32, network: u32, length: usize) -> Vec<u8> {
@@ -142,21 +145,23 @@ fn what_a_failed_change_wrote_is_not_there() {
 
 #[test]
 fn a_taken_lock_is_waited_for_no_longer_than_said() {
-    let (dir, env) = env();
-    put(&env, &key(0), b"x", 0, None);
-    // Another open file, as another process would have.
-    let other = File::open(dir.path().join("env/data.mdb")).unwrap();
-    assert!(sys::try_lock(other.as_fd()).unwrap());
+    let dir = tempfile::tempdir().unwrap();
+    // Each maps the file by itself, as another process would.
+    let [state, other] = [(); 2].map(|()| Arc::new(State::open(dir.path(), true).unwrap()));
+    let gate = Gate::new(state, Table::Pending, Seconds(0));
+    let path = dir.path().join("env");
+    let env = Env::open_at(&path, Durability::Everything, Purpose::Make, Some(gate)).unwrap();
     let write = |patience| env.write(patience, |writer| Ok(writer.put(&key(1).0, b"x")?));
-    let nine = Patience::UpTo(Seconds(9));
-    assert!(matches!(write(Patience::None), Err(StoreError::Lock { .. })));
-    assert_eq!(env.patience_left(nine), nine);
-    assert!(matches!(write(Patience::UpTo(Seconds(0))), Err(StoreError::Lock { .. })));
-    // And not again for every recipient of a message.
-    assert_eq!(env.patience_left(nine), Patience::None);
-    sys::unlock(other.as_fd());
     write(Patience::None).unwrap();
-    assert_eq!(env.patience_left(nine), nine);
+    let held = other.take(Turn::Write(Table::Pending), Duration::ZERO, &path).unwrap();
+    assert!(matches!(write(Patience::None), Err(StoreError::Lock { .. })));
+    let start = Instant::now();
+    assert!(matches!(write(Patience::UpTo(Seconds(1))), Err(StoreError::Lock { .. })));
+    assert!(start.elapsed() >= Duration::from_secs(1));
+    // And not again for every recipient of a message: this would end only after an hour.
+    assert!(matches!(write(Patience::UpTo(Seconds::HOUR)), Err(StoreError::Lock { .. })));
+    drop(held);
+    write(Patience::UpTo(Seconds::HOUR)).unwrap();
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod gate;
 pub mod lmdb;
 mod mapping;
 pub mod purge;
+mod queue;
 pub mod record;
 pub mod records;
 pub mod repair;
@@ -35,7 +36,7 @@ use self::gate::Gate;
 use self::lmdb::{Durability, Env, Patience, Purpose};
 use self::record::{Meta, Record, Texts};
 pub use self::scan::Skipped;
-use self::state::{Opening, State};
+use self::state::State;
 use crate::identity::MAX_IDENTITIES;
 use crate::memory::Access;
 use crate::reply::Reply;
@@ -53,6 +54,11 @@ const META_KEY: &[u8] = b"\0\0meta";
 
 /// The key of the record that says which entries there are.
 const SUMMARY_KEY: &[u8] = b"\0\0standing";
+
+/// Whether a key is one of the records that the store keeps for itself, which have keys of other lengths.
+const fn is_own(key: &[u8]) -> bool {
+    key.len() != 16
+}
 
 /// The two environments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,9 +111,9 @@ impl Store {
             Err(_) => None,
         };
         let mut call = begin(state.as_deref(), Part::Opening, &settings.path, now)?;
-        let gate = |what| Some(Gate::new(state.clone()?, what, settings.lock_timeout));
+        let gate = |table| Some(Gate::new(state.clone()?, table, settings.lock_timeout));
         // Most decisions change nothing there.
-        let open = |purpose| Env::open_at(&dir, Durability::LastCommit, purpose, gate(Opening::Known));
+        let open = |purpose| Env::open_at(&dir, Durability::LastCommit, purpose, gate(Table::Known));
         let known = match open(Purpose::Read) {
             Ok(known) => known,
             // Perhaps somebody has made it just now.
@@ -241,7 +247,7 @@ impl Store {
             // Without a boot id nobody could tell a torn file of another boot.
             let durability = if boot.is_some() { Durability::Everything } else { Durability::LastCommit };
             let state = self.state.clone();
-            let gate = state.map(|state| Gate::new(state, Opening::Pending, self.settings.lock_timeout));
+            let gate = state.map(|state| Gate::new(state, Table::Pending, self.settings.lock_timeout));
             Env::open_at(&dir, durability, purpose, gate)
         })
     }

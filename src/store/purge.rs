@@ -7,11 +7,10 @@
 //! the flush under the lock would wait for it, too. After each the lock stays free for longer than it was held: waiting
 //! writers double their pauses, so whoever came meanwhile has tried again by then.
 
-use super::entries::Summary;
 use super::error::StoreError;
 use super::lmdb::{Env, Patience};
 use super::record::{self, Neighbour};
-use super::{META_KEY, SUMMARY_KEY, Store, Table};
+use super::{Store, Table, is_own};
 use crate::time::{Seconds, Timestamp};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -142,7 +141,7 @@ fn look(env: &Env, from: &[u8], now: Timestamp, purged: &mut Purged) -> Result<B
             match record::neighbour(value) {
                 Some(Neighbour { expires, .. }) if expires < now => found.expired.push(key.to_vec()),
                 Some(_) => purged.kept += 1,
-                None if key == META_KEY || (key == SUMMARY_KEY && Summary::decode(value).is_some()) => {}
+                None if is_own(key) => {}
                 None => purged.unreadable += 1,
             }
             true

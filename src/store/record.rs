@@ -6,7 +6,8 @@
 //!
 //! ```text
 //! all      0  u8   version, 1
-//!          1  u8   kind: 0 meta, 1 first attempt, 2 known triplet, 3 identity; 4 entry, 5 summary: see entries.rs
+//!          1  u8   kind: 0 meta, 1 first attempt, 2 known triplet, 3 identity; 4 entry, 5 summary: see entries.rs;
+//!                  6 update: see update.rs; 7 and 8 head of the queue and what was carried: see queue.rs
 //! meta     2  [16] the store's secret
 //!         18  u32  when the store was made
 //! 1 to 4   2  u8   identity: 0 network, 1 SPF domain, 2 DKIM domain, 3 host domain
@@ -17,6 +18,7 @@
 //! kind 1  12  u32  may pass from then on
 //!         16  u32  fold of the client network's key: whose flood it may be part of
 //!         20       texts: identity, sender, recipient
+//!                  With flag 8 a retry has passed at the first of these times, and the update of `known` is queued.
 //! kind 2  12  u32  passed: the retry
 //!         16  u32  last seen
 //!         20       texts: identity, sender, recipient
@@ -42,9 +44,13 @@ const PENDING: u8 = 1;
 const KNOWN: u8 = 2;
 const IDENTITY: u8 = 3;
 pub(super) const ENTRY: u8 = 4;
+pub(super) const UPDATE: u8 = 6;
+pub(super) const QUEUE: u8 = 7;
+pub(super) const CARRIED: u8 = 8;
 
 const CUT: u8 = 1;
 const COUNTED: u8 = 4;
+const PASSED: u8 = 8;
 const COUNTED_AGAIN: u32 = 3;
 
 /// How often a triplet's identity can be counted for it: what its flags have room for.
@@ -70,7 +76,7 @@ pub enum Facts {
     Pending {
         /// What the decision needs.
         record: Pending,
-        /// The moment from which a retry passes, by the rules of the first attempt.
+        /// When a retry passes, by the rules of the first attempt; or when one has passed.
         ripe: Timestamp,
         /// A fold of the client network's key.
         network: u32,
@@ -113,11 +119,14 @@ impl Record {
         let texts = if kind == IDENTITY { &of_triplet[..1] } else { &of_triplet };
         let cut = self.texts.cut || texts.iter().any(|text| text.len() > LONGEST_TEXT);
         let again = if counted > 0 { COUNTED | (counted - 1) << COUNTED_AGAIN } else { 0 };
-        let flags = if cut { CUT } else { 0 } | again;
+        let passed = matches!(self.facts, Facts::Pending { record: Pending { passed: Some(_), .. }, .. });
+        let flags = if cut { CUT } else { 0 } | if passed { PASSED } else { 0 } | again;
         let mut writer = Writer::record(kind, self.by as u8, flags, [first_seen, self.expires]);
         let mut history = None;
         match self.facts {
-            Facts::Pending { ripe, network, .. } => writer.numbers(&[ripe.0, network]),
+            Facts::Pending { record, ripe, network } => {
+                writer.numbers(&[record.passed.unwrap_or(ripe).0, network]);
+            }
             Facts::Known(record) => writer.numbers(&[record.passed.0, record.last_seen.0]),
             Facts::Identity(record) => {
                 writer.numbers(&[record.counted.0, record.last_seen.0, record.passes]);
@@ -160,7 +169,9 @@ fn read(bytes: &[u8]) -> Option<(Head, Facts, Reader<'_>)> {
     let first_seen = head.first_seen;
     let facts = match head.kind {
         PENDING => {
-            Facts::Pending { record: Pending { first_seen }, ripe: reader.time()?, network: reader.number()? }
+            let (ripe, network) = (reader.time()?, reader.number()?);
+            let passed = (head.flags & PASSED != 0).then_some(ripe);
+            Facts::Pending { record: Pending { first_seen, passed }, ripe, network }
         }
         KNOWN => Facts::Known(Known {
             first_seen,
@@ -225,11 +236,13 @@ pub struct Neighbour {
 #[must_use]
 pub fn neighbour(bytes: &[u8]) -> Option<Neighbour> {
     let mut reader = Reader(bytes);
-    let Head { kind, first_seen, expires, .. } = reader.head()?;
+    let Head { kind, flags, first_seen, expires, .. } = reader.head()?;
     if !matches!(kind, PENDING | KNOWN | IDENTITY | ENTRY) {
         return None;
     }
-    let network = if kind == PENDING { reader.number().and(reader.number()) } else { None };
+    // What has passed is nobody's flood.
+    let waits = kind == PENDING && flags & PASSED == 0;
+    let network = if waits { reader.number().and(reader.number()) } else { None };
     Some(Neighbour { expires, first_seen, network })
 }
 
@@ -346,7 +359,11 @@ mod tests {
         let record = |facts, texts| Record { by: By::Spf, expires: t(0x0403_0201), facts, texts };
         [
             record(
-                Facts::Pending { record: Pending { first_seen: t(1) }, ripe: t(2), network: 0xdead_beef },
+                Facts::Pending {
+                    record: Pending { first_seen: t(1), passed: None },
+                    ripe: t(2),
+                    network: 0xdead_beef,
+                },
                 texts(),
             ),
             record(
@@ -410,7 +427,7 @@ mod tests {
     #[test]
     fn the_short_readers_see_what_the_long_one_sees() {
         let [a, b, c] = samples().map(|r| r.encode());
-        assert_eq!(pending(Some(&a)), Found::Here(Pending { first_seen: Timestamp(1) }));
+        assert_eq!(pending(Some(&a)), Found::Here(Pending { first_seen: Timestamp(1), passed: None }));
         let t = Timestamp;
         assert_eq!(
             known(Some(&b)),

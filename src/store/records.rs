@@ -8,7 +8,7 @@ use super::update::{Subject, Update, What};
 use super::{SUMMARY_KEY, Store, breaker};
 use crate::evidence::{Found, KnownEvidence, KnownSide, Pending, Places};
 use crate::identity::Identity;
-use crate::memory::{Decision, Question, Records};
+use crate::memory::{Access, Decision, Question, Records};
 use crate::policy::Change;
 use crate::time::Timestamp;
 use crate::triplet::{IdentityKeys, Key};
@@ -22,23 +22,28 @@ pub struct StoredRecords<'s> {
     pub(super) keys: Vec<IdentityKeys>,
     /// The last commits of `known` and of `pending` when they were read: while they are the last, what was read holds.
     seen: [Cell<usize>; 2],
+    access: Access,
     _under_way: Option<breaker::Call<'s>>,
 }
 
 impl<'s> StoredRecords<'s> {
-    pub(super) fn of(store: &'s Store, question: &'s Question<'s>) -> Result<Self, StoreError> {
+    pub(super) fn of(
+        store: &'s Store,
+        question: &'s Question<'s>,
+        access: Access,
+    ) -> Result<Self, StoreError> {
         let keys = question.triplet.keys(store.secret());
         let _under_way = store.begin(&keys, question.now)?;
-        Ok(Self { store, question, keys, seen: Default::default(), _under_way })
+        Ok(Self { store, question, keys, seen: Default::default(), access, _under_way })
     }
 }
 
 impl Records for StoredRecords<'_> {
     fn known(&self, whole: bool) -> Result<KnownSide, StoreError> {
-        self.store.known.read(|snapshot| {
-            self.see(0, snapshot);
-            self.known_side(whole, |key| snapshot.get(key))
-        })
+        if self.access != Access::Look {
+            self.store.carry_what_is_due(self.question.now);
+        }
+        self.read_known(whole)
     }
 
     fn pending(&self) -> Result<Vec<Found<Pending>>, StoreError> {
@@ -57,16 +62,22 @@ impl Records for StoredRecords<'_> {
             Change::Renew => {
                 // The answer holds, whether or not the lock is free for it.
                 let keys = self.keys.iter().flat_map(|keys| [keys.identity, keys.known]).collect();
-                let _ = self.store.update(Patience::None, &self.update(What::Renew(keys)));
+                let _ = self.store.queue(&self.update(What::Renew(keys)), Patience::None);
             }
-            Change::Pend { .. } => return self.pend((verdict, change)),
-            Change::Admit { .. } => return self.admit(),
+            Change::Pend { .. } | Change::Admit { .. } => return self.record((verdict, change)),
         }
         Ok((verdict, Change::None))
     }
 }
 
 impl StoredRecords<'_> {
+    fn read_known(&self, whole: bool) -> Result<KnownSide, StoreError> {
+        self.store.known.read(|snapshot| {
+            self.see(0, snapshot);
+            self.known_side(whole, |key| snapshot.get(key))
+        })
+    }
+
     fn see(&self, table: usize, snapshot: &Snapshot<'_>) {
         if let Some(seen) = self.seen.get(table) {
             seen.set(snapshot.version());
@@ -78,43 +89,39 @@ impl StoredRecords<'_> {
         self.seen.each_ref().map(Cell::get) == [self.store.known.version(), pending]
     }
 
-    /// Writes first attempts, if that is still what is to be done under the lock. The known records count there too: who
-    /// admits a triplet deletes its first attempts afterwards, and a look may have missed both.
-    fn pend(&self, decision: Decision) -> Result<Decision, StoreError> {
-        let pending = self.store.pending()?;
-        pending.write(self.store.patience(), |writer| {
+    /// Records a first attempt, or that a retry has passed, if that is still what is to be done under the lock.
+    fn record(&self, decision: Decision) -> Result<Decision, StoreError> {
+        let Question { rules, now, .. } = *self.question;
+        let mut passes = false;
+        let decision = self.store.pending()?.write(self.store.patience(), |writer| {
+            passes = false;
             let (verdict, change) = if self.still_holds(writer.version_before()) {
                 decision
             } else {
                 self.question.decide::<Trouble>(
-                    || Ok(self.known(false)?),
+                    || Ok(self.read_known(false)?),
                     || Ok(self.pending_side(|key| writer.get(key))?),
                 )?
             };
-            let Change::Pend { first_seen, places } = change else { return Ok((verdict, change)) };
-            self.put_pending(writer, first_seen, places)?;
+            match change {
+                Change::Pend { first_seen, places } => {
+                    let attempt = Pending { first_seen, passed: None };
+                    self.put_pending(writer, attempt, first_seen.plus(rules.window), places)?;
+                }
+                Change::Admit { first_seen, counts } => {
+                    // Marked until it is among what is known, which takes a second at most.
+                    let attempt = Pending { first_seen, passed: Some(now) };
+                    let all = Places::such_that(&self.keys, |_| true);
+                    self.put_pending(writer, attempt, now.plus(rules.window), all)?;
+                    self.store.enqueue(writer, &self.admission(first_seen, counts))?;
+                    passes = true;
+                }
+                Change::None | Change::Renew => return Ok((verdict, change)),
+            }
             Ok((verdict, Change::None))
-        })
-    }
-
-    /// Makes the triplet known and counts its identities, if that is still what is to be done under the lock.
-    fn admit(&self) -> Result<Decision, StoreError> {
-        let (decision, admitted) = self.store.known.write(self.store.patience(), |writer| {
-            let decision = self.question.decide::<Trouble>(
-                || Ok(self.known_side(false, |key| writer.get(key))?),
-                || Ok(self.pending()?),
-            )?;
-            let (verdict, Change::Admit { first_seen, counts }) = decision else {
-                return Ok((decision, false));
-            };
-            self.admission(first_seen, counts).write(writer, self.store.settings.privacy)?;
-            Ok(((verdict, Change::None), true))
         })?;
-        if admitted && let Some(pending) = self.store.pending_if_there()? {
-            // They would expire by themselves; gone at once, they are not listed as waiting.
-            let _ = pending.write(Patience::None, |writer| {
-                self.keys.iter().try_for_each(|keys| Ok(writer.delete(&keys.pending.0)?))
-            });
+        if passes {
+            self.store.carry(now)?;
         }
         Ok(decision)
     }
@@ -128,13 +135,13 @@ impl StoredRecords<'_> {
         // A release is for one mail. That of a whole network stays until it lapses.
         let mut used = if counts { Vec::new() } else { triplet.released_keys(self.store.secret()) };
         used.truncate(2);
-        let subject = |(identity, keys): (&Identity, &IdentityKeys)| Subject {
-            by: identity.by(),
-            keys: *keys,
-            texts: self.texts(identity),
+        let texts = self.store.texts(String::new(), triplet.sender, triplet.recipient.as_bytes());
+        let subject = |(identity, keys): (&Identity, &IdentityKeys)| {
+            let text = self.store.texts(identity.to_string(), b"", b"").identity;
+            Subject { by: identity.by(), keys: *keys, text }
         };
         let subjects = triplet.identities.iter().zip(&self.keys).map(subject).collect();
-        self.update(What::Admit { subjects, first_seen, counts, used })
+        self.update(What::Admit { subjects, texts, first_seen, counts, used })
     }
 
     fn known_side<'t>(
@@ -201,18 +208,19 @@ impl StoredRecords<'_> {
     fn put_pending(
         &self,
         writer: &mut Writer<'_>,
-        first_seen: Timestamp,
+        attempt: Pending,
+        expires: Timestamp,
         places: Places,
     ) -> lmdb::Result<()> {
         let Question { triplet, rules, now } = *self.question;
         let network = self.keys.first().map_or(0, |keys| fold(&keys.identity));
         for (place, (identity, keys)) in triplet.identities.iter().zip(&self.keys).enumerate() {
             if places.holds(place) {
-                let ripe = first_seen.plus(rules.delay);
+                let ripe = attempt.first_seen.plus(rules.delay);
                 let record = Record {
                     by: identity.by(),
-                    expires: first_seen.plus(rules.window),
-                    facts: Facts::Pending { record: Pending { first_seen }, ripe, network },
+                    expires,
+                    facts: Facts::Pending { record: attempt, ripe, network },
                     texts: self.texts(identity),
                 };
                 writer.put(&keys.pending.0, &record.encode())?;

@@ -10,9 +10,11 @@
 use super::entries::{Entry, Kind, Summary};
 use super::error::StoreError;
 use super::lmdb::{Durability, Env, Patience, Purpose, Writer};
+use super::mapping::Held;
 use super::record::{Facts, Meta, Record};
 use super::salvage::{DataFile, Faults, Keys, Walk};
-use super::{META_KEY, SUMMARY_KEY, boot_id, files, pending_dir, sys};
+use super::state::{State, Turn};
+use super::{META_KEY, SUMMARY_KEY, Table, boot_id, files, pending_dir, queue, sys};
 use crate::identity::{ClientNetwork, Domain, Identity, Prefixes};
 use crate::reply::By;
 use crate::sender::Level;
@@ -23,7 +25,7 @@ use std::fs;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Records written in one transaction: some megabytes of pages.
 const BATCH: usize = 5_000;
@@ -97,7 +99,9 @@ pub fn check(dir: &Path, thorough: bool) -> Result<Option<Walk>, StoreError> {
     }
     let data = open(dir)?;
     let small = sys::size(data.as_fd()).is_ok_and(|size| size <= CHECKED_UNDER_LOCK);
-    if !(small || thorough) || !lock(&data, dir)? {
+    let state = state_of(dir);
+    let turn = state.as_ref().filter(|_| small || thorough).and_then(|state| turn(state, dir));
+    if turn.is_none() {
         return Ok(None);
     }
     // Opened again, because it may have grown.
@@ -124,9 +128,9 @@ fn open(dir: &Path) -> Result<DataFile, StoreError> {
 /// # Errors
 /// See [`StoreError`]; then everything is as it was.
 pub fn rebuild(dir: &Path, level: Level, now: Timestamp) -> Result<Repaired, StoreError> {
-    let locked = open(dir)?;
+    let state = state_of(dir);
     // A writer that is stuck in the damaged file does not stop the repair.
-    lock(&locked, dir)?;
+    let _turn = state.as_ref().and_then(|state| turn(state, dir));
     let source = open(dir)?;
     let known = dir.ends_with("known");
     let durability =
@@ -148,16 +152,15 @@ pub fn rebuild(dir: &Path, level: Level, now: Timestamp) -> Result<Repaired, Sto
     placed
 }
 
-/// Takes the writers' lock on the file, which goes with it. Waits for a writer, but not for ever; says whether it has it.
-fn lock(data: &DataFile, dir: &Path) -> Result<bool, StoreError> {
-    let start = Instant::now();
-    loop {
-        match sys::try_lock(data.as_fd()) {
-            Ok(false) if start.elapsed() < LOCK => std::thread::sleep(Duration::from_millis(1)),
-            Ok(locked) => return Ok(locked),
-            Err(cause) => return Err(StoreError::from_io(dir, cause)),
-        }
-    }
+/// The locks of the store that the environment in `dir` belongs to.
+fn state_of(dir: &Path) -> Option<State> {
+    State::open(dir.parent()?, true).ok()
+}
+
+/// Takes the writers' turn in the environment in `dir`. Waits for a writer, but not for ever.
+fn turn<'s>(state: &'s State, dir: &Path) -> Option<Held<'s>> {
+    let table = if dir.ends_with("known") { Table::Known } else { Table::Pending };
+    state.take(Turn::Write(table), LOCK, dir).ok()
 }
 
 /// Moves `draft` to `dir` and what was there aside; says where to.
@@ -343,6 +346,13 @@ impl<'a> Filling<'a> {
         if key == META_KEY || key == SUMMARY_KEY {
             return;
         }
+        if queue::owns(key) {
+            // Keys in it would be wrong under another secret.
+            if !self.copies && self.rekey.is_none() {
+                self.batch.push((key.to_vec(), value.to_vec()));
+            }
+            return;
+        }
         let entry = Entry::decode(value);
         let expires = entry.as_ref().map(|s| s.expires).or_else(|| Some(Record::decode(value)?.expires));
         let own = match &self.rekey {
@@ -383,7 +393,7 @@ impl<'a> Filling<'a> {
                 if there.is_some_and(|there| moment(there) >= moment(value)) {
                     continue;
                 }
-                if there.is_none() {
+                if there.is_none() && !queue::owns(key) {
                     kept += 1;
                     listed +=
                         u64::from(Entry::decode(value).is_some_and(|s| matches!(s.kind, Kind::Listed(_))));
@@ -455,7 +465,9 @@ fn identity(by: By, text: &[u8]) -> Option<Identity> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::gate::Gate;
     use super::*;
+    use std::sync::Arc;
 
     /// Where directories cannot change places in one step, nothing is removed either: not even a store that was begun in between.
     #[test]
@@ -482,7 +494,7 @@ mod tests {
     #[test]
     fn a_busy_store_is_sound() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("env");
+        let path = dir.path().join("known");
         let put = |env: &Env, from: u64| {
             env.write(Patience::UpTo(Seconds(60)), |writer| {
                 for number in from..from + 20 {
@@ -498,7 +510,9 @@ mod tests {
         let (started, wait) = std::sync::mpsc::channel();
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                let env = Env::open(&path, Durability::Everything, Purpose::Make).unwrap();
+                let state = Arc::new(State::open(dir.path(), true).unwrap());
+                let gate = Gate::new(state, Table::Known, Seconds(1));
+                let env = Env::open_at(&path, Durability::Everything, Purpose::Make, Some(gate)).unwrap();
                 (0..5_000).step_by(20).for_each(|from| put(&env, from));
                 started.send(()).unwrap();
                 for from in (5_000..2_000_000).step_by(20) {

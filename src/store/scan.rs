@@ -9,7 +9,7 @@ use super::entries::Entry;
 use super::error::StoreError;
 use super::lmdb::Env;
 use super::record::Record;
-use super::{META_KEY, SUMMARY_KEY, Store, Table};
+use super::{Store, Table, is_own};
 use crate::triplet::Key;
 
 /// Records that one transaction copies: some hundred microseconds, and under a megabyte.
@@ -37,7 +37,7 @@ impl Store {
         let Some(env) = self.table(table)? else { return Ok(skipped) };
         each(env, |key, value| match (key.try_into(), Record::decode(value)) {
             (Ok(key), Some(record)) => visit(Key(key), record),
-            _ if key == META_KEY || key == SUMMARY_KEY || Entry::decode(value).is_some() => true,
+            _ if is_own(key) || Entry::decode(value).is_some() => true,
             _ => {
                 skipped.unreadable += 1;
                 true

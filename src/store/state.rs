@@ -3,9 +3,10 @@
 //! ```text
 //! page 0   0  the head: "eximgrey", a version, and the kind of the locks
 //!         16  the breaker: see `breaker`
-//!        128  the locks around the opening of `known` and of `pending`, 64 bytes each
-//!        256  what is counted in this minute: see `counters`
-//!        512  the places of calls that are under way, 104 bytes each
+//!         88  what is queued: see `queue`
+//!        128  the locks around the opening of `known` and of `pending`, and around a write to each, 64 bytes each
+//!        384  what is counted in this minute: see `counters`
+//!        640  the places of calls that are under way, 104 bytes each
 //! page 1      what was counted before
 //! ```
 //!
@@ -22,7 +23,7 @@
 use super::counters::{ROWS, Row};
 use super::error::StoreError;
 use super::mapping::{Held, Mapping, SharedLock};
-use super::sys;
+use super::{Table, sys};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
@@ -37,19 +38,20 @@ const FILE: &str = "state";
 const FORMER_FILE: &str = "counters";
 
 const SIZE: usize = PAGE + ((ROWS - 1) * ROW_SIZE).next_multiple_of(PAGE);
-const MAGIC: [u8; 12] = *b"eximgrey\x03\0\0\0";
+const MAGIC: [u8; 12] = *b"eximgrey\x04\0\0\0";
 const PAGE: usize = 4096;
 const BREAKER: usize = 16;
+const QUEUE: usize = 88;
 const LOCKS: usize = 128;
-const COUNTED: usize = 256;
-const CALLS: usize = 512;
+const COUNTED: usize = 384;
+const CALLS: usize = 640;
 const LOCK_SIZE: usize = 64;
 /// A row of counters, and nobody's last bytes: see [`PADDING`].
 const ROW_SIZE: usize = 256;
 
 /// Calls that the breaker can watch at the same time. More are not watched: a call takes some microseconds, so there are
 /// seldom more under way than there are processors.
-pub(super) const WATCHED_CALLS: usize = 34;
+pub(super) const WATCHED_CALLS: usize = 33;
 
 /// A place: its lock, and some numbers behind that.
 const CALL_SIZE: usize = 104;
@@ -58,13 +60,13 @@ const CALL_NUMBERS: usize = 48;
 /// The last byte of every page is nobody's: writing it asks for the page's block.
 const PADDING: usize = PAGE - 1;
 
-/// What is opened by one process at a time.
+/// What one process does at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Opening {
-    /// `known`
-    Known = 0,
-    /// `pending-BOOT`
-    Pending = 1,
+pub enum Turn {
+    /// Open an environment.
+    Open(Table),
+    /// Write to it.
+    Write(Table),
 }
 
 /// A mapped file `state`.
@@ -145,19 +147,24 @@ impl State {
             .flatten()
     }
 
-    /// Takes the lock around an opening, for the life of the result. LMDB locks its files while it opens them and waits
-    /// there for ever, so only one process at a time is let in, and the others wait for no longer than `patience`. Where
-    /// the lock is garbage, the file goes.
+    /// What is queued: see [`Queue`](super::queue::Queue).
+    pub(super) fn queue(&self) -> Option<&[AtomicU64; 3]> {
+        self.map.cells(QUEUE, 3).first_chunk()
+    }
+
+    /// Takes a lock, for the life of the result. LMDB locks its files while it opens them, and while it writes, and waits there
+    /// for ever. So only one process at a time is let in, and the others wait for no longer than `patience`. Where the
+    /// lock is garbage, the file goes.
     ///
     /// # Errors
     /// [`StoreError::Lock`] when time is up.
-    pub(super) fn opening(
-        &self,
-        what: Opening,
-        patience: Duration,
-        dir: &Path,
-    ) -> Result<Held<'_>, StoreError> {
-        let lock = self.map.lock(LOCKS + what as usize * LOCK_SIZE, self.kind);
+    pub(super) fn take(&self, turn: Turn, patience: Duration, dir: &Path) -> Result<Held<'_>, StoreError> {
+        self.prepare_locks().map_err(|cause| StoreError::from_io(dir, cause))?;
+        let place = match turn {
+            Turn::Open(table) => table as usize,
+            Turn::Write(table) => 2 + table as usize,
+        };
+        let lock = self.map.lock(LOCKS + place * LOCK_SIZE, self.kind);
         lock.take(patience).ok_or_else(|| {
             if lock.is_garbage(!patience.is_zero()) {
                 // The next process makes a new file.
@@ -219,14 +226,14 @@ fn write_new(path: &Path) -> io::Result<()> {
     (0..SIZE / PAGE).try_for_each(|page| state.prepare(page * PAGE))?;
     let map = &state.map;
     let calls = (0..WATCHED_CALLS).map(|place| CALLS + place * CALL_SIZE);
-    for at in (0..2).map(|lock| LOCKS + lock * LOCK_SIZE).chain(calls) {
+    for at in (0..4).map(|lock| LOCKS + lock * LOCK_SIZE).chain(calls) {
         let kind = map.lock(at, 0).make();
         map.cells::<AtomicU32>(MAGIC.len(), 1).iter().for_each(|cell| cell.store(kind, Relaxed));
     }
     Ok(())
 }
 
-const _: () = assert!(BREAKER + 9 * 8 <= LOCKS && LOCKS + 2 * LOCK_SIZE <= COUNTED);
+const _: () = assert!(BREAKER + 9 * 8 <= QUEUE && QUEUE + 3 * 8 <= LOCKS && LOCKS + 4 * LOCK_SIZE <= COUNTED);
 const _: () = assert!(COUNTED + ROW_SIZE <= CALLS && CALLS + WATCHED_CALLS * CALL_SIZE <= PADDING);
 const _: () = assert!(size_of::<Row>() < ROW_SIZE && PAGE.is_multiple_of(ROW_SIZE));
 const _: () =
@@ -255,7 +262,7 @@ mod tests {
             let meta = std::fs::metadata(&path).unwrap();
             assert_eq!(meta.size(), SIZE as u64);
             assert!(meta.blocks() * 512 >= meta.size() || sys::copies_on_write(file.as_fd()));
-            assert!(state.opening(Opening::Known, Duration::ZERO, dir.path()).is_ok());
+            assert!(state.take(Turn::Open(Table::Known), Duration::ZERO, dir.path()).is_ok());
         }
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
         std::fs::remove_file(&path).unwrap();
@@ -274,13 +281,15 @@ mod tests {
         for garbage in [0xff_u8, 0x55, 1] {
             drop(open(dir.path()));
             let file = OpenOptions::new().write(true).open(&path).unwrap();
-            file.write_all_at(&[garbage; 2 * LOCK_SIZE], LOCKS as u64).unwrap();
+            file.write_all_at(&[garbage; 4 * LOCK_SIZE], LOCKS as u64).unwrap();
             let state = open(dir.path());
             assert!(
-                state.opening(Opening::Known, Duration::from_millis(1), &dir.path().join("known")).is_err()
+                state
+                    .take(Turn::Open(Table::Known), Duration::from_millis(1), &dir.path().join("known"))
+                    .is_err()
             );
             let state = open(dir.path());
-            assert!(state.opening(Opening::Known, Duration::ZERO, dir.path()).is_ok(), "{garbage}");
+            assert!(state.take(Turn::Open(Table::Known), Duration::ZERO, dir.path()).is_ok(), "{garbage}");
         }
     }
 
@@ -288,12 +297,12 @@ mod tests {
     fn one_at_a_time_opens() {
         let dir = tempfile::tempdir().unwrap();
         let [one, two] = [(); 2].map(|()| open(dir.path()));
-        let held = one.opening(Opening::Known, Duration::ZERO, dir.path()).unwrap();
-        let refused = two.opening(Opening::Known, Duration::from_millis(5), dir.path());
+        let held = one.take(Turn::Open(Table::Known), Duration::ZERO, dir.path()).unwrap();
+        let refused = two.take(Turn::Open(Table::Known), Duration::from_millis(5), dir.path());
         assert!(matches!(refused, Err(StoreError::Lock { .. })));
-        assert!(two.opening(Opening::Pending, Duration::ZERO, dir.path()).is_ok());
+        assert!(two.take(Turn::Open(Table::Pending), Duration::ZERO, dir.path()).is_ok());
         drop((refused, held));
-        assert!(two.opening(Opening::Known, Duration::ZERO, dir.path()).is_ok());
+        assert!(two.take(Turn::Open(Table::Known), Duration::ZERO, dir.path()).is_ok());
         assert!(dir.path().join(FILE).exists());
     }
 }

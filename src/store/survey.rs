@@ -4,7 +4,7 @@ use super::entries::{Entry, Kind};
 use super::error::StoreError;
 use super::record::{Facts, Record};
 use super::scan::each;
-use super::{META_KEY, SUMMARY_KEY, Store, Table};
+use super::{Store, Table, is_own};
 use crate::policy::{Rules, has_proved_itself};
 use crate::reply::By;
 use crate::time::Timestamp;
@@ -72,7 +72,7 @@ impl Survey {
             let (record, entry) = (Record::decode(value), Entry::decode(value));
             let expires = record.as_ref().map(|r| r.expires).or(entry.as_ref().map(|e| e.expires));
             match expires {
-                None => table.unreadable += u64::from(key != META_KEY && key != SUMMARY_KEY),
+                None => table.unreadable += u64::from(!is_own(key)),
                 Some(expires) if expires < now => table.expired += 1,
                 Some(_) => {
                     record.iter().for_each(|record| self.add(record, rules, now));
@@ -88,7 +88,10 @@ impl Survey {
         // There is always one for the network.
         let triplet = u64::from(record.by == By::Network);
         match record.facts {
-            Facts::Pending { .. } => self.first_attempts += triplet,
+            // What has passed waits no more.
+            Facts::Pending { record, .. } => {
+                self.first_attempts += triplet * u64::from(record.passed.is_none())
+            }
             Facts::Known(_) => self.triplets += triplet,
             Facts::Identity(earned) => {
                 self.identities += 1;

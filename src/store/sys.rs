@@ -96,12 +96,12 @@ pub fn occupy_standard_descriptors() -> Vec<OwnedFd> {
 ///
 /// # Errors
 /// What getrandom(2) says.
-pub fn random() -> io::Result<[u8; 16]> {
-    let mut bytes = [0_u8; 16];
+pub fn random<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0_u8; N];
     // SAFETY: the pointer and the length are those of `bytes`.
     let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
     // Up to 256 bytes come whole (getrandom(2)).
-    if got == 16 { Ok(bytes) } else { Err(io::Error::last_os_error()) }
+    if got == N as isize { Ok(bytes) } else { Err(io::Error::last_os_error()) }
 }
 
 /// The user this process acts as.

@@ -9,12 +9,14 @@ use crate::reply::{By, Fault};
 use crate::sender::Level;
 use crate::store::record::{Facts, Record};
 use crate::store::records::StoredRecords;
+use crate::store::state::Turn;
 use crate::time::Seconds;
 use crate::triplet::Triplet;
-use std::os::fd::AsFd;
+use std::time::Duration;
 use tempfile::TempDir;
 
 mod events;
+mod queue;
 
 const NOW: Timestamp = Timestamp(1_000_000_000);
 
@@ -64,6 +66,7 @@ impl World {
 
     fn records(&self, table: Table) -> Vec<Record> {
         let mut records = Vec::new();
+        self.store.carry_all().unwrap();
         let skipped = self.store.scan(table, |_, record| {
             records.push(record);
             true
@@ -211,9 +214,11 @@ fn a_renewal_that_finds_the_lock_taken_is_left_for_another_time() {
     let client = [network("192.0.2.1")];
     world.ask(&client, "a@x.example", 0);
     world.ask(&client, "a@x.example", 300);
-    let other = std::fs::File::open(world.dir.path().join("known/data.mdb")).unwrap();
-    assert!(sys::try_lock(other.as_fd()).unwrap());
-    assert_eq!(world.ask(&client, "a@x.example", 1_000_000), Verdict::Known { by: By::Network });
+    let other = State::open(world.dir.path(), false).unwrap();
+    for table in [Table::Known, Table::Pending] {
+        let _held = other.take(Turn::Write(table), Duration::ZERO, world.dir.path()).unwrap();
+        assert_eq!(world.ask(&client, "a@x.example", 1_000_000), Verdict::Known { by: By::Network });
+    }
 }
 
 #[test]
@@ -315,7 +320,7 @@ fn what_was_read_holds_while_nobody_has_written() {
     let identities = vec![network("198.51.100.1")];
     let triplet = Triplet::new(identities, b"c@x.example", b"b@y.example", b"", Level::Full);
     let question = Question { triplet: &triplet, rules: &rules, now: NOW };
-    let records = StoredRecords::of(&store, &question).unwrap();
+    let records = StoredRecords::of(&store, &question, Access::Record).unwrap();
     records.known(false).unwrap();
     records.pending().unwrap();
     assert!(records.still_holds(store.pending().unwrap().version()));

@@ -1,9 +1,21 @@
-//! Updates of `known`. All that one needs stands in it, so it is written as it is, by whomever and whenever.
+//! Updates of `known`. All that one needs stands in it, so it can be queued, and written by whomever and whenever.
+//!
+//! ```text
+//! 0  u8   version, 1
+//! 1  u8   kind: 6
+//! 2  u8   0 admit, 1 admit a released mail, 2 renew, 3 spam, 4 ham, 5 enter, 6 delete
+//! 3  u8   flags: 1 a text was cut to 255 bytes
+//! 4  u32  when it was decided
+//! 8  u32  how long records are kept, in seconds
+//! 12      admit: u32 first seen, then how many keys [u8] of releases and those, sender, recipient, then for each identity
+//!         its kind [u8], its three keys [48] and its text; renew, delete: keys [16]; spam, ham: three keys [48] an identity;
+//!         enter: for each entry its key [16], its length [u16], and the entry
+//! ```
 
 use super::SUMMARY_KEY;
 use super::entries::{Entry, Summary};
 use super::lmdb::{Trouble, Writer};
-use super::record::{self, Facts, MOST_COUNTED, Record, Texts};
+use super::record::{self, Facts, MOST_COUNTED, Reader, Record, Texts, UPDATE};
 use crate::evidence::{Found, Known};
 use crate::policy::{count_pass, count_spam, holds};
 use crate::reply::{By, Result as Told};
@@ -11,6 +23,7 @@ use crate::time::{Seconds, Timestamp};
 use crate::triplet::{IdentityKeys, Key};
 
 /// A change of `known`.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Update {
     /// When it was decided.
     pub(super) now: Timestamp,
@@ -19,16 +32,25 @@ pub(super) struct Update {
     pub(super) what: What,
 }
 
-/// One identity of a triplet.
+/// One identity of a triplet, and its text.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Subject {
     pub(super) by: By,
     pub(super) keys: IdentityKeys,
-    pub(super) texts: Texts,
+    pub(super) text: Vec<u8>,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum What {
     /// The triplet becomes known. The releases that it has used up go.
-    Admit { subjects: Vec<Subject>, first_seen: Timestamp, counts: bool, used: Vec<Key> },
+    Admit {
+        subjects: Vec<Subject>,
+        /// Sender and recipient; the identity's is left out here.
+        texts: Texts,
+        first_seen: Timestamp,
+        counts: bool,
+        used: Vec<Key>,
+    },
     /// These triplets and identities were seen.
     Renew(Vec<Key>),
     /// What the triplet earned is taken back.
@@ -45,8 +67,11 @@ impl Update {
     /// Writes it; with `privacy`, without what people could read of a triplet.
     pub(super) fn write(&self, writer: &mut Writer<'_>, privacy: bool) -> Result<Told, Trouble> {
         match &self.what {
-            What::Admit { subjects, first_seen, counts, used } => {
-                subjects.iter().try_for_each(|subject| self.admit(writer, subject, *first_seen, *counts))?;
+            What::Admit { subjects, texts, first_seen, counts, used } => {
+                for subject in subjects {
+                    let texts = Texts { identity: subject.text.clone(), ..texts.clone() };
+                    self.admit(writer, subject, texts, *first_seen, *counts)?;
+                }
                 delete(writer, used)
             }
             What::Renew(keys) => self.renew(writer, keys, privacy),
@@ -67,7 +92,8 @@ impl Update {
     fn admit(
         &self,
         writer: &mut Writer<'_>,
-        Subject { by, keys, texts }: &Subject,
+        Subject { by, keys, .. }: &Subject,
+        texts: Texts,
         first_seen: Timestamp,
         counts: bool,
     ) -> Result<(), Trouble> {
@@ -86,7 +112,7 @@ impl Update {
         }
         let counted = u8::from(counts && before.is_none_or(|before| before.passes != after.passes));
         let known = Known { first_seen, passed: now, last_seen: now, counted };
-        writer.put(&keys.known.0, &record(Facts::Known(known), texts.clone()).encode())?;
+        writer.put(&keys.known.0, &record(Facts::Known(known), texts).encode())?;
         Ok(writer.tidy(&keys.known, now, None)?)
     }
 
@@ -168,6 +194,116 @@ impl Update {
     }
 }
 
+impl Update {
+    /// Whether a decision that does not see it yet could be wrong: who has passed is marked among the first attempts.
+    pub(super) const fn is_told(&self) -> bool {
+        matches!(self.what, What::Spam(_) | What::Enter(_) | What::Delete(_))
+    }
+
+    /// Takes the marks away of a triplet that is known by now.
+    pub(super) fn unmark(&self, writer: &mut Writer<'_>) -> Result<(), Trouble> {
+        let What::Admit { subjects, .. } = &self.what else { return Ok(()) };
+        for Subject { keys, .. } in subjects {
+            let marked =
+                record::pending(writer.get(&keys.pending.0)?).here().is_some_and(|p| p.passed.is_some());
+            if marked {
+                writer.delete(&keys.pending.0)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The update's bytes.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let (what, cut) = match &self.what {
+            What::Admit { counts, texts, .. } => (u8::from(!counts), texts.cut),
+            What::Renew(_) => (2, false),
+            What::Spam(_) => (3, false),
+            What::Ham(_) => (4, false),
+            What::Enter(_) => (5, false),
+            What::Delete(_) => (6, false),
+        };
+        let mut out = record::Writer::record(UPDATE, what, u8::from(cut), [self.now, Timestamp(self.keep.0)]);
+        match &self.what {
+            What::Admit { subjects, texts, first_seen, used, .. } => {
+                out.numbers(&[first_seen.0]);
+                out.0.push(used.len() as u8);
+                used.iter().for_each(|key| out.0.extend(key.0));
+                out.texts(&[&texts.sender, &texts.recipient]);
+                for Subject { by, keys, text } in subjects {
+                    out.0.push(*by as u8);
+                    keys.each().iter().for_each(|key| out.0.extend(key.0));
+                    out.texts(&[text]);
+                }
+            }
+            What::Renew(keys) | What::Delete(keys) => keys.iter().for_each(|key| out.0.extend(key.0)),
+            What::Spam(keys) | What::Ham(keys) => {
+                keys.iter().flat_map(IdentityKeys::each).for_each(|key| out.0.extend(key.0));
+            }
+            What::Enter(entries) => {
+                for (key, entry) in entries {
+                    let entry = entry.encode();
+                    out.0.extend(key.0);
+                    out.0.extend((entry.len() as u16).to_le_bytes());
+                    out.0.extend(entry);
+                }
+            }
+        }
+        out.0
+    }
+
+    /// The update that `bytes` hold; `None` for another kind or version, or one that ends too soon.
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut reader = Reader(bytes);
+        let head = reader.head().filter(|head| head.kind == UPDATE)?;
+        let what = match head.what {
+            counted @ (0 | 1) => {
+                let first_seen = reader.time()?;
+                let [used] = reader.array()?;
+                let used = (0..used).map(|_| read_key(&mut reader)).collect::<Option<_>>()?;
+                let [sender, recipient] = [reader.text()?, reader.text()?].map(<[u8]>::to_vec);
+                let texts = Texts { identity: Vec::new(), sender, recipient, cut: head.flags & 1 != 0 };
+                let subjects = read_all(&mut reader, |reader| {
+                    let [by] = reader.array()?;
+                    let by = By::ALL.get(usize::from(by)).copied()?;
+                    Some(Subject { by, keys: read_keys(reader)?, text: reader.text()?.to_vec() })
+                })?;
+                What::Admit { subjects, texts, first_seen, counts: counted == 0, used }
+            }
+            2 => What::Renew(read_all(&mut reader, read_key)?),
+            3 => What::Spam(read_all(&mut reader, read_keys)?),
+            4 => What::Ham(read_all(&mut reader, read_keys)?),
+            5 => What::Enter(read_all(&mut reader, |reader| {
+                let key = read_key(reader)?;
+                let length = u16::from_le_bytes(reader.array()?);
+                let (entry, rest) = reader.0.split_at_checked(length.into())?;
+                reader.0 = rest;
+                Some((key, Entry::decode(entry)?))
+            })?),
+            6 => What::Delete(read_all(&mut reader, read_key)?),
+            _ => return None,
+        };
+        Some(Self { now: head.first_seen, keep: Seconds(head.expires.0), what })
+    }
+}
+
+fn read_key(reader: &mut Reader<'_>) -> Option<Key> {
+    reader.array().map(Key)
+}
+
+fn read_keys(reader: &mut Reader<'_>) -> Option<IdentityKeys> {
+    let [identity, known, pending] = [read_key(reader)?, read_key(reader)?, read_key(reader)?];
+    Some(IdentityKeys { identity, known, pending })
+}
+
+fn read_all<T>(reader: &mut Reader<'_>, read: impl Fn(&mut Reader<'_>) -> Option<T>) -> Option<Vec<T>> {
+    let mut all = Vec::new();
+    while !reader.0.is_empty() {
+        all.push(read(reader)?);
+    }
+    Some(all)
+}
+
 fn delete(writer: &mut Writer<'_>, keys: &[Key]) -> Result<Told, Trouble> {
     let mut told = Told::Nothing;
     for key in keys {
@@ -179,22 +315,25 @@ fn delete(writer: &mut Writer<'_>, keys: &[Key]) -> Result<Told, Trouble> {
     Ok(told)
 }
 
-/// Writes an entry, and makes sure that the summary knows of it. What a later version wrote in the place of either is not
-/// overwritten.
+/// Whether an entry may be written: not over what a later version wrote in the place of it or of the summary.
+pub(super) fn may_enter<'t>(
+    key: &Key,
+    get: impl Fn(&[u8]) -> lmdb::Result<Option<&'t [u8]>>,
+) -> lmdb::Result<()> {
+    let ours = get(&key.0)?.is_none_or(|bytes| Entry::decode(bytes).is_some())
+        && get(SUMMARY_KEY)?.is_none_or(|bytes| Summary::decode(bytes).is_some());
+    if ours { Ok(()) } else { Err(lmdb::Error::VersionMismatch) }
+}
+
+/// Writes an entry, and makes sure that the summary knows of it.
 pub(super) fn enter(
     writer: &mut Writer<'_>,
     key: &Key,
     entry: &Entry,
     now: Timestamp,
 ) -> Result<(), Trouble> {
-    let summary = match writer.get(SUMMARY_KEY)? {
-        None => Some(Summary::default()),
-        Some(bytes) => Summary::decode(bytes),
-    };
-    let ours = writer.get(&key.0)?.is_none_or(|bytes| Entry::decode(bytes).is_some());
-    let Some(before) = summary.filter(|_| ours) else {
-        return Err(Trouble::Lmdb(lmdb::Error::VersionMismatch));
-    };
+    may_enter(key, |key| writer.get(key))?;
+    let before = writer.get(SUMMARY_KEY)?.and_then(Summary::decode).unwrap_or_default();
     writer.put(&key.0, &entry.encode())?;
     let mut after = before;
     after.add(entry);

@@ -30,7 +30,7 @@ fn come_and_go(env: &Env, facts: Facts, rounds: u64) -> u64 {
 #[test]
 fn a_listing_left_open_does_not_make_the_file_grow() {
     let t = Timestamp(7);
-    let pending = Facts::Pending { record: Pending { first_seen: t }, ripe: t, network: 1 };
+    let pending = Facts::Pending { record: Pending { first_seen: t, passed: None }, ripe: t, network: 1 };
     let known = Facts::Known(Known { first_seen: t, passed: t, last_seen: t, counted: 1 });
     for (arguments, facts) in [
         (&["list", "pending"][..], pending),

@@ -60,7 +60,7 @@ fn what_has_expired_goes_and_the_rest_stays() {
     let facts = [
         Facts::Known(Known { first_seen: t, passed: t, last_seen: t, counted: 1 }),
         Facts::Identity(Earned { first_seen: t, counted: t, last_seen: t, passes: 9, ..Earned::default() }),
-        Facts::Pending { record: Pending { first_seen: t }, ripe: t, network: 1 },
+        Facts::Pending { record: Pending { first_seen: t, passed: None }, ripe: t, network: 1 },
     ];
     let mut kept = Vec::new();
     with_store(&place, |known, pending| {

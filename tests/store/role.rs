@@ -174,7 +174,7 @@ fn fill(env: &Env, seed: u64, count: u64) {
     let record = Record {
         by: By::Network,
         expires: now.plus(Seconds::DAY),
-        facts: Facts::Pending { record: Pending { first_seen: now }, ripe: now, network: 0 },
+        facts: Facts::Pending { record: Pending { first_seen: now, passed: None }, ripe: now, network: 0 },
         texts: Texts {
             identity: b"10.0.0.0/24".to_vec(),
             sender: vec![b's'; 255],

@@ -64,7 +64,10 @@ pub fn load(config: Option<&Path>) -> Result<Settings> {
 /// Opens the store to look at it, as its owner where we are root. `None` if nothing was ever recorded.
 pub fn open_store(settings: &Settings, now: Timestamp) -> Result<Option<Store>> {
     owner::become_owner(&settings.store.path)?;
-    Ok(Store::open(&settings.store, Access::Look, now)?)
+    let store = Store::open(&settings.store, Access::Look, now)?;
+    // What waits in the queue is shown as what it will be. If it cannot be carried now, it is not there yet.
+    let _ = store.as_ref().map(Store::carry_all);
+    Ok(store)
 }
 
 /// Opens the store to change it, as its owner where we are root, and makes it if it is missing.

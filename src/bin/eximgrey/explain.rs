@@ -272,6 +272,9 @@ impl Report<'_> {
 
     fn pending(&self, found: Found<Pending>) -> Option<String> {
         describe(found, |pending| {
+            if let Some(passed) = pending.passed {
+                return format!("passed at {}, to be written to what is known", self.ago(passed));
+            }
             let lapsed = self.lapsed(pending.first_seen, self.rules.window);
             format!("first attempt at {}{lapsed}", self.ago(pending.first_seen))
         })

@@ -70,7 +70,8 @@ pub fn run(command: &List, settings: &Settings, out: &mut impl Write) -> Result 
     let (mut found, mut written) = (false, Ok(()));
     store.scan(table, |_, record| {
         let wanted = match (command.what, record.facts) {
-            (What::Pending, Facts::Pending { .. }) | (What::Known, Facts::Known(_)) => true,
+            (What::Pending, Facts::Pending { record, .. }) => record.passed.is_none(),
+            (What::Known, Facts::Known(_)) => true,
             (What::Auto, Facts::Identity(earned)) => command.all || earned.passes >= auto_after,
             _ => false,
         };
@@ -221,7 +222,7 @@ mod tests {
             by: By::Network,
             expires: Timestamp(10_000),
             facts: Facts::Pending {
-                record: Pending { first_seen: Timestamp(1_000) },
+                record: Pending { first_seen: Timestamp(1_000), passed: None },
                 ripe: Timestamp(1_300),
                 network: 0,
             },

@@ -1,0 +1,241 @@
+//! The queue: updates of `known` that wait in `pending-BOOT`, so that no decision waits for the disk.
+//!
+//! What `known` is to learn is first written beside the first attempts, where a write needs no flush. A triplet that has
+//! passed is marked there, too, so every later look finds it. Then somebody carries: all that is queued is written to `known`
+//! in one transaction with one flush. Whoever has queued a pass and finds nobody writing there does so at once. Who finds
+//! somebody goes its way: the one who carries looks again when it is done, and a decision that finds something queued for
+//! longer than a second carries it.
+//!
+//! ```text
+//! pending  "\0\0q" and a number (u64, big-endian)    an update: see update.rs
+//!          "\0\0queue"      version, kind 7, who the queue is [8], the next number (u64)
+//! known    "\0\0carried"    version, kind 8, who the queue was [8], the last number that was carried (u64)
+//! ```
+//!
+//! Kept true here:
+//! - Updates are carried in their order, each once: `known` notes the last one in the transaction that writes it.
+//! - A process that dies at any point loses nothing. A crash of the machine loses what was not carried: a second's worth.
+//! - Nobody waits: whoever finds the lock of `known` taken does not carry.
+
+use super::error::StoreError;
+use super::lmdb::{Env, Patience, Snapshot, Trouble, Writer};
+use super::record::{CARRIED, QUEUE, Reader, VERSION};
+use super::state::State;
+use super::update::Update;
+use super::{Store, sys};
+use crate::time::{Seconds, Timestamp};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+const HEAD_KEY: &[u8] = b"\0\0queue";
+const PREFIX: &[u8] = b"\0\0q";
+const CARRIED_KEY: &[u8] = b"\0\0carried";
+
+/// Updates that one transaction carries. Each touches a page or two at random places, and LMDB keeps 511 in memory.
+const MOST: usize = 200;
+
+/// How often somebody who carries looks again for what was queued meanwhile: its own call is waiting.
+const ROUNDS: usize = 4;
+
+/// How long something may be queued before any decision carries it.
+const SOON: Seconds = Seconds(1);
+
+/// What the file `state` says of the queue, so that nobody needs to look there in vain. Changed under the lock of `pending`.
+struct Hints<'s> {
+    /// When something was queued that is still there; 0: nothing is.
+    since: &'s AtomicU64,
+    /// Whether a decision has to know of it, and would not find it among the first attempts.
+    told: &'s AtomicU64,
+    /// When somebody last carried.
+    carried: &'s AtomicU64,
+}
+
+impl<'s> Hints<'s> {
+    fn of(state: &'s State) -> Option<Self> {
+        let [since, told, carried] = state.queue()?;
+        Some(Self { since, told, carried })
+    }
+}
+
+/// Who the queue is, and a number in it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Place {
+    queue: [u8; 8],
+    number: u64,
+}
+
+impl Place {
+    fn encode(self, kind: u8) -> Vec<u8> {
+        [&[VERSION, kind][..], &self.queue, &self.number.to_le_bytes()].concat()
+    }
+
+    fn decode(bytes: &[u8], wanted: u8) -> Option<Self> {
+        let mut reader = Reader(bytes);
+        let [VERSION, kind] = reader.array()? else { return None };
+        let place = Self { queue: reader.array()?, number: u64::from_le_bytes(reader.array()?) };
+        (kind == wanted).then_some(place)
+    }
+}
+
+fn key(number: u64) -> Vec<u8> {
+    [PREFIX, &number.to_be_bytes()].concat()
+}
+
+fn number(key: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(key.strip_prefix(PREFIX)?.try_into().ok()?))
+}
+
+/// Whether a record belongs to the queue.
+pub(super) fn owns(key: &[u8]) -> bool {
+    key == HEAD_KEY || key == CARRIED_KEY || number(key).is_some()
+}
+
+/// Some of what is queued, in its order.
+#[derive(Default)]
+pub(super) struct Batch {
+    queue: [u8; 8],
+    /// `None` for one of a version that this library does not know.
+    pub(super) updates: Vec<(u64, Option<Update>)>,
+    /// There may be more.
+    full: bool,
+}
+
+impl Batch {
+    fn read(snapshot: &Snapshot<'_>) -> lmdb::Result<Self> {
+        let Some(head) = snapshot.get(HEAD_KEY)?.and_then(|bytes| Place::decode(bytes, QUEUE)) else {
+            return Ok(Self::default());
+        };
+        let mut batch = Self { queue: head.queue, ..Self::default() };
+        snapshot.each_from(&key(0), |key, value| {
+            let Some(number) = number(key) else { return false };
+            batch.full = batch.updates.len() == MOST;
+            if !batch.full {
+                batch.updates.push((number, Update::decode(value)));
+            }
+            !batch.full
+        })?;
+        Ok(batch)
+    }
+}
+
+impl Store {
+    /// Queues an update in a transaction of `pending`. Says whether the queue is long.
+    pub(super) fn enqueue(&self, writer: &mut Writer<'_>, update: &Update) -> Result<bool, Trouble> {
+        let head = writer.get(HEAD_KEY)?.and_then(|bytes| Place::decode(bytes, QUEUE));
+        let head = match head {
+            Some(head) => head,
+            None => {
+                let fail = |cause| StoreError::Open { path: self.settings.path.clone(), cause };
+                Place { queue: sys::random().map_err(fail)?, number: 1 }
+            }
+        };
+        writer.put(&key(head.number), &update.encode())?;
+        writer.put(HEAD_KEY, &Place { number: head.number + 1, ..head }.encode(QUEUE))?;
+        // Before it is there: who looks in vain has lost little.
+        if let Some(hints) = self.state.as_deref().and_then(Hints::of) {
+            let _ = hints.since.compare_exchange(0, u64::from(update.now.0).max(1), Relaxed, Relaxed);
+            if update.is_told() {
+                hints.told.store(1, Relaxed);
+            }
+        }
+        let mut first = None;
+        writer.each_from(&key(0), |key, _| {
+            first = number(key);
+            false
+        })?;
+        Ok(first.is_some_and(|first| head.number - first >= MOST as u64))
+    }
+
+    /// Queues an update that no decision waits for, and carries it unless somebody has carried something in this second.
+    pub(super) fn queue(&self, update: &Update, patience: Patience) -> Result<(), StoreError> {
+        let long = self.pending()?.write(patience, |writer| self.enqueue(writer, update))?;
+        let hints = self.state.as_deref().and_then(Hints::of);
+        let lately = hints.is_some_and(|h| h.carried.load(Relaxed) == u64::from(update.now.0));
+        if lately && !long { Ok(()) } else { self.carry(update.now) }
+    }
+
+    /// Carries what a decision should not do without, and what has waited for long.
+    pub(super) fn carry_what_is_due(&self, now: Timestamp) {
+        let Some(hints) = self.state.as_deref().and_then(Hints::of) else { return };
+        let since = hints.since.load(Relaxed);
+        // One from the future was queued before the clock was set back.
+        let is_old = since != 0 && u64::from(now.0).abs_diff(since) > u64::from(SOON.0);
+        if is_old || hints.told.load(Relaxed) != 0 {
+            // The decision is made on what there is; who queues something is told of trouble.
+            let _ = self.carry(now);
+        }
+    }
+
+    /// Carries what is queued, unless somebody else is writing to `known`.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; what was not carried stays queued.
+    pub(super) fn carry(&self, now: Timestamp) -> Result<(), StoreError> {
+        if let Some(hints) = self.state.as_deref().and_then(Hints::of) {
+            hints.carried.store(now.0.into(), Relaxed);
+        }
+        match self.carry_rounds(Patience::None, ROUNDS) {
+            Err(StoreError::Lock { .. }) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Carries all that is queued, for the administrator, who waits for it.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; what was not carried stays queued.
+    pub fn carry_all(&self) -> Result<(), StoreError> {
+        self.carry_rounds(self.patience(), usize::MAX)
+    }
+
+    fn carry_rounds(&self, patience: Patience, rounds: usize) -> Result<(), StoreError> {
+        let Some(pending) = self.pending_if_there()? else { return Ok(()) };
+        for _ in 0..rounds {
+            if pending.read(Batch::read)?.updates.is_empty() {
+                break;
+            }
+            let batch = self.known.write(patience, |writer| self.write_queued(pending, writer))?;
+            self.leave_the_queue(pending, &batch)?;
+        }
+        Ok(())
+    }
+
+    /// Writes what is queued to `known`, but what was written before: its carrier may have died before it left the queue.
+    pub(super) fn write_queued(&self, pending: &Env, writer: &mut Writer<'_>) -> Result<Batch, Trouble> {
+        let before = writer.get(CARRIED_KEY)?.and_then(|bytes| Place::decode(bytes, CARRIED));
+        let batch = pending.read(Batch::read)?;
+        let before = before.filter(|before| before.queue == batch.queue).map_or(0, |before| before.number);
+        let mut last = before;
+        for (number, update) in batch.updates.iter().filter(|(number, _)| *number > before) {
+            last = *number;
+            match update.as_ref().map(|update| update.write(writer, self.settings.privacy)) {
+                // A later version's record stands in its place, and stays there.
+                Some(Err(Trouble::Lmdb(lmdb::Error::VersionMismatch))) | Some(Ok(_)) | None => {}
+                Some(Err(trouble)) => return Err(trouble),
+            }
+        }
+        if last > before {
+            writer.put(CARRIED_KEY, &Place { queue: batch.queue, number: last }.encode(CARRIED))?;
+        }
+        Ok(batch)
+    }
+
+    /// What was carried goes, and so do the marks of those who have passed by it.
+    fn leave_the_queue(&self, pending: &Env, batch: &Batch) -> Result<(), StoreError> {
+        pending.write(self.patience(), |writer| {
+            for (number, update) in &batch.updates {
+                update.iter().try_for_each(|update| update.unmark(writer))?;
+                writer.delete(&key(*number))?;
+            }
+            let mut empty = true;
+            writer.each_from(&key(0), |key, _| {
+                empty = number(key).is_none();
+                false
+            })?;
+            if let Some(hints) = self.state.as_deref().and_then(Hints::of).filter(|_| empty) {
+                hints.since.store(0, Relaxed);
+                hints.told.store(0, Relaxed);
+            }
+            Ok(())
+        })
+    }
+}
