@@ -90,9 +90,13 @@ impl<'w> Installed<'w> {
     }
 
     fn eximgrey(&self, arguments: &[&str]) -> Done {
+        done(&mut self.command_exim(arguments))
+    }
+
+    fn command_exim(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(self.command());
         command.arg("exim").args(arguments).arg("--config").arg(self.world.path("eximgrey.toml"));
-        done(&mut command)
+        command
     }
 
     /// What the command may have changed: Exim's files and eximgrey.toml.
@@ -163,6 +167,30 @@ fn enable_and_disable_on_debian() {
             assert_eq!(installed.backups().len(), if matches!(layout, Layout::Split) { 1 } else { 2 });
         });
     }
+}
+
+/// Exim's user may be one that only a directory server knows: Exim is run as that user. (There it does not see the
+/// directory of this test, because it is a set-uid program that root does not run any more.)
+#[test]
+fn a_user_that_only_a_directory_server_knows_is_found() {
+    in_own_world(|world| {
+        let installed = Installed::on_debian(world, Layout::Split, "");
+        installed.eximgrey(&["enable"]).expect(0, "enabled\n");
+        let users = fs::read_to_string("/etc/passwd").unwrap();
+        let (exim, others): (Vec<_>, Vec<_>) =
+            users.split_inclusive('\n').partition(|line| line.starts_with("Debian-exim:"));
+        let [name, _, uid, gid] = exim[0].splitn(5, ':').collect::<Vec<_>>()[..4] else { unreachable!() };
+        let (directory, passwd) = (world.path("directory.so"), world.path("passwd"));
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/c/directory.c");
+        let named = [format!("-DNAME=\"{name}\""), format!("-DUID={uid}"), format!("-DGID={gid}")];
+        let mut compile = Command::new("cc");
+        compile.args(["-shared", "-fPIC", source, "-o"]).arg(&directory).args(named);
+        assert!(compile.status().unwrap().success());
+        fs::write(&passwd, others.concat()).unwrap();
+        mount_bind(&passwd, Path::new("/etc/passwd"));
+        done(installed.command_exim(&["status"]).env("LD_PRELOAD", &directory))
+            .expect(1, "Exim cannot ask the library: exim: failed to find uid");
+    });
 }
 
 /// Where there are no local macros yet, their file comes and goes.

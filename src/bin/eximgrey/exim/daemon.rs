@@ -1,6 +1,7 @@
 //! The Exim of this machine, asked through its own options. Shared with `eximgrey doctor`.
 
 use super::bad_recipients;
+use nix::unistd::User;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
@@ -95,11 +96,8 @@ impl Exim {
 
     /// The user and the group that Exim runs as.
     pub(super) fn ids(&self) -> Option<(u32, u32)> {
-        let users = fs::read_to_string("/etc/passwd").ok()?;
-        let name = self.user.as_deref()?;
-        let mut fields =
-            users.lines().map(|line| line.split(':')).find(|f| f.clone().next() == Some(name))?;
-        Some((fields.nth(2)?.parse().ok()?, fields.next()?.parse().ok()?))
+        let user = User::from_name(self.user.as_deref()?).ok()??;
+        Some((user.uid.as_raw(), user.gid.as_raw()))
     }
 
     /// The value of a main option; `None` where it is not set.
