@@ -218,11 +218,27 @@ pub struct Trap {
     pub until: Timestamp,
 }
 
+impl Trap {
+    /// Whether its mail waits now. One from the future was set before the clock was set back, and could last for years.
+    #[must_use]
+    pub fn holds(&self, now: Timestamp) -> bool {
+        self.set <= now.plus(CLOCK_SLACK) && now < self.until
+    }
+}
+
 /// What lasts until a moment and lets mail of a sender to a recipient pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Leave {
     /// The last moment.
     pub until: Timestamp,
+}
+
+impl Leave {
+    /// Whether it is not over.
+    #[must_use]
+    pub fn lasts(&self, now: Timestamp) -> bool {
+        now <= self.until
+    }
 }
 
 /// The records of `known`; identities in the order of the triplet's.
@@ -376,7 +392,8 @@ const CLOCK_SLACK: Seconds = Seconds::MINUTE;
 
 /// Whether a record that was last seen at `seen` still holds. One from the future does: the clock was ahead once,
 /// and nobody shall be locked out for that.
-fn fresh(seen: Timestamp, rules: &Rules, now: Timestamp) -> bool {
+#[must_use]
+pub fn fresh(seen: Timestamp, rules: &Rules, now: Timestamp) -> bool {
     now.since(seen) <= rules.keep()
 }
 
@@ -421,8 +438,7 @@ fn decide_known(rules: &Rules, side: &KnownSide, now: Timestamp) -> Option<(Verd
     if let Some(kind) = side.whitelisted {
         return Some((Verdict::Whitelisted { kind }, Change::None));
     }
-    // A trap from the future was set before the clock was set back, and could last for years.
-    if let Some(trap) = side.trap.filter(|trap| trap.set <= now.plus(CLOCK_SLACK) && now < trap.until) {
+    if let Some(trap) = side.trap.filter(|trap| trap.holds(now)) {
         return Some((Verdict::Trapped { wait: trap.until.since(now) }, Change::None));
     }
 
@@ -440,11 +456,10 @@ fn decide_known(rules: &Rules, side: &KnownSide, now: Timestamp) -> Option<(Verd
     if let Some(auto) = with_passes(rules.auto_after, |_| true) {
         return Some(auto);
     }
-    let lasts = |leave: Option<Leave>| leave.is_some_and(|leave| now <= leave.until);
-    if lasts(side.replied) {
+    if side.replied.is_some_and(|leave| leave.lasts(now)) {
         return Some((Verdict::Replied, Change::None));
     }
-    if lasts(side.released) {
+    if side.released.is_some_and(|leave| leave.lasts(now)) {
         return Some((Verdict::Released, Change::Admit { first_seen: now, counts: false }));
     }
     if rules.trust_known_domains && rules.auto_after > 0 {
@@ -467,6 +482,17 @@ const fn renew_if(worth_it: bool) -> Change {
     if worth_it { Change::Renew } else { Change::None }
 }
 
+/// Whether a retry may count from this first attempt, of a network with that trap. One from the future was made before the
+/// clock was set back. How long ago is not known, so it starts anew: that costs its sender one delay, where waiting for
+/// the clock could cost days. One from before a trap does not count.
+#[must_use]
+pub fn attempt_counts(rules: &Rules, attempt: &Pending, trap: Option<Trap>, now: Timestamp) -> bool {
+    let slack = now.plus(CLOCK_SLACK);
+    attempt.first_seen <= slack
+        && now.since(attempt.first_seen) <= rules.window
+        && trap.is_none_or(|trap| trap.set > slack || attempt.first_seen >= trap.until)
+}
+
 fn decide_pending(
     rules: &Rules,
     known: &KnownSide,
@@ -476,17 +502,7 @@ fn decide_pending(
     if pending.iter().any(|p| matches!(p, Found::Unreadable)) {
         return (Verdict::Unreadable, Change::None);
     }
-    // A first attempt from the future was made before the clock was set back. How long ago is not known, so it starts anew:
-    // that costs its sender one delay, where waiting for the clock could cost days. One from before a trap does not count.
-    let usable = |p: &Found<Pending>| {
-        p.here().is_some_and(|p| {
-            p.first_seen <= now.plus(CLOCK_SLACK)
-                && now.since(p.first_seen) <= rules.window
-                && known
-                    .trap
-                    .is_none_or(|trap| trap.set > now.plus(CLOCK_SLACK) || p.first_seen >= trap.until)
-        })
-    };
+    let usable = |p: &Found<Pending>| p.here().is_some_and(|p| attempt_counts(rules, p, known.trap, now));
     let oldest = known
         .identities
         .iter()

@@ -190,7 +190,20 @@ fn explain_names_what_the_administrator_or_a_user_did() {
     because("the recipient is on the whitelist");
 }
 
-/// What has lapsed is no longer listed.
+/// Who has proved itself is said by the rules in force: not where nobody can, nor where the last pass is too long ago.
+#[test]
+fn who_has_proved_itself_is_said_as_it_is_decided() {
+    let place = super::filled();
+    assert_eq!(does(&place, &["list", "auto"]).lines().len(), 2);
+    for rule in ["auto_after = 0", "lifetime = \"10m\"", "auto_after = 6"] {
+        place.configure(rule);
+        assert_eq!(eximgrey(&place, &["list", "auto"]).code, Some(1), "{rule}");
+        assert_eq!(does(&place, &["list", "auto", "--all"]).lines().len(), 3, "{rule}");
+        assert!(does(&place, &["status"]).out.contains(" of which 0 proved"), "{rule}");
+    }
+}
+
+/// What has lapsed is no longer listed, nor a trap from a time to which the clock was set by mistake: nobody waits for it.
 #[test]
 fn lapsed_entries_and_traps_are_not_listed() {
     let place = Place::new("");
@@ -200,9 +213,14 @@ fn lapsed_entries_and_traps_are_not_listed() {
     as_store_user(|| {
         let store = Store::open(&place.settings().store, Access::Record, past);
         let store = store.expect("the store can be opened").expect("there is a store");
-        for (kind, text) in [(Kind::Listed(ListKind::Host), "host.example"), (Kind::Trap, "192.0.2.0/24")] {
+        let tomorrow = Timestamp::now().plus(Seconds::DAY);
+        for (kind, text, since) in [
+            (Kind::Listed(ListKind::Host), "host.example", past),
+            (Kind::Trap, "192.0.2.0/24", past),
+            (Kind::Trap, "198.51.100.0/24", tomorrow),
+        ] {
             let texts = [text.into(), Vec::new(), Vec::new()];
-            let standing = standing(kind, past, past.plus(Seconds::HOUR), texts);
+            let standing = standing(kind, since, since.plus(Seconds::HOUR), texts);
             let change = |writer: &mut Writer<'_>| Ok(writer.put(text.as_bytes(), &standing.encode())?);
             store.known().write(Patience::UpTo(Seconds(9)), change).expect("the record can be written");
         }

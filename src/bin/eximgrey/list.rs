@@ -3,6 +3,7 @@
 use crate::command::{self, Failure, Outcome, Result};
 use crate::output::{identity, record_sender, span, word};
 use clap::{Args, ValueEnum};
+use eximgrey::policy::has_proved_itself;
 use eximgrey::settings::Settings;
 use eximgrey::store::record::{Facts, Record};
 use eximgrey::store::standing::{Kind, Standing};
@@ -69,12 +70,13 @@ pub fn run(command: &List, settings: &Settings, out: &mut impl Write) -> Result 
         What::Whitelist => return crate::whitelist::list(&command.filters, command.json, &store, now, out),
         What::Known | What::Auto => store.known(),
     };
-    let auto_after = settings.rules.auto_after.max(1);
     let (mut found, mut written) = (false, Ok(()));
     Store::scan(env, |_, record| {
         let wanted = match (command.what, record.facts) {
             (What::Pending, Facts::Pending { .. }) | (What::Known, Facts::Known(_)) => true,
-            (What::Auto, Facts::Identity(earned)) => command.all || earned.passes >= auto_after,
+            (What::Auto, Facts::Identity(earned)) => {
+                command.all || has_proved_itself(&settings.rules, &earned, now)
+            }
             _ => false,
         };
         if wanted
@@ -104,7 +106,7 @@ fn trapped(
 ) -> Result {
     let mut traps = Vec::new();
     store.scan_standing(|standing| {
-        if standing.kind == Kind::Trap && standing.until > now {
+        if standing.kind == Kind::Trap && standing.trap().holds(now) {
             traps.push(standing);
         }
     })?;

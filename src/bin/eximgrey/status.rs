@@ -4,7 +4,7 @@ use crate::command::{self, Outcome, Result};
 use crate::output::{bytes, count, span};
 use crate::owner;
 use clap::Args;
-use eximgrey::policy::Rules;
+use eximgrey::policy::{Rules, has_proved_itself};
 use eximgrey::reply::{By, Fault, Reason};
 use eximgrey::settings::Settings;
 use eximgrey::store::counters::Tally;
@@ -136,7 +136,7 @@ fn contents(env: &Env, rules: &Rules, now: Timestamp) -> Result<Contents> {
             Facts::Known(_) => contents.known += triplet,
             Facts::Identity(earned) => {
                 contents.identities += 1;
-                contents.proved += u64::from(rules.auto_after > 0 && earned.passes >= rules.auto_after);
+                contents.proved += u64::from(has_proved_itself(rules, &earned, now));
             }
         }
         true
