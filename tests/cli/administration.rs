@@ -64,6 +64,43 @@ fn the_whitelist_is_live() {
     }
 }
 
+/// The whitelist is filtered as every other listing is, by whichever command it is listed.
+#[test]
+fn the_whitelist_takes_the_filters_of_every_listing() {
+    let place = Place::new("");
+    for (kind, entry, comment) in [
+        ("client", "192.0.2.0/24", "was 203.0.113.9"),
+        ("spf", "partner.example", "Ticket 7"),
+        ("sender", "alice@partner.example", ""),
+        ("recipient", "bob@", "ticket 8"),
+    ] {
+        does(&place, &["whitelist", "add", kind, entry, "--comment", comment]);
+    }
+    for (filters, kinds) in [
+        (&["client=192.0.2.7"][..], "client"),
+        (&["192.0.2.7"], "client"),
+        (&["203.0.113.9"], "client"),
+        (&["client=192.0.2.0/24"], "client"),
+        (&["client=Partner.example"], "spf"),
+        (&["sender=ALICE"], "sender"),
+        (&["recipient=bob"], "recipient"),
+        (&["partner"], "spf sender"),
+        (&["ticket"], "spf recipient"),
+        (&["ticket", "recipient=b"], "recipient"),
+        (&["client=192.0.3.7"], ""),
+        (&["client=alice"], ""),
+        (&["sender=bob"], ""),
+        (&["client=ticket"], ""),
+    ] {
+        for command in [&["whitelist", "list"][..], &["list", "whitelist"]] {
+            let listed = eximgrey(&place, &[command, filters].concat());
+            let words: Vec<&str> = listed.lines().iter().filter_map(|line| line.split(' ').next()).collect();
+            assert_eq!(words.join(" "), kinds, "{filters:?}");
+            assert_eq!(listed.code, Some(i32::from(kinds.is_empty())), "{filters:?}");
+        }
+    }
+}
+
 /// A sender's entry counts only where its domain is vouched for, unless the administrator insists; an entry may lapse.
 #[test]
 fn a_forged_sender_is_not_on_the_whitelist() {
@@ -129,6 +166,7 @@ fn what_is_released_passes() {
     assert!(answer(&place, &other).starts_with("action=defer reason=trapped wait=86"));
     let trapped = does(&place, &["list", "trapped", "client=192.0.2.1"]).out;
     assert!(trapped.ends_with(" 192.0.2.0/24\n"), "{trapped:?}");
+    assert_eq!(eximgrey(&place, &["list", "trapped", "client=192.0.3.1"]).code, Some(1));
     let done = does(&place, &["release", "--client", "192.0.2.7"]);
     assert_eq!(done.out, "released: all mail from 192.0.2.0/24, for 2d\n");
     assert_eq!(answer(&place, &other), "action=pass reason=released");

@@ -8,6 +8,7 @@ mod command;
 mod doctor;
 mod exim;
 mod explain;
+mod filter;
 mod list;
 mod normalize;
 mod output;

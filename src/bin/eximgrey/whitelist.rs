@@ -1,6 +1,7 @@
 //! `eximgrey whitelist`: entries that take effect with the next decision.
 
 use crate::command::{self, Failure, Outcome, Result};
+use crate::filter::{Selection, Texts};
 use crate::output::word;
 use clap::{Args, Subcommand, ValueEnum};
 use eximgrey::settings::Settings;
@@ -28,7 +29,7 @@ enum Action {
     /// Remove an entry
     Remove(Remove),
     /// List entries: KIND ENTRY SINCE UNTIL FLAGS COMMENT
-    List(List),
+    List(Selection),
     /// Read postgrey's whitelist files
     Import(Import),
 }
@@ -90,15 +91,6 @@ struct Remove {
 }
 
 #[derive(Args)]
-struct List {
-    /// Only entries or comments that hold all of these texts
-    filters: Vec<String>,
-    /// Print JSON, one object a line
-    #[arg(long)]
-    json: bool,
-}
-
-#[derive(Args)]
 struct Import {
     /// postgrey_whitelist_clients, and with --recipients postgrey_whitelist_recipients
     #[arg(required = true)]
@@ -122,8 +114,8 @@ pub fn run(command: &Whitelist, settings: &Settings, out: &mut impl Write) -> Re
             let there = command::open_store_to_write(settings, now)?.unlist(kind, &text)?;
             Ok(if there { Outcome::Done } else { Outcome::NotSo })
         }
-        Action::List(list) => match command::open_store(settings, now)? {
-            Some(store) => self::list(&list.filters, list.json, &store, now, out),
+        Action::List(selection) => match command::open_store(settings, now)? {
+            Some(store) => list(selection, &store, now, out),
             None => Ok(Outcome::NotSo),
         },
         Action::Import(import) => run_import(import, settings, now, out),
@@ -153,37 +145,27 @@ fn entry(add: &Add, now: Timestamp) -> Result<Standing> {
     Ok(Standing { unauthenticated: add.unauthenticated, ..standing(Kind::Listed(kind), now, until, texts) })
 }
 
-/// Writes the entries that hold all of the filters' texts.
-pub fn list(
-    filters: &[String],
-    as_json: bool,
-    store: &Store,
-    now: Timestamp,
-    out: &mut impl Write,
-) -> Result {
+/// Writes the entries that are asked for.
+pub fn list(selection: &Selection, store: &Store, now: Timestamp, out: &mut impl Write) -> Result {
     let mut entries = Vec::new();
     store.scan_standing(|standing| {
-        if let Kind::Listed(kind) = standing.kind
-            && standing.until >= now
-        {
+        let Kind::Listed(kind) = standing.kind else { return };
+        let [entry, comment, _] = &standing.texts;
+        let mut texts = Texts { comment, ..Texts::default() };
+        *match kind {
+            ListKind::Sender => &mut texts.sender,
+            ListKind::Recipient => &mut texts.recipient,
+            ListKind::Client | ListKind::Host | ListKind::Spf | ListKind::Dkim => &mut texts.client,
+        } = entry;
+        if standing.until >= now && selection.shows(&texts) {
             entries.push((kind, standing));
         }
     })?;
     entries.sort_by(|(a, x), (b, y)| a.cmp(b).then_with(|| x.texts.cmp(&y.texts)));
-    let mut found = false;
     for (kind, Standing { since, until, unauthenticated, texts: [entry, comment, _], .. }) in &entries {
-        let holds = |text: &String| {
-            let text = text.to_ascii_lowercase();
-            let words = [entry, comment].map(|part| String::from_utf8_lossy(part).to_ascii_lowercase());
-            words.iter().any(|word| word.contains(&text))
-        };
-        if !filters.iter().all(holds) {
-            continue;
-        }
-        found = true;
         let forever = *until == Timestamp(u32::MAX);
         let comment = String::from_utf8_lossy(comment);
-        if as_json {
+        if selection.json {
             let value = json!({
                 "kind": kind.word(), "entry": String::from_utf8_lossy(entry), "since": since.0,
                 "until": if forever { None } else { Some(until.0) },
@@ -198,7 +180,7 @@ pub fn list(
         let line = format!("{} {} {since} {until} {flags} {comment}", kind.word(), word(entry));
         writeln!(out, "{}", line.trim_end())?;
     }
-    Ok(if found { Outcome::Done } else { Outcome::NotSo })
+    Ok(if entries.is_empty() { Outcome::NotSo } else { Outcome::Done })
 }
 
 /// Adds what it can read, and names each line that it cannot.
