@@ -183,10 +183,7 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub fn list(&self, entry: &Standing, now: Timestamp) -> Result<(), StoreError> {
-        let Kind::Listed(kind) = entry.kind else { return Ok(()) };
-        let [text, ..] = &entry.texts;
-        let key = self.secret().listed(kind, text);
-        self.known.write(self.patience(), |writer| put(writer, &key, entry, now))
+        self.list_all(std::slice::from_ref(entry), now)
     }
 
     /// Removes an entry, in its canonical form, from the whitelist; says whether it was there.
@@ -218,7 +215,12 @@ pub fn standing(kind: Kind, since: Timestamp, until: Timestamp, texts: [Vec<u8>;
 
 /// Writes a standing record, and makes sure that the summary knows of it. What a later version wrote in the place of either
 /// is not overwritten.
-fn put(writer: &mut Writer<'_>, key: &Key, standing: &Standing, now: Timestamp) -> Result<(), Trouble> {
+pub(super) fn put(
+    writer: &mut Writer<'_>,
+    key: &Key,
+    standing: &Standing,
+    now: Timestamp,
+) -> Result<(), Trouble> {
     let summary = match writer.get(STANDING_KEY)? {
         None => Some(Summary::default()),
         Some(bytes) => Summary::decode(bytes),

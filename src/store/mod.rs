@@ -8,6 +8,7 @@
 //! The way of a decision is in [`settle`].
 
 pub mod breaker;
+pub mod bulk;
 pub mod counters;
 pub mod error;
 pub mod events;

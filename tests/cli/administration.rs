@@ -150,6 +150,39 @@ fn whitelists_of_postgrey_are_imported() {
     assert_eq!(answer(&place, &to), "action=pass reason=whitelisted");
 }
 
+/// Whitelists are imported as a whole, with one commit, or not at all.
+#[test]
+fn an_import_is_all_or_nothing() {
+    let place = Place::new("");
+    does(&place, &["whitelist", "add", "client", "192.0.2.1"]);
+    let commits = || as_store_user(|| place.open().known().version());
+    let before = commits();
+    let lines: String = (0..300).map(|n| format!("host{n}.example\n")).collect();
+    let clients = write(&place, "clients", &lines);
+    assert_eq!(does(&place, &["whitelist", "import", &clients]).out, "300 entries added\n");
+    assert_eq!(commits(), before + 1);
+
+    // A record of a later version, in the place of one.
+    as_store_user(|| {
+        let store = place.open();
+        let key = store.secret().listed(ListKind::Host, b"later.example");
+        let change = |writer: &mut Writer<'_>| Ok(writer.put(&key.0, b"\x63 of a version to come")?);
+        store.known().write(Patience::UpTo(Seconds(9)), change).expect("the record can be written");
+    });
+    let more = write(&place, "more", "new.example\nlater.example\n");
+    let too_many = write(&place, "many", &"new.example\n".repeat(50_001));
+    for (files, sign) in [
+        (&[&clients[..], &more][..], "is damaged"),
+        (&[&more, "/nonexistent"], "/nonexistent: No such file"),
+        (&[&too_many], "more than 50000 entries"),
+    ] {
+        let done = eximgrey(&place, &[&["whitelist", "import"], files].concat());
+        assert_eq!((done.code, done.out.as_str()), (Some(2), ""), "{files:?}");
+        assert!(done.err.contains(sign), "{}", done.err);
+        assert_eq!(eximgrey(&place, &["whitelist", "list", "new.example"]).code, Some(1), "{files:?}");
+    }
+}
+
 /// A released mail passes with its next retry; so does all mail of a released client, and its trap is lifted.
 #[test]
 fn what_is_released_passes() {

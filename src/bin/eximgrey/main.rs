@@ -9,6 +9,7 @@ mod doctor;
 mod exim;
 mod explain;
 mod filter;
+mod import;
 mod list;
 mod normalize;
 mod output;

@@ -2,6 +2,7 @@
 
 use crate::command::{self, Failure, Outcome, Result};
 use crate::filter::{Selection, Texts};
+use crate::import::{self, Listed, postgrey};
 use crate::output::word;
 use clap::{Args, Subcommand, ValueEnum};
 use eximgrey::settings::Settings;
@@ -11,7 +12,6 @@ use eximgrey::store::standing::{Kind, Standing};
 use eximgrey::time::{Seconds, Timestamp};
 use eximgrey::whitelist::ListKind;
 use serde_json::json;
-use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -31,7 +31,7 @@ enum Action {
     /// List entries: KIND ENTRY SINCE UNTIL FLAGS COMMENT
     List(Selection),
     /// Read postgrey's whitelist files
-    Import(Import),
+    Import(Files),
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -91,7 +91,7 @@ struct Remove {
 }
 
 #[derive(Args)]
-struct Import {
+struct Files {
     /// postgrey_whitelist_clients, and with --recipients postgrey_whitelist_recipients
     #[arg(required = true)]
     files: Vec<PathBuf>,
@@ -99,6 +99,9 @@ struct Import {
     #[arg(long)]
     recipients: bool,
 }
+
+/// The end of an entry that has none.
+const FOREVER: Timestamp = Timestamp(u32::MAX);
 
 pub fn run(command: &Whitelist, settings: &Settings, out: &mut impl Write) -> Result {
     let now = Timestamp::now();
@@ -118,7 +121,15 @@ pub fn run(command: &Whitelist, settings: &Settings, out: &mut impl Write) -> Re
             Some(store) => list(selection, &store, now, out),
             None => Ok(Outcome::NotSo),
         },
-        Action::Import(import) => run_import(import, settings, now, out),
+        Action::Import(Files { files, recipients }) => {
+            let (entries, left_out) = import::read(files, |line| postgrey::entry(line, *recipients))?;
+            let entries = entries.into_iter().map(|Listed { kind, entry, comment }| {
+                standing(Kind::Listed(kind), now, FOREVER, [entry, comment.into_bytes(), Vec::new()])
+            });
+            let entries: Vec<_> = entries.collect();
+            command::open_store_to_write(settings, now)?.list_all(&entries, now)?;
+            import::report(entries.len(), &left_out, out)
+        }
     }
 }
 
@@ -133,7 +144,7 @@ fn entry(add: &Add, now: Timestamp) -> Result<Standing> {
         return Err(Failure::Usage("--unauthenticated is for senders".into()));
     }
     let until = match &add.time {
-        None => Timestamp(u32::MAX),
+        None => FOREVER,
         Some(text) => match Seconds::parse(text.as_bytes()) {
             Some(time) => now.plus(time),
             None => {
@@ -163,7 +174,7 @@ pub fn list(selection: &Selection, store: &Store, now: Timestamp, out: &mut impl
     })?;
     entries.sort_by(|(a, x), (b, y)| a.cmp(b).then_with(|| x.texts.cmp(&y.texts)));
     for (kind, Standing { since, until, unauthenticated, texts: [entry, comment, _], .. }) in &entries {
-        let forever = *until == Timestamp(u32::MAX);
+        let forever = *until == FOREVER;
         let comment = String::from_utf8_lossy(comment);
         if selection.json {
             let value = json!({
@@ -181,97 +192,4 @@ pub fn list(selection: &Selection, store: &Store, now: Timestamp, out: &mut impl
         writeln!(out, "{}", line.trim_end())?;
     }
     Ok(if entries.is_empty() { Outcome::NotSo } else { Outcome::Done })
-}
-
-/// Adds what it can read, and names each line that it cannot.
-fn run_import(import: &Import, settings: &Settings, now: Timestamp, out: &mut impl Write) -> Result {
-    let mut entries = Vec::new();
-    let mut left_out = Vec::new();
-    for file in &import.files {
-        let bytes = fs::read(file).map_err(|e| Failure::Usage(format!("{}: {e}", file.display())))?;
-        for (i, line) in String::from_utf8_lossy(&bytes).lines().enumerate() {
-            let (text, comment) =
-                line.split_once('#').map_or((line, ""), |(text, comment)| (text, comment.trim()));
-            let text = text.trim();
-            if text.is_empty() {
-                continue;
-            }
-            match postgrey_entry(text, import.recipients) {
-                Ok((kind, text)) => {
-                    let comment = if comment.is_empty() { "from postgrey" } else { comment };
-                    let texts = [text, comment.as_bytes().to_vec(), Vec::new()];
-                    entries.push(standing(Kind::Listed(kind), now, Timestamp(u32::MAX), texts));
-                }
-                Err(expected) => {
-                    let text = format!("{}:{}: expected {expected}, found {text:?}", file.display(), i + 1);
-                    left_out.push(text);
-                }
-            }
-        }
-    }
-    let store = command::open_store_to_write(settings, now)?;
-    for entry in &entries {
-        store.list(entry, now)?;
-    }
-    writeln!(out, "{} entries added", entries.len())?;
-    if left_out.is_empty() {
-        return Ok(Outcome::Done);
-    }
-    out.flush()?;
-    command::complain(&Failure::Usage(format!(
-        "{} lines were left out:\n{}",
-        left_out.len(),
-        left_out.join("\n")
-    )));
-    Ok(Outcome::NotSo)
-}
-
-/// An entry of postgrey: for clients a domain, an address, a network, or the first three parts of one; for recipients
-/// `local@`, an address or a domain.
-fn postgrey_entry(text: &str, recipients: bool) -> std::result::Result<(ListKind, Vec<u8>), &'static str> {
-    if text.starts_with('/') {
-        return Err("an entry that is no regular expression (these are not supported)");
-    }
-    if recipients {
-        return ListKind::Recipient.canonical(text).map(|text| (ListKind::Recipient, text));
-    }
-    let parts = text.split('.').filter(|part| part.parse::<u8>().is_ok()).count();
-    if parts == 3 && text.split('.').count() == 3 {
-        return ListKind::Client.canonical(&format!("{text}.0/24")).map(|text| (ListKind::Client, text));
-    }
-    if let Ok(network) = ListKind::Client.canonical(text) {
-        return Ok((ListKind::Client, network));
-    }
-    ListKind::Host.canonical(text).map(|text| (ListKind::Host, text))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn entries_of_postgrey_are_read() {
-        let read = |text: &str, recipients| {
-            postgrey_entry(text, recipients).map(|(kind, text)| (kind, String::from_utf8(text).unwrap()))
-        };
-        for (text, kind, entry) in [
-            ("Example.org", ListKind::Host, "example.org"),
-            ("192.0.2.7", ListKind::Client, "192.0.2.7/32"),
-            ("192.0.2", ListKind::Client, "192.0.2.0/24"),
-            ("198.51.100.0/22", ListKind::Client, "198.51.100.0/22"),
-            ("2001:db8::/32", ListKind::Client, "2001:db8::/32"),
-        ] {
-            assert_eq!(read(text, false), Ok((kind, entry.to_owned())), "{text}");
-        }
-        for (text, entry) in
-            [("postmaster@", "postmaster@"), ("A@b.example", "a@b.example"), ("b.example", "b.example")]
-        {
-            assert_eq!(read(text, true), Ok((ListKind::Recipient, entry.to_owned())), "{text}");
-        }
-        for (text, recipients) in
-            [("/^mx\\d+/", false), ("localhost", false), ("0.0.0.0/0", false), ("@", true)]
-        {
-            assert!(read(text, recipients).is_err(), "{text}");
-        }
-    }
 }

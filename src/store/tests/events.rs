@@ -285,3 +285,30 @@ fn what_a_later_version_wrote_is_not_overwritten() {
     assert_eq!(is(STANDING_KEY), Some(later.to_vec()));
     assert!(matches!(world.ask(&client, "b@x.example", 20), Verdict::New { .. }));
 }
+
+#[test]
+fn many_entries_are_one_commit_and_all_or_none_are_written() {
+    let world = world();
+    let entry = |text: &str| {
+        let texts = [ListKind::Host.canonical(text).unwrap(), Vec::new(), Vec::new()];
+        standing(Kind::Listed(ListKind::Host), NOW, Timestamp(u32::MAX), texts)
+    };
+    let mut entries: Vec<_> = (0..300).map(|i| entry(&format!("host{i}.example"))).collect();
+    let listed = || {
+        let mut count = 0;
+        world.store.scan_standing(|_| count += 1).unwrap();
+        count
+    };
+    let before = world.store.known().version();
+    world.store.list_all(&entries, NOW).unwrap();
+    assert_eq!((listed(), world.store.known().version()), (300, before + 1));
+
+    // What a later version wrote in the place of one entry is not overwritten.
+    let later = world.store.secret().listed(ListKind::Host, b"later.example");
+    let write = |writer: &mut lmdb::Writer<'_>| Ok(writer.put(&later.0, b"\x63 of a version to come")?);
+    world.store.known().write(lmdb::Patience::None, write).unwrap();
+    entries.push(entry("another.example"));
+    entries.push(entry("later.example"));
+    assert!(matches!(world.store.list_all(&entries, NOW), Err(StoreError::Damaged { .. })));
+    assert_eq!((listed(), world.store.known().version()), (300, before + 2));
+}
