@@ -2,7 +2,7 @@
 
 use crate::owner;
 use eximgrey::identity::ClientNetwork;
-use eximgrey::settings::{Problem, Settings};
+use eximgrey::settings::{DEFAULT_FILE, Problem, Settings};
 use eximgrey::store::error::StoreError;
 use eximgrey::store::{Access, Store};
 use eximgrey::time::Timestamp;
@@ -58,6 +58,13 @@ pub fn complain(failure: &Failure) {
 
 pub fn load(config: Option<&Path>) -> Result<Settings> {
     Settings::load(config).map_err(Failure::Configuration)
+}
+
+/// What there is to say of a configuration file without a problem, which may be missing.
+pub fn sound(config: Option<&Path>) -> String {
+    let path = config.unwrap_or_else(|| Path::new(DEFAULT_FILE));
+    let found = if path.exists() { "no problem found" } else { "no such file, and none is needed" };
+    format!("{}: {found}", path.display())
 }
 
 /// Opens the store to look at it, as its owner where we are root. `None` if nothing was ever recorded.
