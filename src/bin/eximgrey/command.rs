@@ -10,6 +10,9 @@ use ipnetwork::IpNetwork;
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::path::Path;
+use std::process::{Child, ExitStatus};
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// What a command found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,4 +93,19 @@ pub fn client(text: &str, settings: &Settings) -> Result<IpAddr> {
         return Err(Failure::Usage(format!("{text}: clients are known by networks such as {own}")));
     }
     Ok(network.ip())
+}
+
+/// Waits for the end of `child`; where that takes longer than `limit`, it is killed.
+pub fn end_in_time(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
+    let start = Instant::now();
+    while start.elapsed() < limit {
+        if let Ok(Some(status)) = child.try_wait() {
+            return Some(status);
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    // It may have ended just now; in any case it is waited for.
+    let _ = child.kill();
+    let _ = child.wait();
+    None
 }

@@ -98,9 +98,6 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> Result {
         Command::CheckConfig(command) => check_config::run(command, config, out),
         Command::Doctor(command) => doctor::run(command, config, out),
         Command::Exim(command) => exim::run(command, config, out),
-        Command::Normalize(command) => {
-            normalize::run(command, load(config)?.rules.sender_key, out)?;
-            Ok(Outcome::Done)
-        }
+        Command::Normalize(command) => normalize::run(command, &load(config)?, out),
     }
 }

@@ -74,8 +74,8 @@ struct Add {
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     comment: String,
     /// Drop the entry after that time, such as 30d [default: never]
-    #[arg(long = "for", value_name = "TIME")]
-    time: Option<String>,
+    #[arg(long = "for", value_name = "TIME", value_parser = time)]
+    time: Option<Seconds>,
     /// With sender: also where neither SPF nor DKIM vouches for it. Senders are easily forged
     #[arg(long)]
     unauthenticated: bool,
@@ -133,6 +133,10 @@ pub fn run(command: &Whitelist, settings: &Settings, out: &mut impl Write) -> Re
     }
 }
 
+fn time(text: &str) -> std::result::Result<Seconds, &'static str> {
+    Seconds::parse(text.as_bytes()).ok_or("expected a time such as 30d")
+}
+
 fn canonical(kind: ListKind, text: &str) -> Result<Vec<u8>> {
     kind.canonical(text)
         .map_err(|expected| Failure::Usage(format!("{}: expected {expected}, found {text:?}", kind.word())))
@@ -143,15 +147,7 @@ fn entry(add: &Add, now: Timestamp) -> Result<Standing> {
     if add.unauthenticated && kind != ListKind::Sender {
         return Err(Failure::Usage("--unauthenticated is for senders".into()));
     }
-    let until = match &add.time {
-        None => FOREVER,
-        Some(text) => match Seconds::parse(text.as_bytes()) {
-            Some(time) => now.plus(time),
-            None => {
-                return Err(Failure::Usage(format!("--for: expected a time such as 30d, found {text:?}")));
-            }
-        },
-    };
+    let until = add.time.map_or(FOREVER, |time| now.plus(time));
     let texts = [canonical(kind, &add.entry)?, add.comment.clone().into_bytes(), Vec::new()];
     Ok(Standing { unauthenticated: add.unauthenticated, ..standing(Kind::Listed(kind), now, until, texts) })
 }
