@@ -219,7 +219,8 @@ pub struct Trap {
 }
 
 impl Trap {
-    /// Whether its mail waits now. One from the future was set before the clock was set back, and could last for years.
+    /// Whether its mail waits now. One from the future was set before the clock was set back, and could last
+    /// for years.
     #[must_use]
     pub fn holds(&self, now: Timestamp) -> bool {
         self.set <= now.plus(CLOCK_SLACK) && now < self.until
@@ -482,9 +483,9 @@ const fn renew_if(worth_it: bool) -> Change {
     if worth_it { Change::Renew } else { Change::None }
 }
 
-/// Whether a retry may count from this first attempt, of a network with that trap. One from the future was made before the
-/// clock was set back. How long ago is not known, so it starts anew: that costs its sender one delay, where waiting for
-/// the clock could cost days. One from before a trap does not count.
+/// Whether a retry may count from this first attempt, of a network with that trap. One from the future was
+/// made before the clock was set back. How long ago is not known, so it starts anew: that costs its sender
+/// one delay, where waiting for the clock could cost days. One from before a trap does not count.
 #[must_use]
 pub fn attempt_counts(rules: &Rules, attempt: &Pending, trap: Option<Trap>, now: Timestamp) -> bool {
     let slack = now.plus(CLOCK_SLACK);

@@ -1,5 +1,5 @@
 /* Users and groups that only a directory server knows: what the C library would have got from LDAP or sssd.
- * Loaded before the C library. NAME is the name of whatever number, and UID and GID are the numbers of that name. */
+ * Loaded before the C library. NAME is the name of any number; UID and GID are the numbers of that name. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <grp.h>

@@ -261,7 +261,8 @@ fn explain_names_what_the_administrator_or_a_user_did() {
     because("the recipient is on the whitelist");
 }
 
-/// Who has proved itself is said by the rules in force: not where nobody can, nor where the last pass is too long ago.
+/// Who has proved itself is said by the rules in force: not where nobody can, nor where the last pass is too
+/// long ago.
 #[test]
 fn who_has_proved_itself_is_said_as_it_is_decided() {
     let place = super::filled();
@@ -274,7 +275,8 @@ fn who_has_proved_itself_is_said_as_it_is_decided() {
     }
 }
 
-/// What has lapsed is no longer listed, nor a trap from a time to which the clock was set by mistake: nobody waits for it.
+/// What has lapsed is no longer listed, nor a trap from a time to which the clock was set by mistake: nobody
+/// waits for it.
 #[test]
 fn lapsed_entries_and_traps_are_not_listed() {
     let place = Place::new("");

@@ -130,8 +130,9 @@ fn the_records_behind_an_answer_are_shown() {
     assert_eq!(value["rules"]["delay"], 300);
 }
 
-/// What is said of a record is what the decision makes of it, where their limits differ by a little, too: a known triplet
-/// holds for a sixteenth of the lifetime more, and a first attempt from before a trap does not count.
+/// What is said of a record is what the decision makes of it, where their limits differ by a little, too: a
+/// known triplet holds for a sixteenth of the lifetime more, and a first attempt from before a trap does not
+/// count.
 #[test]
 fn a_record_is_said_to_count_where_it_does() {
     let place = Place::new("");

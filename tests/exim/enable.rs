@@ -48,8 +48,8 @@ fn enable_and_disable_on_debian() {
     }
 }
 
-/// Exim's user may be one that only a directory server knows: Exim is run as that user. (There it does not see the
-/// directory of this test, because it is a set-uid program that root does not run any more.)
+/// Exim's user may be one that only a directory server knows: Exim is run as that user. (There it does not
+/// see the directory of this test, because it is a set-uid program that root does not run any more.)
 #[test]
 fn a_user_that_only_a_directory_server_knows_is_found() {
     in_own_world(|world| {

@@ -52,7 +52,7 @@ pub fn run(command: &CheckConfig, config: Option<&Path>, out: &mut impl Write) -
         writeln!(out, "{value}")?;
         return Ok(Outcome::Done);
     }
-    writeln!(out, "{}. In force:", command::sound(config))?;
+    writeln!(out, "{}. In force:", command::sound_file(config))?;
     // A text, number or truth value is written alike in JSON and TOML.
     for (key, value) in in_force(&settings) {
         writeln!(out, "{key} = {value}")?;

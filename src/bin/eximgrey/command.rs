@@ -63,8 +63,8 @@ pub fn load(config: Option<&Path>) -> Result<Settings> {
     Settings::load(config).map_err(Failure::Configuration)
 }
 
-/// What there is to say of a configuration file without a problem, which may be missing.
-pub fn sound(config: Option<&Path>) -> String {
+/// Says of a configuration without a problem where it is, or that there is no file.
+pub fn sound_file(config: Option<&Path>) -> String {
     let path = config.unwrap_or_else(|| Path::new(DEFAULT_FILE));
     let found = if path.exists() { "no problem found" } else { "no such file, and none is needed" };
     format!("{}: {found}", path.display())

@@ -112,7 +112,7 @@ pub fn run(command: &Doctor, config: Option<&Path>, out: &mut impl Write) -> Res
 fn configuration(config: Option<&Path>, findings: &mut Findings) -> Option<Settings> {
     match Settings::load(config) {
         Ok(settings) => {
-            findings.ok("configuration", command::sound(config));
+            findings.ok("configuration", command::sound_file(config));
             Some(settings)
         }
         Err(problems) => {

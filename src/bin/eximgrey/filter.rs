@@ -8,8 +8,8 @@ use std::net::IpAddr;
 /// The arguments of every listing.
 #[derive(Args)]
 pub struct Selection {
-    /// Only records that match every FILTER: client=ADDRESS, client=DOMAIN, sender=TEXT, recipient=TEXT, or TEXT found
-    /// anywhere. Case does not matter
+    /// Only records that match every FILTER: client=ADDRESS, client=DOMAIN, sender=TEXT, recipient=TEXT, or
+    /// TEXT found anywhere. Case does not matter
     #[arg(value_name = "FILTER", value_parser = Filter::parse)]
     filters: Vec<Filter>,
     /// Print JSON, one object a line

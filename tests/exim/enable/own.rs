@@ -30,8 +30,8 @@ bin:
   data = :blackhole:
 ";
 
-/// The lines that are shown for a configuration of the administrator's own, inserted where they are said to belong, enable
-/// greylisting. The command does not touch the file.
+/// The lines that are shown for a configuration of the administrator's own, inserted where they are said to
+/// belong, enable greylisting. The command does not touch the file.
 #[test]
 fn lines_shown_for_an_own_configuration_work() {
     let data_acl = "acl_data:\n  deny condition = ${if eq{1}{2}}\n  accept\n";
@@ -94,8 +94,8 @@ const RULE: &str = "deny message = too many bad recipients
           log_message = ${eval:$rcpt_count-$recipients_count} bad recipients
   accept  hosts = :";
 
-/// A rule of the administrator's that would refuse the eleventh greylisted recipient for good is found, and shown mended:
-/// then each is deferred, and guessed recipients are refused as before.
+/// A rule of the administrator's that would refuse the eleventh greylisted recipient for good is found, and
+/// shown mended: then each is deferred, and guessed recipients are refused as before.
 #[test]
 fn a_rule_on_bad_recipients_is_shown_mended() {
     in_own_world(|world| {
@@ -139,8 +139,8 @@ fn a_rule_on_bad_recipients_is_shown_mended() {
     });
 }
 
-/// On Debian, a rule of the administrator's that would refuse greylisted recipients for good is named, and nothing is
-/// changed; so is what it does, where the rule is not one that is understood.
+/// On Debian, a rule of the administrator's that would refuse greylisted recipients for good is named, and
+/// nothing is changed; so is what it does, where the rule is not one that is understood.
 #[test]
 fn a_session_with_many_recipients_is_tried() {
     for (condition, why) in [

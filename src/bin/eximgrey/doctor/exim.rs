@@ -1,4 +1,5 @@
-//! What the doctor asks Exim: what it was built with, whether its configuration calls us, whether it can load the library.
+//! What the doctor asks Exim: what it was built with, whether its configuration calls us, whether it can load
+//! the library.
 
 use super::{Doctor, Findings};
 use crate::exim::daemon::{Exim, times_set};

@@ -15,9 +15,9 @@ pub(super) fn check(store: &Path, findings: &mut Findings) {
     fedora(Path::new(SELINUX), store, label.trim(), findings);
 }
 
-/// Whether Fedora's policy lets Exim use the store, which has this `label`. It lets Exim make directories and files where
-/// they are labelled as its spool, and map them into memory, as LMDB does, by a boolean. Another policy may allow it in
-/// another way.
+/// Whether Fedora's policy lets Exim use the store, which has this `label`. It lets Exim make directories and
+/// files where they are labelled as its spool, and map them into memory, as LMDB does, by a boolean. Another
+/// policy may allow it in another way.
 fn fedora(selinux: &Path, store: &Path, label: &str, findings: &mut Findings) {
     let says = |name: &str, value: char| {
         fs::read_to_string(selinux.join(name)).is_ok_and(|text| text.starts_with(value))
@@ -49,7 +49,8 @@ mod tests {
     use super::super::Health;
     use super::*;
 
-    /// What the doctor says with these words in `enforce` and `domain_can_mmap_files`, and this label of the store.
+    /// What the doctor says with these words in `enforce` and `domain_can_mmap_files`, and this label of the
+    /// store.
     fn said(enforce: &str, map: &str, label: &str) -> Vec<(Health, String)> {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("booleans")).unwrap();
@@ -60,7 +61,8 @@ mod tests {
         findings.0.into_iter().map(|check| (check.health, check.text)).collect()
     }
 
-    /// With SELinux, the doctor says which command lets Exim use the store, and nothing where SELinux is not enforcing.
+    /// With SELinux, the doctor says which command lets Exim use the store, and nothing where SELinux is not
+    /// enforcing.
     #[test]
     fn the_doctor_says_what_selinux_must_be_told() {
         let (good, bad) = ("system_u:object_r:exim_spool_t:s0", "system_u:object_r:var_lib_t:s0");

@@ -1,5 +1,5 @@
-//! What another greylister has kept, as entries of ours. Each peer has a file here, which is pure: a function that makes an
-//! entry of a line, or says what it expected.
+//! What another greylister has kept, as entries of ours. Each peer has a file here, which is pure: a function
+//! that makes an entry of a line, or says what it expected.
 
 pub mod postgrey;
 

@@ -3,8 +3,8 @@
 use super::{Line, Listed};
 use eximgrey::whitelist::ListKind;
 
-/// For clients a domain, an address, a network, or the first three parts of one; for recipients `local@`, an address or a
-/// domain.
+/// For clients a domain, an address, a network, or the first three parts of one; for recipients `local@`, an
+/// address or a domain.
 pub fn entry(line: &str, recipients: bool) -> Line<Listed> {
     let (text, comment) = line.split_once('#').unwrap_or((line, ""));
     let (text, comment) = (text.trim(), comment.trim());
