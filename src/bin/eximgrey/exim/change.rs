@@ -25,10 +25,8 @@ impl<'a, W: Write> Change<'a, W> {
 
     pub(super) fn enable(&mut self, observe: bool) -> Refusal {
         let own_limit = self.exim.option(LIMIT).filter(|value| !value.contains("{greylist_preload}"));
-        let fragments = match own_limit {
-            Some(_) => Fragments::installed().without_preload(),
-            None => Fragments::installed(),
-        };
+        let mut fragments = Fragments::installed();
+        fragments.preload = own_limit.is_none();
         let file = self.layout.file();
         let saved = note(&file)?;
         let scratch = self.scratch()?;

@@ -148,10 +148,8 @@ fn show_refusals(exim: &Exim, refusals: &[String], file: &Path, out: &mut impl W
         writeln!(out, "{}:{line}: in place of this line", file.display())?;
         writeln!(out, "    {}", bad_recipients::mended(text))?;
     }
-    if lines.is_empty() {
-        for rule in refusals {
-            writeln!(out, "    {}", bad_recipients::mended(rule))?;
-        }
+    for rule in refusals.iter().filter(|_| lines.is_empty()) {
+        writeln!(out, "    {}", bad_recipients::mended(rule))?;
     }
     Ok(())
 }
