@@ -3,16 +3,18 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark")]
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use eximgrey::decision;
+use eximgrey::evidence::{Earned, Evidence, Found, Known, KnownEvidence, KnownSide, Outcomes, Pending};
 use eximgrey::identity::{ClientNetwork, Domain, Prefixes, registrable};
-use eximgrey::policy::{
-    Earned, Evidence, Found, Known, KnownEvidence, KnownSide, Mode, Pending, Rules, Verdict, decide,
-};
+use eximgrey::memory::Access;
+use eximgrey::memory::Question;
+use eximgrey::policy::{Mode, Rules, Verdict, decide};
 use eximgrey::reply::By;
 use eximgrey::request::Request;
 use eximgrey::sender::Level;
 use eximgrey::settings::StoreSettings;
 use eximgrey::store::lmdb::{Env, Patience};
-use eximgrey::store::{Access, Store};
+use eximgrey::store::{Store, Table};
 use eximgrey::time::{Seconds, Timestamp};
 use eximgrey::triplet::{Secret, Triplet};
 use std::hint::black_box;
@@ -62,8 +64,9 @@ fn keys(c: &mut Criterion) {
 
 fn policy(c: &mut Criterion) {
     let rules = Rules { trust_known_domains: false, ..Rules::default() };
-    let earned = Earned { passes: 2, first_seen: NOW, counted: NOW, last_seen: NOW };
-    let known = Known { first_seen: NOW, passed: NOW, last_seen: NOW, counted: true };
+    let (outcomes, blamed) = (Outcomes::passes(2), Timestamp(0));
+    let earned = Earned { passes: 2, first_seen: NOW, counted: NOW, last_seen: NOW, outcomes, blamed };
+    let known = Known { first_seen: NOW, passed: NOW, last_seen: NOW, counted: 1 };
     let side = |known| {
         let identity = |by| KnownEvidence { by, earned: Found::Here(earned), known };
         let identities = [By::Network, By::Spf, By::Host].map(identity).into();
@@ -71,14 +74,12 @@ fn policy(c: &mut Criterion) {
     };
     let pending = Some(vec![Found::Here(Pending { first_seen: NOW }), Found::Absent, Found::Absent]);
     let evidence = [
-        ("known", Evidence { known: side(Found::Here(known)), pending: None, came_back: None }),
-        ("retried", Evidence { known: side(Found::Absent), pending, came_back: None }),
+        ("known", Evidence { known: side(Found::Here(known)), ..Evidence::default() }),
+        ("retried", Evidence { known: side(Found::Absent), pending, ..Evidence::default() }),
     ];
     for (name, evidence) in evidence {
         let now = NOW.plus(Seconds::HOUR);
-        c.bench_function(&format!("decide/{name}"), |b| {
-            b.iter(|| decide(&rules, false, black_box(&evidence), now))
-        });
+        c.bench_function(&format!("decide/{name}"), |b| b.iter(|| decide(&rules, black_box(&evidence), now)));
     }
 }
 
@@ -99,21 +100,27 @@ fn store(c: &mut Criterion) {
     let [client, _, recipient, ..] = ARGUMENTS;
     for (n, sender) in senders.iter().enumerate() {
         let triplet = triplet(&[client, sender.as_bytes(), recipient]);
-        store.settle(&triplet, &rules, Access::Record, NOW).unwrap();
+        let ask = |now| {
+            let question = Question { triplet: &triplet, rules: &rules, now };
+            decision::decide(&store, &question, Access::Record).unwrap();
+        };
+        ask(NOW);
         if n % 10 == 5 {
-            store.settle(&triplet, &rules, Access::Record, later).unwrap();
+            ask(later);
         }
     }
     let triplet = |n: usize| triplet(&[client, senders.get(n).unwrap().as_bytes(), recipient]);
     let one = triplet(5_005);
+    let question = Question { triplet: &one, rules: &rules, now: later };
     c.bench_function("store/evidence", |b| {
-        b.iter(|| store.evidence(black_box(&one), &rules, later).unwrap())
+        b.iter(|| decision::evidence(&store, black_box(&question)).unwrap())
     });
     let keys = |n| triplet(n).keys(store.secret()).first().copied().unwrap();
-    let pending = store.pending(Access::Look).unwrap().unwrap();
-    for (name, env, key) in
-        [("known", store.known(), keys(5_005).known), ("pending", pending, keys(77).pending)]
-    {
+    let pending = store.environment(Table::Pending).unwrap();
+    for (name, env, key) in [
+        ("known", store.environment(Table::Known).unwrap(), keys(5_005).known),
+        ("pending", pending, keys(77).pending),
+    ] {
         let read = |env: &Env| env.read(|snapshot| Ok(snapshot.get(&key.0)?.map(<[u8]>::to_vec))).unwrap();
         c.bench_function(&format!("store/read {name}"), |b| b.iter(|| read(black_box(env))));
         let record = read(env).unwrap();

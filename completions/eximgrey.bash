@@ -28,6 +28,9 @@ _eximgrey() {
             eximgrey,explain)
                 cmd="eximgrey__subcmd__explain"
                 ;;
+            eximgrey,forget)
+                cmd="eximgrey__subcmd__forget"
+                ;;
             eximgrey,help)
                 cmd="eximgrey__subcmd__help"
                 ;;
@@ -87,6 +90,9 @@ _eximgrey() {
                 ;;
             eximgrey__subcmd__help,explain)
                 cmd="eximgrey__subcmd__help__subcmd__explain"
+                ;;
+            eximgrey__subcmd__help,forget)
+                cmd="eximgrey__subcmd__help__subcmd__forget"
                 ;;
             eximgrey__subcmd__help,help)
                 cmd="eximgrey__subcmd__help__subcmd__help"
@@ -170,7 +176,7 @@ _eximgrey() {
 
     case "${cmd}" in
         eximgrey)
-            opts="-h -V --config --help --version status list explain check-config release trap whitelist purge normalize doctor exim help"
+            opts="-h -V --config --help --version status list explain check-config release trap forget whitelist purge normalize doctor exim help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -395,8 +401,26 @@ _eximgrey() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        eximgrey__subcmd__forget)
+            opts="-h --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         eximgrey__subcmd__help)
-            opts="status list explain check-config release trap whitelist purge normalize doctor exim help"
+            opts="status list explain check-config release trap forget whitelist purge normalize doctor exim help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -494,6 +518,20 @@ _eximgrey() {
             return 0
             ;;
         eximgrey__subcmd__help__subcmd__explain)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        eximgrey__subcmd__help__subcmd__forget)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

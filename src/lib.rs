@@ -3,17 +3,21 @@
 //! The way of a decision, and the modules in its order:
 //!
 //! ```text
-//! Exim's ACL -> ffi -> request -> triplet (identity, sender) -> store: read -> policy::decide -> store: write -> reply
+//! Exim's ACL -> ffi -> request -> triplet (identity, sender) -> decision -> reply
+//!                                                               decision: memory reads -> policy::decide -> memory writes
 //! ```
 //!
-//! [`policy::decide`] is pure: evidence, rules and the time in, a verdict and a change out. Unsafe code is in [`ffi`], in
+//! [`policy::decide`] is pure: evidence, rules and the time in, a verdict and a change out. The [`store`] is a [`memory`]. Unsafe code is in [`ffi`], in
 //! [`prepared`] and in four files of [`store`].
 
 #[cfg(not(panic = "unwind"))]
 compile_error!("build with panic = \"unwind\": a panic must not end Exim's process");
 
+pub mod decision;
+pub mod evidence;
 pub mod ffi;
 pub mod identity;
+pub mod memory;
 pub mod policy;
 pub mod prepared;
 pub mod reply;

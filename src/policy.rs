@@ -1,10 +1,12 @@
 //! The decision. [`decide`] takes values and returns values: no I/O, no clock, no global. The live call, a
-//! peek, `eximgrey explain` and the tests all ask this one function.
+//! peek, `eximgrey explain` and the tests all ask this one function; it alone knows the order of a decision.
 //!
 //! It is asked in steps, because what need not be read is not read: it answers [`Step::ReadKnown`] or
 //! [`Step::ReadPending`] until it has seen enough.
 
-use crate::identity::MAX_IDENTITIES;
+use crate::evidence::{
+    Earned, Evidence, Found, KnownEvidence, KnownSide, Outcomes, Pending, Permit, Places, Trap,
+};
 use crate::reply::{Action, By, Matched, Reason, Reply};
 use crate::sender::Level;
 use crate::time::{Seconds, Timestamp};
@@ -135,168 +137,6 @@ impl Rules {
 /// Counted at most once in this time for each identity: one burst of mail is one proof.
 pub const COUNT_INTERVAL: Seconds = Seconds::HOUR;
 
-/// A record in the store, as far as the decision needs it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Found<T> {
-    /// No record.
-    #[default]
-    Absent,
-    /// A record.
-    Here(T),
-    /// A record of a version that this library does not know: neither used nor overwritten.
-    Unreadable,
-}
-
-impl<T> Found<T> {
-    /// The record, if there is one that can be read.
-    pub fn here(&self) -> Option<&T> {
-        match self {
-            Self::Here(record) => Some(record),
-            Self::Absent | Self::Unreadable => None,
-        }
-    }
-}
-
-/// What an identity has earned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Earned {
-    /// Passes counted.
-    pub passes: u32,
-    /// When the first was counted.
-    pub first_seen: Timestamp,
-    /// When the last was counted.
-    pub counted: Timestamp,
-    /// When the identity was last seen to pass, or up to a sixteenth of the lifetime before that.
-    pub last_seen: Timestamp,
-}
-
-/// A triplet that has passed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Known {
-    /// The first attempt.
-    pub first_seen: Timestamp,
-    /// The retry that passed.
-    pub passed: Timestamp,
-    /// When it last passed, or up to a sixteenth of the lifetime before that.
-    pub last_seen: Timestamp,
-    /// Whether its identities were counted for it.
-    pub counted: bool,
-}
-
-/// A first attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pending {
-    /// When it was.
-    pub first_seen: Timestamp,
-}
-
-/// The known records of one identity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KnownEvidence {
-    /// The kind of the identity.
-    pub by: By,
-    /// What it has earned; [`Found::Absent`] also where a known triplet settles the matter.
-    pub earned: Found<Earned>,
-    /// The triplet with this identity.
-    pub known: Found<Known>,
-}
-
-impl KnownEvidence {
-    /// The triplet, if it passed within the lifetime.
-    #[must_use]
-    pub fn passed(&self, rules: &Rules, now: Timestamp) -> Option<Known> {
-        self.known.here().copied().filter(|record| fresh(record.last_seen, rules, now))
-    }
-}
-
-/// A trapped network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Trap {
-    /// When it was trapped.
-    pub set: Timestamp,
-    /// Until when.
-    pub until: Timestamp,
-}
-
-impl Trap {
-    /// Whether its mail waits now. One from the future was set before the clock was set back, and could last
-    /// for years.
-    #[must_use]
-    pub fn holds(&self, now: Timestamp) -> bool {
-        self.set <= now.plus(CLOCK_SLACK) && now < self.until
-    }
-}
-
-/// What lasts until a moment and lets mail of a sender to a recipient pass.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Leave {
-    /// The last moment.
-    pub until: Timestamp,
-}
-
-impl Leave {
-    /// Whether it is not over.
-    #[must_use]
-    pub fn lasts(&self, now: Timestamp) -> bool {
-        now <= self.until
-    }
-}
-
-/// The records of `known`; identities in the order of the triplet's.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct KnownSide {
-    /// The kind of the administrator's whitelist entry that matches.
-    pub whitelisted: Option<ListKind>,
-    /// Of the client's network.
-    pub trap: Option<Trap>,
-    /// Our user wrote to the sender.
-    pub replied: Option<Leave>,
-    /// The administrator released the mail.
-    pub released: Option<Leave>,
-    /// One an identity.
-    pub identities: Vec<KnownEvidence>,
-}
-
-/// All that has been read for a decision.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Evidence {
-    /// `None` until read.
-    pub known: Option<KnownSide>,
-    /// `None` until read.
-    pub pending: Option<Vec<Found<Pending>>>,
-    /// Where the client has come back for this message: when another recipient of it was first tried.
-    pub came_back: Option<Timestamp>,
-}
-
-/// Some of a triplet's identities, by their place.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Places(u8);
-
-impl Places {
-    /// The places for which `test` holds.
-    pub fn such_that<T>(items: &[T], test: impl Fn(&T) -> bool) -> Self {
-        Self(
-            items
-                .iter()
-                .take(MAX_IDENTITIES)
-                .enumerate()
-                .fold(0, |set, (i, item)| set | (u8::from(test(item)) << i)),
-        )
-    }
-
-    /// Whether `place` is one of them.
-    #[must_use]
-    pub const fn holds(self, place: usize) -> bool {
-        place < MAX_IDENTITIES && self.0 & (1 << place) != 0
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub const fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-}
-
 /// What was decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -391,11 +231,11 @@ pub enum Step {
 /// A time so little ahead is no clock set back: another process was faster to the clock, or slower to the lock.
 const CLOCK_SLACK: Seconds = Seconds::MINUTE;
 
-/// Whether a record that was last seen at `seen` still holds. One from the future does: the clock was ahead once,
-/// and nobody shall be locked out for that.
+/// Whether a record that was last seen at `seen`, and is kept for so long after that, still holds. One from the future
+/// does: the clock was ahead once, and nobody shall be locked out for that.
 #[must_use]
-pub fn fresh(seen: Timestamp, rules: &Rules, now: Timestamp) -> bool {
-    now.since(seen) <= rules.keep()
+pub fn holds(seen: Timestamp, keep: Seconds, now: Timestamp) -> bool {
+    now.since(seen) <= keep
 }
 
 /// Whether a last-seen time is worth a write: a sixteenth of the lifetime old, or from the future.
@@ -405,12 +245,12 @@ fn stale(seen: Timestamp, rules: &Rules, now: Timestamp) -> bool {
 
 /// Decides about a triplet.
 ///
-/// `local` says that there is no client address. The order: off and local, the whitelist, traps, known triplets, identities
+/// The order: off and local, the whitelist, traps, known triplets, identities
 /// that have proved themselves, replies and releases, domains known to the site, first attempts, and where these say wait,
 /// what the client has come back for.
 #[must_use]
-pub fn decide(rules: &Rules, local: bool, evidence: &Evidence, now: Timestamp) -> Step {
-    if local {
+pub fn decide(rules: &Rules, evidence: &Evidence, now: Timestamp) -> Step {
+    if evidence.local {
         return Step::Answer(Verdict::Local, Change::None);
     }
     if rules.mode == Mode::Off {
@@ -434,7 +274,7 @@ pub fn decide(rules: &Rules, local: bool, evidence: &Evidence, now: Timestamp) -
     Step::Answer(verdict, change)
 }
 
-/// What the known records settle, if they do.
+/// The decision, where the known records are enough for one.
 fn decide_known(rules: &Rules, side: &KnownSide, now: Timestamp) -> Option<(Verdict, Change)> {
     if let Some(kind) = side.whitelisted {
         return Some((Verdict::Whitelisted { kind }, Change::None));
@@ -444,23 +284,24 @@ fn decide_known(rules: &Rules, side: &KnownSide, now: Timestamp) -> Option<(Verd
     }
 
     let known = &side.identities;
-    let earned = |e: &KnownEvidence| e.earned.here().copied().filter(|r| fresh(r.last_seen, rules, now));
     let with_passes = |least: u32, wanted: fn(By) -> bool| {
-        let mut all = known.iter().filter(|e| wanted(e.by)).filter_map(|e| earned(e).map(|r| (e.by, r)));
-        all.find(|(_, r)| least > 0 && r.passes >= least)
-            .map(|(by, r)| (Verdict::Auto { by }, renew_if(stale(r.last_seen, rules, now))))
+        let of = |e: &KnownEvidence| e.earned.here().map(|earned| (e.by, *earned));
+        let mut all = known.iter().filter(|e| wanted(e.by)).filter_map(of);
+        all.find(|(_, earned)| has_passes(least, rules, earned, now))
+            .map(|(by, earned)| (Verdict::Auto { by }, renew_if(stale(earned.last_seen, rules, now))))
     };
-    // Before what identities have earned: most mail is settled here, and the store need not look for that.
-    if let Some((by, record)) = known.iter().find_map(|e| e.passed(rules, now).map(|r| (e.by, r))) {
+    // Before what identities have earned: it is the answer for most mail, and the store need not look for that.
+    let passed = known.iter().find(|e| e.passed(rules, now));
+    if let Some((by, record)) = passed.and_then(|e| Some((e.by, e.known.here()?))) {
         return Some((Verdict::Known { by }, renew_if(stale(record.last_seen, rules, now))));
     }
     if let Some(auto) = with_passes(rules.auto_after, |_| true) {
         return Some(auto);
     }
-    if side.replied.is_some_and(|leave| leave.lasts(now)) {
+    if side.replied.is_some_and(|permit| permit.lasts(now)) {
         return Some((Verdict::Replied, Change::None));
     }
-    if side.released.is_some_and(|leave| leave.lasts(now)) {
+    if side.released.is_some_and(|permit| permit.lasts(now)) {
         return Some((Verdict::Released, Change::Admit { first_seen: now, counts: false }));
     }
     if rules.trust_known_domains && rules.auto_after > 0 {
@@ -473,10 +314,41 @@ fn decide_known(rules: &Rules, side: &KnownSide, now: Timestamp) -> Option<(Verd
     unreadable.then_some((Verdict::Unreadable, Change::None))
 }
 
-/// Whether an identity has proved itself and is not to be trapped.
+impl Trap {
+    /// Whether its mail waits now. One from the future was set before the clock was set back, and could last
+    /// for years.
+    #[must_use]
+    pub fn holds(&self, now: Timestamp) -> bool {
+        self.set <= now.plus(CLOCK_SLACK) && now < self.until
+    }
+}
+
+impl Permit {
+    /// Whether it is not over.
+    #[must_use]
+    pub fn lasts(&self, now: Timestamp) -> bool {
+        now <= self.until
+    }
+}
+
+impl KnownEvidence {
+    /// Whether the triplet passed within the lifetime.
+    #[must_use]
+    pub fn passed(&self, rules: &Rules, now: Timestamp) -> bool {
+        self.known.here().is_some_and(|record| holds(record.last_seen, rules.keep(), now))
+    }
+}
+
+/// Whether an identity has proved itself: it needs no greylisting, and is not to be trapped.
 #[must_use]
 pub fn has_proved_itself(rules: &Rules, earned: &Earned, now: Timestamp) -> bool {
-    rules.auto_after > 0 && earned.passes >= rules.auto_after && fresh(earned.last_seen, rules, now)
+    has_passes(rules.auto_after, rules, earned, now)
+}
+
+/// Whether an identity has so many passes within the lifetime, and its mail did not turn out to be spam since.
+fn has_passes(least: u32, rules: &Rules, earned: &Earned, now: Timestamp) -> bool {
+    let enough = least > 0 && earned.passes >= least;
+    enough && holds(earned.last_seen, rules.keep(), now) && !earned.outcomes.are_mostly_spam()
 }
 
 const fn renew_if(worth_it: bool) -> Change {
@@ -527,16 +399,43 @@ fn decide_pending(
     (Verdict::Retried { waited, by }, Change::Admit { first_seen, counts: true })
 }
 
-/// What an identity has earned after a pass at `now`.
+/// Whether something that was last counted at `last` may be counted again. A time from the future was written before the
+/// clock was set back: it must not stop the counting until then.
+fn may_count(last: Timestamp, now: Timestamp) -> bool {
+    last > now || now.since(last) >= COUNT_INTERVAL
+}
+
+/// What an identity has earned after a pass at `now`; its records are kept for `keep` after they were last seen.
 #[must_use]
-pub fn count_pass(rules: &Rules, earned: Option<Earned>, now: Timestamp) -> Earned {
-    match earned.filter(|e| fresh(e.last_seen, rules, now)) {
-        None => Earned { passes: 1, first_seen: now, counted: now, last_seen: now },
-        Some(e) if e.counted <= now && now.since(e.counted) < COUNT_INTERVAL => {
-            Earned { last_seen: now, ..e }
-        }
-        Some(e) => Earned { passes: e.passes.saturating_add(1), counted: now, last_seen: now, ..e },
+pub fn count_pass(keep: Seconds, earned: Option<Earned>, now: Timestamp) -> Earned {
+    match earned.filter(|e| holds(e.last_seen, keep, now)) {
+        None => Earned {
+            passes: 1,
+            first_seen: now,
+            counted: now,
+            last_seen: now,
+            outcomes: Outcomes::passes(1),
+            blamed: Timestamp(0),
+        },
+        Some(e) if !may_count(e.counted, now) => Earned { last_seen: now, ..e },
+        Some(e) => Earned {
+            passes: e.passes.saturating_add(1),
+            counted: now,
+            last_seen: now,
+            outcomes: e.outcomes.and(false),
+            ..e
+        },
     }
+}
+
+/// What an identity has earned after its mail turned out to be spam at `now`, in which it loses `passes`.
+#[must_use]
+pub fn count_spam(earned: Earned, passes: u32, now: Timestamp) -> Earned {
+    let earned = Earned { passes: earned.passes.saturating_sub(passes), ..earned };
+    if !may_count(earned.blamed, now) {
+        return earned;
+    }
+    Earned { outcomes: earned.outcomes.and(true), blamed: now, ..earned }
 }
 
 impl Verdict {

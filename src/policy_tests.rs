@@ -1,7 +1,7 @@
 //! The decision, rule by rule, and against a model of a few lines.
 
 use super::*;
-use proptest::prelude::*;
+use crate::evidence::{Known, Trap};
 
 const NOW: Timestamp = Timestamp(1_000_000_000);
 const RULES: Rules = Rules {
@@ -29,11 +29,13 @@ fn nothing(by: By) -> KnownEvidence {
 }
 
 fn earned(passes: u32, last_seen: Timestamp) -> Found<Earned> {
-    Found::Here(Earned { passes, first_seen: last_seen, counted: last_seen, last_seen })
+    let outcomes = Outcomes::passes(passes);
+    let blamed = Timestamp(0);
+    Found::Here(Earned { passes, first_seen: last_seen, counted: last_seen, last_seen, outcomes, blamed })
 }
 
 fn known(last_seen: Timestamp) -> Found<Known> {
-    Found::Here(Known { first_seen: last_seen, passed: last_seen, last_seen, counted: true })
+    Found::Here(Known { first_seen: last_seen, passed: last_seen, last_seen, counted: 1 })
 }
 
 fn first(first_seen: Timestamp) -> Found<Pending> {
@@ -55,7 +57,7 @@ fn ask_side(
     let pending: Vec<_> = records.iter().map(|(_, p)| *p).collect();
     let mut evidence = Evidence::default();
     for _ in 0..3 {
-        match decide(rules, false, &evidence, NOW) {
+        match decide(rules, &evidence, NOW) {
             Step::ReadKnown => evidence.known = Some(known.clone()),
             Step::ReadPending => evidence.pending = Some(pending.clone()),
             Step::Answer(verdict, change) => return (verdict, change),
@@ -99,8 +101,9 @@ fn a_retry_in_the_window_passes() {
 /// Asks about a recipient of a message that was first tried `since` seconds ago and has been retried in time.
 fn with_message(since: u32, known: KnownSide, pending: Found<Pending>) -> (Verdict, Change) {
     let known = KnownSide { identities: vec![nothing(By::Network)], ..known };
-    let evidence = Evidence { known: Some(known), pending: Some(vec![pending]), came_back: Some(ago(since)) };
-    match decide(&RULES, false, &evidence, NOW) {
+    let came_back = Some(ago(since));
+    let evidence = Evidence { known: Some(known), pending: Some(vec![pending]), came_back, local: false };
+    match decide(&RULES, &evidence, NOW) {
         Step::Answer(verdict, change) => (verdict, change),
         step => panic!("{step:?}"),
     }
@@ -244,19 +247,19 @@ fn what_was_waiting_when_the_network_was_trapped_starts_anew() {
 
 #[test]
 fn replies_and_releases_pass_as_long_as_they_last() {
-    let leave = |until| Some(Leave { until });
+    let permit = |until| Some(Permit { until });
     assert_eq!(
-        side(KnownSide { replied: leave(NOW), ..KnownSide::default() }),
+        side(KnownSide { replied: permit(NOW), ..KnownSide::default() }),
         (Verdict::Replied, Change::None)
     );
     let admit = Change::Admit { first_seen: NOW, counts: false };
-    assert_eq!(side(KnownSide { released: leave(NOW), ..KnownSide::default() }), (Verdict::Released, admit));
+    assert_eq!(side(KnownSide { released: permit(NOW), ..KnownSide::default() }), (Verdict::Released, admit));
     assert!(matches!(
-        side(KnownSide { replied: leave(ago(1)), ..KnownSide::default() }).0,
+        side(KnownSide { replied: permit(ago(1)), ..KnownSide::default() }).0,
         Verdict::New { .. }
     ));
     assert!(matches!(
-        side(KnownSide { released: leave(ago(1)), ..KnownSide::default() }).0,
+        side(KnownSide { released: permit(ago(1)), ..KnownSide::default() }).0,
         Verdict::New { .. }
     ));
 }
@@ -316,9 +319,12 @@ fn records_of_another_version_are_left_alone_and_mail_passes() {
 #[test]
 fn local_and_off_read_nothing() {
     let unread = Evidence::default();
-    assert_eq!(decide(&RULES, true, &unread, NOW), Step::Answer(Verdict::Local, Change::None));
     let off = Rules { mode: Mode::Off, ..RULES };
-    assert_eq!(decide(&off, false, &unread, NOW), Step::Answer(Verdict::Off, Change::None));
+    assert_eq!(decide(&off, &unread, NOW), Step::Answer(Verdict::Off, Change::None));
+    let local = Evidence { local: true, ..unread };
+    for rules in [RULES, off] {
+        assert_eq!(decide(&rules, &local, NOW), Step::Answer(Verdict::Local, Change::None));
+    }
 }
 
 #[test]
@@ -330,21 +336,47 @@ fn a_known_triplet_is_answered_without_its_first_attempts() {
         }),
         ..Evidence::default()
     };
-    assert!(matches!(decide(&RULES, false, &evidence, NOW), Step::Answer(Verdict::Known { .. }, _)));
+    assert!(matches!(decide(&RULES, &evidence, NOW), Step::Answer(Verdict::Known { .. }, _)));
 }
 
 #[test]
 fn a_pass_counts_once_an_hour() {
-    let first = count_pass(&RULES, None, NOW);
-    assert_eq!(first, Earned { passes: 1, first_seen: NOW, counted: NOW, last_seen: NOW });
-    let soon = count_pass(&RULES, Some(first), ahead(3_599));
+    let count = |earned, now| count_pass(RULES.keep(), earned, now);
+    let first = count(None, NOW);
+    assert_eq!((first.passes, first.first_seen, first.counted, first.last_seen), (1, NOW, NOW, NOW));
+    let soon = count(Some(first), ahead(3_599));
     assert_eq!(soon, Earned { last_seen: ahead(3_599), ..first });
-    let later = count_pass(&RULES, Some(soon), ahead(3_600));
-    assert_eq!((later.passes, later.counted), (2, ahead(3_600)));
+    let later = count(Some(soon), ahead(3_600));
+    assert_eq!((later.passes, later.counted, later.outcomes), (2, ahead(3_600), Outcomes::passes(2)));
     // After its lifetime an identity begins anew.
-    assert_eq!(count_pass(&RULES, Some(later), ahead(3_600 + 3_304_801)).passes, 1);
+    assert_eq!(count(Some(later), ahead(3_600 + 3_304_801)).passes, 1);
     // A count from the future was made before the clock was set back: it must not stop counting until then.
-    assert_eq!(count_pass(&RULES, Some(Earned { counted: ahead(31_536_000), ..first }), NOW).passes, 2);
+    assert_eq!(count(Some(Earned { counted: ahead(31_536_000), ..first }), NOW).passes, 2);
+}
+
+/// A burst of spam counts once, as a burst of mail does. Passes bring trust back.
+#[test]
+fn an_identity_whose_mail_turns_out_to_be_spam_is_proved_no_longer() {
+    let Found::Here(mut earned) = earned(5, NOW) else { panic!() };
+    let proved = |earned: &Earned| has_proved_itself(&RULES, earned, NOW);
+    for hour in 0..6 {
+        assert!(proved(&earned), "{hour}");
+        for seconds in [0, 10, 3_599] {
+            earned = count_spam(earned, 0, ahead(hour * 3_600 + seconds));
+        }
+    }
+    assert_eq!(earned.outcomes.spam_of(), (6, 11));
+    assert!(!proved(&earned));
+    let host = KnownEvidence { earned: Found::Here(earned), ..nothing(By::Spf) };
+    let stranger = [(host, Found::Absent)];
+    assert!(matches!(ask(&RULES, &stranger).0, Verdict::New { .. }), "not as a known domain either");
+    earned = count_pass(RULES.keep(), Some(earned), ahead(7 * 3_600));
+    assert!(proved(&earned));
+    for hour in 8..40 {
+        earned = count_pass(RULES.keep(), Some(earned), ahead(hour * 3_600));
+    }
+    assert_eq!(earned.outcomes.spam_of(), (0, 20));
+    assert_eq!(Outcomes::from_bits(earned.outcomes.to_bits()), earned.outcomes);
 }
 
 #[test]
@@ -387,152 +419,4 @@ fn rules_by_which_mail_could_be_lost_have_a_fault() {
     assert!(Rules { delay: Seconds(43_201), ..RULES }.fault().is_some());
     assert!(Rules { trap_time: Seconds(259_200), ..RULES }.fault().is_none());
     assert!(Rules { trap_time: Seconds(259_201), ..RULES }.fault().is_some());
-}
-
-/// One identity's records in a model store, driven through `decide` as the real store is.
-#[derive(Default)]
-struct Model {
-    pending: Found<Pending>,
-    known: Found<Known>,
-    earned: Found<Earned>,
-}
-
-impl Model {
-    fn attempt(&mut self, rules: &Rules, now: Timestamp) -> Verdict {
-        self.attempt_with(rules, None, now)
-    }
-
-    fn attempt_with(&mut self, rules: &Rules, came_back: Option<Timestamp>, now: Timestamp) -> Verdict {
-        let mut evidence = Evidence { came_back, ..Evidence::default() };
-        loop {
-            match decide(rules, false, &evidence, now) {
-                Step::ReadKnown => {
-                    let record = KnownEvidence { by: By::Network, earned: self.earned, known: self.known };
-                    evidence.known = Some(KnownSide { identities: vec![record], ..KnownSide::default() });
-                }
-                Step::ReadPending => evidence.pending = Some(vec![self.pending]),
-                Step::Answer(verdict, change) => {
-                    self.apply(rules, change, now);
-                    return verdict;
-                }
-            }
-        }
-    }
-
-    fn apply(&mut self, rules: &Rules, change: Change, now: Timestamp) {
-        match change {
-            Change::None => {}
-            Change::Pend { first_seen, .. } => self.pending = first(first_seen),
-            Change::Admit { first_seen, counts } => {
-                self.known = Found::Here(Known { first_seen, passed: now, last_seen: now, counted: counts });
-                self.earned = Found::Here(count_pass(rules, self.earned.here().copied(), now));
-                self.pending = Found::Absent;
-            }
-            Change::Renew => {
-                if let Found::Here(known) = &mut self.known {
-                    known.last_seen = now;
-                }
-                if let Found::Here(earned) = &mut self.earned {
-                    earned.last_seen = now;
-                }
-            }
-        }
-    }
-}
-
-proptest! {
-    /// Whatever the rules and however the clock jumps, a sender who keeps retrying at sensible times gets through:
-    /// no more than one delay after the clock has settled.
-    #[test]
-    fn nobody_is_locked_out(
-        delay in 0_u32..7_200,
-        beyond in 1_u32..200_000,
-        lifetime in 1_u32..4_000_000,
-        auto_after in 0_u32..7,
-        jumps in prop::collection::vec(0_u32..u32::MAX / 2, 0..20),
-        settled in 0_u32..u32::MAX / 2,
-    ) {
-        let window = Seconds(delay + beyond);
-        let rules = Rules { delay: Seconds(delay), window, lifetime: Seconds(lifetime), auto_after, ..RULES };
-        prop_assume!(rules.fault().is_none());
-        let mut model = Model::default();
-        for jump in jumps {
-            model.attempt(&rules, Timestamp(jump));
-        }
-        let first = model.attempt(&rules, Timestamp(settled));
-        let retry = model.attempt(&rules, Timestamp(settled).plus(Seconds(delay)));
-        let deferred = |v: Verdict| matches!(v, Verdict::New { .. } | Verdict::Early { .. });
-        if deferred(first) {
-            prop_assert!(!deferred(retry) || retry == Verdict::New { wait: Seconds(delay) }, "{first:?} {retry:?}");
-            // A first attempt that left the window in between is new once more, and then its retry passes.
-            if deferred(retry) {
-                let last = model.attempt(&rules, Timestamp(settled).plus(Seconds(delay)).plus(Seconds(delay)));
-                prop_assert!(!deferred(last), "{last:?}");
-            }
-        }
-    }
-
-    /// Nobody passes on a first attempt: a pass has an attempt before it, at least a delay ago.
-    #[test]
-    fn no_pass_without_a_first_attempt(
-        steps in prop::collection::vec(0_u32..100_000, 1..30),
-        delay in 1_u32..3_600,
-    ) {
-        let rules = Rules { delay: Seconds(delay), auto_after: 0, ..RULES };
-        let mut model = Model::default();
-        let mut now = NOW;
-        let mut first_deferred: Option<Timestamp> = None;
-        for step in steps {
-            now = now.plus(Seconds(step));
-            match model.attempt(&rules, now) {
-                Verdict::New { .. } => first_deferred = Some(now),
-                Verdict::Early { wait } => {
-                    let since = now.since(first_deferred.unwrap());
-                    prop_assert_eq!(since.0 + wait.0, delay);
-                }
-                Verdict::Retried { waited, .. } => {
-                    prop_assert_eq!(waited, now.since(first_deferred.unwrap()));
-                    prop_assert!(waited >= rules.delay && waited <= rules.window);
-                }
-                Verdict::Known { .. } => prop_assert!(first_deferred.is_some()),
-                other => prop_assert!(false, "{:?}", other),
-            }
-        }
-    }
-
-    /// A sender that stops at the first 451 brings a message through at its second attempt, however many recipients it
-    /// has; and no recipient passes before the message has waited as long as that recipient's delay.
-    #[test]
-    fn a_sender_that_stops_at_the_first_451_needs_two_attempts(
-        delays in prop::collection::vec(0_u32..3_600, 1..20),
-        pauses in prop::collection::vec(1_u32..3_600, 60),
-    ) {
-        let rules = |delay: u32| Rules { delay: Seconds(delay), auto_after: 0, ..RULES };
-        let mut recipients: Vec<_> = delays.iter().map(|delay| (rules(*delay), Model::default())).collect();
-        let alike = delays.iter().all(|delay| delay == &delays[0]);
-        let mut now = NOW;
-        let mut attempts = 0;
-        for pause in pauses {
-            attempts += 1;
-            let mut came_back: Option<Timestamp> = None;
-            let stopped = recipients.iter_mut().any(|(rules, model)| {
-                match model.attempt_with(rules, came_back, now) {
-                    Verdict::New { .. } | Verdict::Early { .. } => return true,
-                    Verdict::Retried { waited, .. } => {
-                        let first_seen = Timestamp(now.0 - waited.0);
-                        came_back = Some(came_back.map_or(first_seen, |known| known.min(first_seen)));
-                    }
-                    Verdict::CameBack { waited } => assert!(waited >= rules.delay),
-                    _ => {}
-                }
-                assert!(now.since(NOW) >= rules.delay, "{rules:?}");
-                false
-            });
-            if !stopped {
-                break;
-            }
-            now = now.plus(Seconds(pause).max(if alike { recipients[0].0.delay } else { Seconds(0) }));
-        }
-        prop_assert!(!alike || attempts == 2, "{attempts} attempts");
-    }
 }

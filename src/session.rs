@@ -4,15 +4,16 @@
 //! behind, neither used nor closed, and a new session begins. One directory is never opened twice in a process: LMDB
 //! would lose its locks.
 
+use crate::decision;
+use crate::memory::{Access, Event, Finding, Memory, Nothing, Question};
 use crate::policy::{Mode, Rules, Verdict};
 use crate::prepared;
 use crate::reply::{Fault, Reply, Result as Told};
 use crate::request::Request;
 use crate::sender::SenderKey;
 use crate::settings::{Problem, Settings, StoreSettings};
+use crate::store::Store;
 use crate::store::error::StoreError;
-use crate::store::events::Finding;
-use crate::store::{Access, Store};
 use crate::time::Timestamp;
 use crate::triplet::Triplet;
 use std::fmt;
@@ -114,26 +115,24 @@ impl Session {
     pub fn answer(&mut self, arguments: &[&[u8]], access: Access, now: Timestamp) -> Result<Reply, Failure> {
         let request = Request::parse(arguments).map_err(Failure::Arguments)?;
         let (settings, rules) = self.rules(&request)?;
-        let Some(mut triplet) = request.triplet(settings.prefixes, rules.sender_key) else {
-            return Ok(Verdict::Local.reply(rules.mode));
-        };
-        triplet.came_back = self.came_back.as_ref().and_then(|known| known.first_seen(&triplet));
-        if rules.mode == Mode::Off {
-            return Ok(Verdict::Off.reply(rules.mode));
+        let triplet = request.triplet(settings.prefixes, rules.sender_key);
+        if let Some(verdict) = decision::without_records(&rules, triplet.as_ref(), now) {
+            return Ok(verdict.reply(rules.mode));
         }
-        let verdict = match self.store(&settings.store, access, now).map_err(Failure::Store)? {
-            Some(store) => {
-                let verdict = store.settle(&triplet, &rules, access, now);
-                if verdict.as_ref().map_or(access != Access::Look, |verdict| access.records(verdict)) {
-                    let reply =
-                        verdict.as_ref().map_or_else(|e| Reply::error(e.fault()), |v| v.reply(rules.mode));
-                    store.count(&reply, now);
-                }
-                verdict.map_err(Failure::Store)?
-            }
-            // Nothing was ever recorded.
-            None => Verdict::New { wait: rules.delay },
+        // Without a client the mail is local, and needs no records.
+        let Some(mut triplet) = triplet else { return Ok(Verdict::Local.reply(rules.mode)) };
+        triplet.came_back = self.came_back.as_ref().and_then(|known| known.first_seen(&triplet));
+        let question = Question { triplet: &triplet, rules: &rules, now };
+        let store = self.store(&settings.store, access, now).map_err(Failure::Store)?;
+        let verdict = match store {
+            Some(store) => decision::decide(store, &question, access),
+            None => decision::decide(&Nothing, &question, access),
         };
+        let reply = verdict.as_ref().map_or_else(|e| Reply::error(e.fault()), |v| v.reply(rules.mode));
+        if verdict.as_ref().map_or(access != Access::Look, |verdict| access.records(verdict)) {
+            store.into_iter().for_each(|store| store.count(&reply, now));
+        }
+        let verdict = verdict.map_err(Failure::Store)?;
         // Who is only observed was never told to come back.
         if let Verdict::Retried { waited, .. } = verdict
             && access == Access::Record
@@ -145,7 +144,7 @@ impl Session {
             self.came_back =
                 Some(CameBack { client, sender_key, fingerprint: fingerprint.to_vec(), first_seen });
         }
-        Ok(verdict.reply(rules.mode))
+        Ok(reply)
     }
 
     /// Takes a call of `greylist_sent`: our sender, their recipient and options.
@@ -164,8 +163,8 @@ impl Session {
             return Ok(Told::Nothing);
         }
         let triplet = Triplet::new(Vec::new(), request.sender, request.recipient, b"", rules.sender_key);
-        let store = self.store(&settings.store, access, now).map_err(Failure::Store)?;
-        store.map_or(Ok(Told::Nothing), |store| store.sent(&triplet, &rules, now)).map_err(Failure::Store)
+        let question = Question { triplet: &triplet, rules: &rules, now };
+        self.tell(&settings.store, access, now, &Event::Sent(&question))
     }
 
     /// Takes a call of `greylist_feedback`: client, sender, recipient, what was found, and options.
@@ -184,9 +183,19 @@ impl Session {
         let Some(triplet) = triplet.filter(|_| rules.mode != Mode::Off && access == Access::Record) else {
             return Ok(Told::Nothing);
         };
-        let store = self.store(&settings.store, access, now).map_err(Failure::Store)?;
-        let told = store.map_or(Ok(Told::Nothing), |store| store.feedback(&triplet, &rules, finding, now));
-        told.map_err(Failure::Store)
+        let question = Question { triplet: &triplet, rules: &rules, now };
+        self.tell(&settings.store, access, now, &Event::Feedback(&question, finding))
+    }
+
+    fn tell(
+        &mut self,
+        settings: &StoreSettings,
+        access: Access,
+        now: Timestamp,
+        event: &Event<'_>,
+    ) -> Result<Told, Failure> {
+        let store = self.store(settings, access, now).map_err(Failure::Store)?;
+        store.map_or(Ok(Told::Nothing), |store| store.tell(event)).map_err(Failure::Store)
     }
 
     /// The configuration of a call and the rules that it goes by.
@@ -273,9 +282,9 @@ mod tests {
         assert_eq!(session.feedback(&feedback, Access::Record, NOW).unwrap(), Told::Recorded);
     }
 
-    /// With `Settle` a client that has to wait or has just waited leaves no trace; others are recorded as ever.
+    /// With `RecordKnown` a client that has to wait or has just waited leaves no trace; others are recorded as ever.
     #[test]
-    fn settling_records_nothing_of_those_who_wait() {
+    fn recording_what_is_known_leaves_no_trace_of_those_who_wait() {
         let (dir, config) = fixture("delay = \"1m\"\n");
         let mut session = Session::new();
         let mut ask = |access, minutes| {
@@ -283,18 +292,18 @@ mod tests {
             let arguments = [&TRIPLET[..], &[config.as_bytes()]].concat();
             session.answer(&arguments, access, now).unwrap().to_string()
         };
-        assert_eq!(ask(Access::Settle, 0), "action=defer reason=new wait=60");
+        assert_eq!(ask(Access::RecordKnown, 0), "action=defer reason=new wait=60");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "the configuration alone");
         assert_eq!(ask(Access::Record, 1), "action=defer reason=new wait=60");
         for _ in 0..2 {
-            assert_eq!(ask(Access::Settle, 2), "action=pass reason=retried delay=60 by=network");
+            assert_eq!(ask(Access::RecordKnown, 2), "action=pass reason=retried delay=60 by=network");
         }
         assert_eq!(ask(Access::Record, 2), "action=pass reason=retried delay=60 by=network");
-        assert_eq!(ask(Access::Settle, 3), "action=pass reason=known by=network");
+        assert_eq!(ask(Access::RecordKnown, 3), "action=pass reason=known by=network");
 
         // Seen so late, its last-seen time is renewed: it is still known a lifetime after that.
         let month = 60 * 24 * 30;
-        assert_eq!(ask(Access::Settle, month), "action=pass reason=known by=network");
+        assert_eq!(ask(Access::RecordKnown, month), "action=pass reason=known by=network");
         assert_eq!(ask(Access::Look, 2 * month), "action=pass reason=known by=network");
         let state = State::open(dir.path(), true).unwrap();
         let counters = Counters::of(&state);
@@ -321,12 +330,12 @@ mod tests {
         assert_eq!(ask(0, to("a@y.example"), &[], Access::Record, 0), new);
         // Nobody has come back yet, and looking is not coming.
         assert_eq!(ask(1, to("b@y.example"), &[], Access::Look, 2), new);
-        for access in [Access::Look, Access::Settle] {
+        for access in [Access::Look, Access::RecordKnown] {
             assert!(ask(1, to("a@y.example"), &[], access, 2).contains("by=network"));
             assert_eq!(ask(1, to("b@y.example"), &[], access, 2), new);
         }
         assert!(ask(1, to("a@y.example"), &[], Access::Record, 2).contains("by=network"));
-        for access in [Access::Look, Access::Settle, Access::Record] {
+        for access in [Access::Look, Access::RecordKnown, Access::Record] {
             assert_eq!(ask(1, to("b@y.example"), &[], access, 2), by_message);
         }
         assert_eq!(ask(0, to("b@y.example"), &[], Access::Record, 2), "action=pass reason=known by=network");

@@ -88,7 +88,7 @@ pub struct Triplet<'a> {
     /// The client's verified host name, for the whitelist.
     pub host: Option<Domain>,
     /// When the message was first tried, where its client has come back for it: see
-    /// [`Evidence`](crate::policy::Evidence).
+    /// [`Evidence`](crate::evidence::Evidence).
     pub came_back: Option<Timestamp>,
 }
 
@@ -122,7 +122,15 @@ impl<'a> Triplet<'a> {
         self.identities.iter().map(keys).collect()
     }
 
-    /// The key of the leave that our user's message to the sender gives.
+    /// What the keys of the known triplets of all identities begin with.
+    #[must_use]
+    pub fn known_pair(&self, secret: &Secret) -> [u8; 8] {
+        let Key([a, b, c, d, e, f, g, h, ..]) =
+            secret.key(Tag::Known, &[self.sender_key.as_bytes(), self.recipient.as_bytes()]);
+        [a, b, c, d, e, f, g, h]
+    }
+
+    /// The key of the permit that our user's message to the sender gives.
     #[must_use]
     pub fn replied_key(&self, secret: &Secret) -> Key {
         secret.key(Tag::Replied, &[self.sender_key.as_bytes(), self.recipient.as_bytes()])
@@ -135,7 +143,7 @@ impl<'a> Triplet<'a> {
         Some(secret.key(Tag::RepliedDomain, &[domain.as_bytes(), self.recipient.as_bytes()]))
     }
 
-    /// The keys of the leave that our user's last message gives for an hour to all of a registered domain: that of the
+    /// The keys of the permit that our user's last message gives for an hour to all of a registered domain: that of the
     /// sender first, then that of the client's host.
     #[must_use]
     pub fn just_sent_keys(&self, secret: &Secret) -> Vec<Key> {

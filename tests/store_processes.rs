@@ -22,7 +22,7 @@ use common::driver::{Built, Driver, greylist, hexadecimal};
 use common::{Place, as_store_user};
 use eximgrey::reply::{By, Fault, Reason};
 use eximgrey::store::record::{Facts, Record};
-use eximgrey::store::{Access, Store, sys};
+use eximgrey::store::{Table, sys};
 use eximgrey::time::Timestamp;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -42,13 +42,12 @@ fn records(place: &Place) -> Vec<Record> {
     as_store_user(|| {
         let store = place.open();
         let mut records = Vec::new();
-        let pending = store.pending(Access::Look).unwrap();
-        for env in [Some(store.known()), pending].into_iter().flatten() {
-            let skipped = Store::scan(env, |_, record| {
+        for table in [Table::Known, Table::Pending] {
+            let skipped = store.scan(table, |_, record| {
                 records.push(record);
                 true
             });
-            assert_eq!(skipped.unwrap().unreadable, 0, "torn records in {:?}", env.dir());
+            assert_eq!(skipped.unwrap().unreadable, 0, "torn records in {table:?}");
         }
         records
     })
@@ -59,7 +58,7 @@ fn counted(place: &Place) -> BTreeMap<&'static str, u64> {
     as_store_user(|| {
         let store = place.open();
         let tally = store.counters().expect("counters").last_hours(2, Timestamp::now());
-        assert_eq!(tally.total(), Reason::ALL.iter().map(|&reason| tally.reason(reason)).sum());
+        assert_eq!(tally.total(), Reason::ALL.iter().map(|&reason| tally.reason(reason)).sum::<u64>());
         let faults: u64 = Fault::ALL.iter().map(|&fault| tally.fault(fault)).sum();
         assert_eq!(tally.reason(Reason::Error), faults);
         let counts = Reason::ALL.iter().map(|&reason| (reason.word(), tally.reason(reason)));

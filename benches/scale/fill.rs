@@ -8,12 +8,13 @@
 
 use crate::Host;
 use crate::mail::Mail;
-use eximgrey::policy::{Earned, Known};
+use eximgrey::evidence::{Earned, Known};
+use eximgrey::memory::Access;
 use eximgrey::reply::By;
 use eximgrey::settings::Settings;
+use eximgrey::store::Store;
 use eximgrey::store::lmdb::{Durability, Env, Patience, Purpose};
 use eximgrey::store::record::{Facts, Record, Texts};
-use eximgrey::store::{Access, Store};
 use eximgrey::time::{Seconds, Timestamp};
 use eximgrey::triplet::Key;
 
@@ -65,10 +66,16 @@ pub fn run(host: &Host) {
 fn record(host: &Host, number: u64, is_known: bool, now: Timestamp) -> Vec<u8> {
     let keep = if number.is_multiple_of(2) { SOON } else { Seconds::DAY.times(38) };
     let facts = if is_known {
-        Facts::Known(Known { first_seen: now, passed: now, last_seen: now, counted: true })
+        Facts::Known(Known { first_seen: now, passed: now, last_seen: now, counted: 1 })
     } else {
         // Too few to pass at once: what is measured is the known triplet.
-        Facts::Identity(Earned { passes: 1, first_seen: now, counted: now, last_seen: now })
+        Facts::Identity(Earned {
+            passes: 1,
+            first_seen: now,
+            counted: now,
+            last_seen: now,
+            ..Earned::default()
+        })
     };
     let mut texts = Texts::default();
     if host.text {

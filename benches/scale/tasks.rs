@@ -3,10 +3,11 @@
 use crate::mail::{Mail, mix};
 use crate::{Host, fill};
 use eximgrey::ffi;
+use eximgrey::memory::Access;
 use eximgrey::settings::Settings;
 use eximgrey::store::lmdb::{Patience, Writer};
 use eximgrey::store::purge::LONG_HOLD;
-use eximgrey::store::{Access, Store};
+use eximgrey::store::{Store, Table};
 use eximgrey::time::Timestamp;
 use std::ffi::{CStr, CString, c_int};
 use std::time::{Duration, Instant};
@@ -95,7 +96,7 @@ fn flush(host: &Host, count: u64) {
             Ok(writer.put(&key.0, &record)?)
         };
         let start = Instant::now();
-        store.known().write(Patience::None, again).unwrap();
+        store.environment(Table::Known).unwrap().write(Patience::None, again).unwrap();
         start.elapsed().as_secs_f64() * 1e3
     };
     let start = Instant::now();
@@ -114,7 +115,7 @@ fn purge(host: &Host) {
     let store = Store::open(&settings, Access::Record, now).unwrap().unwrap();
     let later = now.plus(fill::SOON).plus(fill::SOON);
     let start = Instant::now();
-    let purged = Store::purge(store.known(), later, |_, _| {}).unwrap();
+    let purged = store.purge(Table::Known, later, |_, _| {}).unwrap();
     let time = start.elapsed().as_secs_f64();
     assert!(purged.deleted.abs_diff(purged.kept) < purged.kept / 5, "{purged:?}");
     let hold = purged.longest_hold.as_secs_f64() * 1e3;

@@ -15,10 +15,10 @@ pub mod detached;
 mod host;
 mod syslog;
 
+use crate::memory::Access;
 use crate::prepared;
 use crate::reply::{Fault, Reply, ReplyText, Result as Told};
 use crate::session::{Failure, Session};
-use crate::store::Access;
 use crate::time::Timestamp;
 use bindings::{exim_4_99, exim_4_100};
 use exim_4_99::{OK, uschar};
@@ -78,7 +78,7 @@ boundary! {
 boundary! {
     /// The same as `greylist` for a client that need not wait. Of one that has to wait, or has just waited, it records
     /// nothing: there the caller finds out more about the client, by SPF for example, and then asks `greylist`.
-    greylist_known = |arguments| decide(arguments, if host::is_checking() { Access::Look } else { Access::Settle })
+    greylist_known = |arguments| decide(arguments, if host::is_checking() { Access::Look } else { Access::RecordKnown })
 }
 
 boundary! {

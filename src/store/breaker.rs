@@ -130,8 +130,9 @@ pub fn begin<'s>(state: &'s State, part: Part, dir: &Path, now: Timestamp) -> Re
     let mut call = Call { part, cells: None, suspects: Vec::new(), trial: false, place: None };
     let Some(cells) = Cells::of(state) else { return Ok(call) };
     take_place(state, &mut call);
+    // Those who died together are one sign: somebody may have killed them all.
+    let in_a_row = if call.suspects.is_empty() { 0 } else { cells.in_a_row.fetch_add(1, Relaxed) + 1 };
     for (about, deaths) in &call.suspects {
-        let in_a_row = cells.in_a_row.fetch_add(1, Relaxed) + 1;
         if (*deaths).max(in_a_row) >= DEATHS {
             cells.open(*about, now);
         }
@@ -318,6 +319,24 @@ mod tests {
         dies();
         dies();
         assert_eq!(process(&state, SOUND, false, false, at(301)), "back");
+    }
+
+    /// As when a machine runs out of memory, or somebody ends all of Exim's processes.
+    #[test]
+    fn many_killed_at_once_do_not_open_it() {
+        let (_dir, state) = fixture();
+        let places: Vec<_> = (0..10).map_while(|place| state.call(place)).map(|(lock, _)| lock).collect();
+        // SAFETY: the child uses shared memory and ends, without running anything of the parent's.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            places.iter().for_each(|lock| std::mem::forget(lock.try_take()));
+            // SAFETY: as above.
+            unsafe { libc::_exit(0) };
+        }
+        // SAFETY: waits for the child just made.
+        assert_eq!(unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) }, child);
+        assert_eq!(process(&state, SOUND, false, false, NOW), "back");
+        assert!(!is_open(&state));
     }
 
     #[test]

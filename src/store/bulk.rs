@@ -2,10 +2,9 @@
 //! written, or none.
 
 use super::Store;
+use super::entries::{Entry, Kind};
 use super::error::StoreError;
-use super::events::put;
-use super::standing::{Kind, Standing};
-use crate::time::Timestamp;
+use crate::reply::Result as Told;
 
 /// The most entries that should be written at once. Nobody else can write meanwhile, and who has to waits a
 /// second (`lock_timeout`): 10,000 took 24 ms, 100,000 450 ms. LMDB keeps 511 changed pages (2 MB) in memory
@@ -13,18 +12,17 @@ use crate::time::Timestamp;
 pub const MOST: usize = 50_000;
 
 impl Store {
-    /// Adds entries, each in its canonical form, to the whitelist, or replaces those that are there.
+    /// Writes these entries of the whitelist, in their canonical form: all of them, or none.
     ///
     /// # Errors
-    /// See [`StoreError`]; no entry is added then.
-    pub fn list_all(&self, entries: &[Standing], now: Timestamp) -> Result<(), StoreError> {
-        self.known.write(self.patience(), |writer| {
-            for entry in entries {
-                if let (Kind::Listed(kind), [text, ..]) = (entry.kind, &entry.texts) {
-                    put(writer, &self.secret().listed(kind, text), entry, now)?;
-                }
-            }
-            Ok(())
-        })
+    /// See [`StoreError`].
+    pub fn whitelist(&self, entries: &[Entry]) -> Result<Told, StoreError> {
+        let entry = |entry: &Entry| {
+            let Kind::Listed(kind) = entry.kind else { return None };
+            let [text, ..] = &entry.texts;
+            Some((self.secret().listed(kind, text), entry.clone()))
+        };
+        let now = entries.iter().map(|entry| entry.since).max().unwrap_or_default();
+        self.enter(entries.iter().filter_map(entry).collect(), now)
     }
 }

@@ -369,6 +369,12 @@ pub struct Snapshot<'env> {
 }
 
 impl Snapshot<'_> {
+    /// The number of the commit that it shows.
+    #[must_use]
+    pub fn version(&self) -> usize {
+        transaction_id(&self.txn)
+    }
+
     /// The value of `key`.
     ///
     /// # Errors
@@ -411,6 +417,12 @@ pub struct Writer<'env> {
 }
 
 impl Writer<'_> {
+    /// The number of the last commit before this one.
+    #[must_use]
+    pub fn version_before(&self) -> usize {
+        transaction_id(&self.txn).saturating_sub(1)
+    }
+
     /// The value of `key`.
     ///
     /// # Errors
@@ -434,6 +446,12 @@ impl Writer<'_> {
     pub fn delete(&mut self, key: &[u8]) -> lmdb::Result<()> {
         optional(self.txn.del(self.db, &key, None)).map(|_| ())
     }
+}
+
+/// A reader's is that of the commit it shows, a writer's that of the commit it will be (lmdb.h, mdb_txn_id).
+fn transaction_id(txn: &impl Transaction) -> usize {
+    // SAFETY: the transaction is open for as long as it is borrowed.
+    unsafe { lmdb_sys::mdb_txn_id(txn.txn()) }
 }
 
 pub(super) fn optional<T>(result: lmdb::Result<T>) -> lmdb::Result<Option<T>> {

@@ -5,38 +5,39 @@
 //!   carries the kernel's boot id: another boot starts another one and removes the old ones unread.
 //! - `state`: locks, the [`breaker`] and the [`counters`]: see [`state`].
 //!
-//! The way of a decision is in [`settle`].
+//! To a decision it is a [`Memory`](crate::memory::Memory): see `events` and [`records`].
 
 pub mod breaker;
 pub mod bulk;
 pub mod counters;
+pub mod entries;
 pub mod error;
-pub mod events;
+mod events;
 mod files;
 mod gate;
 pub mod lmdb;
 mod mapping;
 pub mod purge;
 pub mod record;
+pub mod records;
 pub mod repair;
 pub mod salvage;
 mod scan;
-pub mod settle;
-pub mod standing;
 pub mod state;
 pub mod sys;
 mod tidy;
+mod update;
 
 use self::breaker::{About, Part};
 use self::counters::Counters;
 use self::error::StoreError;
 use self::gate::Gate;
 use self::lmdb::{Durability, Env, Patience, Purpose};
-use self::record::{Meta, Record};
+use self::record::{Meta, Record, Texts};
 pub use self::scan::Skipped;
 use self::state::{Opening, State};
 use crate::identity::MAX_IDENTITIES;
-use crate::policy::Verdict;
+use crate::memory::Access;
 use crate::reply::Reply;
 use crate::settings::StoreSettings;
 use crate::time::Timestamp;
@@ -50,37 +51,29 @@ use std::sync::Arc;
 /// so that they stand on one page, or on two side by side: every process reads them.
 const META_KEY: &[u8] = b"\0\0meta";
 
-/// The key of the record that says which standing records there are.
-const STANDING_KEY: &[u8] = b"\0\0standing";
+/// The key of the record that says which entries there are.
+const SUMMARY_KEY: &[u8] = b"\0\0standing";
 
-/// What a call may do to the store.
+/// The two environments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// Make what is missing, record what is decided.
-    Record,
-    /// Record what is decided, but nothing of a client that has to wait or has just waited: more may be found out about
-    /// it before it is decided.
-    Settle,
-    /// Look at what is there.
-    Look,
+pub enum Table {
+    /// What is worth keeping: `known`.
+    Known,
+    /// First attempts of this boot: `pending-BOOT`.
+    Pending,
 }
 
-impl Access {
-    /// Whether a verdict is recorded.
-    #[must_use]
-    pub const fn records(self, verdict: &Verdict) -> bool {
-        match self {
-            Self::Record => true,
-            Self::Settle => !matches!(
-                verdict,
-                Verdict::New { .. }
-                    | Verdict::Early { .. }
-                    | Verdict::Retried { .. }
-                    | Verdict::CameBack { .. }
-            ),
-            Self::Look => false,
-        }
-    }
+/// The files of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Files {
+    /// The name of their directory.
+    pub name: String,
+    /// Bytes in use.
+    pub used: u64,
+    /// Bytes of address space.
+    pub map: u64,
+    /// Places of readers that had died, which have been given back.
+    pub dead_readers: u32,
 }
 
 /// An open store.
@@ -178,7 +171,7 @@ impl Store {
         };
         go(&self.known, key(0));
         go(&self.known, key(1));
-        if let Ok(Some(env)) = self.pending(Access::Look) {
+        if let Ok(Some(env)) = self.pending_if_there() {
             go(env, key(2));
         }
     }
@@ -195,25 +188,53 @@ impl Store {
         self.meta.made
     }
 
-    /// What is worth keeping.
-    #[must_use]
-    pub const fn known(&self) -> &Env {
-        &self.known
-    }
-
-    /// The first attempts of this boot; `None` if there are none yet and `access` makes no place for them.
+    /// A table, made if it is missing: for tests and benchmarks that write what no decision would.
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub fn pending(&self, access: Access) -> Result<Option<&Env>, StoreError> {
-        if self.pending.get().is_none() {
+    pub fn environment(&self, table: Table) -> Result<&Env, StoreError> {
+        match table {
+            Table::Known => Ok(&self.known),
+            Table::Pending => self.pending(),
+        }
+    }
+
+    /// A table; `None` if there are no first attempts yet.
+    fn table(&self, table: Table) -> Result<Option<&Env>, StoreError> {
+        match table {
+            Table::Known => Ok(Some(&self.known)),
+            Table::Pending => self.pending_if_there(),
+        }
+    }
+
+    /// The files of a table, if it is there. Places of readers that have died are given back.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn files(&self, table: Table) -> Result<Option<Files>, StoreError> {
+        let files = |env: &Env| Files {
+            name: env.dir().file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
+            used: env.used_bytes(),
+            map: env.map_size() as u64,
+            dead_readers: env.clear_dead_readers(),
+        };
+        Ok(self.table(table)?.map(files))
+    }
+
+    /// The first attempts of this boot; `None` if there are none yet.
+    fn pending_if_there(&self) -> Result<Option<&Env>, StoreError> {
+        let there =
+            self.pending.get().is_some() || files::has_data(&pending_dir(&self.settings.path, boot_id()));
+        there.then(|| self.pending()).transpose()
+    }
+
+    /// The same; a place for them is made if there is none.
+    fn pending(&self) -> Result<&Env, StoreError> {
+        self.pending.get_or_try_init(|| {
             let boot = boot_id();
             let dir = pending_dir(&self.settings.path, boot);
             let mut purpose = Purpose::Write;
             if !files::has_data(&dir) {
-                if access != Access::Record {
-                    return Ok(None);
-                }
                 remove_other_boots(&self.settings.path, &dir);
                 purpose = Purpose::Make;
             }
@@ -221,9 +242,17 @@ impl Store {
             let durability = if boot.is_some() { Durability::Everything } else { Durability::LastCommit };
             let state = self.state.clone();
             let gate = state.map(|state| Gate::new(state, Opening::Pending, self.settings.lock_timeout));
-            let _ = self.pending.set(Env::open_at(&dir, durability, purpose, gate)?);
+            Env::open_at(&dir, durability, purpose, gate)
+        })
+    }
+
+    /// The texts of a record; none where the store keeps none.
+    fn texts(&self, identity: String, sender: &[u8], recipient: &[u8]) -> Texts {
+        if self.settings.privacy {
+            return Texts::default();
         }
-        Ok(self.pending.get())
+        let [sender, recipient] = [sender, recipient].map(<[u8]>::to_vec);
+        Texts { identity: identity.into_bytes(), sender, recipient, cut: false }
     }
 
     /// Counts a reply, if there are counters.

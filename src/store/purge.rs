@@ -7,11 +7,11 @@
 //! the flush under the lock would wait for it, too. After each the lock stays free for longer than it was held: waiting
 //! writers double their pauses, so whoever came meanwhile has tried again by then.
 
+use super::entries::Summary;
 use super::error::StoreError;
 use super::lmdb::{Env, Patience};
 use super::record::{self, Neighbour};
-use super::standing::Summary;
-use super::{META_KEY, STANDING_KEY, Store};
+use super::{META_KEY, SUMMARY_KEY, Store, Table};
 use crate::time::{Seconds, Timestamp};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -50,17 +50,19 @@ pub struct Purged {
 }
 
 impl Store {
-    /// Deletes what of `env` has expired at `now`. `progress` is told how much of the keys is done (0 to 1) and what was
+    /// Deletes what of a table has expired at `now`. `progress` is told how much of the keys is done (0 to 1) and what was
     /// done so far.
     ///
     /// # Errors
     /// See [`StoreError`]; what was deleted until then is deleted.
     pub fn purge(
-        env: &Env,
+        &self,
+        table: Table,
         now: Timestamp,
         mut progress: impl FnMut(f64, &Purged),
     ) -> Result<Purged, StoreError> {
         let mut purged = Purged::default();
+        let Some(env) = self.table(table)? else { return Ok(purged) };
         // The least key there can be.
         let mut from = vec![0];
         let mut batch = FEWEST;
@@ -118,9 +120,9 @@ fn delete(env: &Env, keys: &[Vec<u8>], now: Timestamp) -> Result<(usize, u64, Du
     Ok((done, deleted, start.map_or(Duration::ZERO, |start| start.elapsed())))
 }
 
-/// What a look found.
+/// What a look has found.
 #[derive(Default)]
-struct Found {
+struct Batch {
     /// The keys of records that have expired.
     expired: Vec<Vec<u8>>,
     /// Where to go on, if there are more records.
@@ -128,8 +130,8 @@ struct Found {
 }
 
 /// Looks at some records from the key `from` on, and counts those that stay.
-fn look(env: &Env, from: &[u8], now: Timestamp, purged: &mut Purged) -> Result<Found, StoreError> {
-    let (mut found, mut seen) = (Found::default(), 0);
+fn look(env: &Env, from: &[u8], now: Timestamp, purged: &mut Purged) -> Result<Batch, StoreError> {
+    let (mut found, mut seen) = (Batch::default(), 0);
     env.read(|snapshot| {
         snapshot.each_from(from, |key, value| {
             if seen == LOOK {
@@ -140,7 +142,7 @@ fn look(env: &Env, from: &[u8], now: Timestamp, purged: &mut Purged) -> Result<F
             match record::neighbour(value) {
                 Some(Neighbour { expires, .. }) if expires < now => found.expired.push(key.to_vec()),
                 Some(_) => purged.kept += 1,
-                None if key == META_KEY || (key == STANDING_KEY && Summary::decode(value).is_some()) => {}
+                None if key == META_KEY || (key == SUMMARY_KEY && Summary::decode(value).is_some()) => {}
                 None => purged.unreadable += 1,
             }
             true
@@ -158,10 +160,10 @@ fn next_batch(batch: usize, hold: Duration) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::Known;
+    use crate::evidence::Known;
+    use crate::memory::Access;
     use crate::reply::By;
     use crate::settings::StoreSettings;
-    use crate::store::Access;
     use crate::store::record::{Facts, Record, Texts};
 
     /// Somebody may have come back between the look and the lock.
@@ -171,9 +173,9 @@ mod tests {
         let settings = StoreSettings { path: dir.path().into(), ..StoreSettings::default() };
         let [t, now] = [7, 1_000].map(Timestamp);
         let store = Store::open(&settings, Access::Record, now).unwrap().unwrap();
-        let facts = Facts::Known(Known { first_seen: t, passed: t, last_seen: t, counted: true });
+        let facts = Facts::Known(Known { first_seen: t, passed: t, last_seen: t, counted: 1 });
         let record = |expires| Record { by: By::Network, expires, facts, texts: Texts::default() }.encode();
-        let env = store.known();
+        let env = store.table(Table::Known).unwrap().unwrap();
         let change = |(key, expires): (&[u8; 16], u32)| {
             env.write(Patience::None, |writer| Ok(writer.put(key, &record(Timestamp(expires)))?)).unwrap();
         };
@@ -193,12 +195,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let settings = StoreSettings { path: dir.path().into(), ..StoreSettings::default() };
         let store = Store::open(&settings, Access::Record, Timestamp(7)).unwrap().unwrap();
-        let env = store.known();
+        let env = store.table(Table::Known).unwrap().unwrap();
         let facts = Facts::Known(Known {
             first_seen: Timestamp(7),
             passed: Timestamp(7),
             last_seen: Timestamp(7),
-            counted: true,
+            counted: 1,
         });
         let record =
             Record { by: By::Network, expires: Timestamp(8), facts, texts: Texts::default() }.encode();
@@ -208,7 +210,7 @@ mod tests {
         })
         .unwrap();
         let before = env.version();
-        let purged = Store::purge(env, Timestamp(9), |_, _| {}).unwrap();
+        let purged = store.purge(Table::Known, Timestamp(9), |_, _| {}).unwrap();
         assert_eq!(purged.deleted, expired as u64);
         assert_eq!(purged.transactions, (env.version() - before) as u64);
         assert!(purged.transactions > 1 && purged.long_holds <= purged.transactions, "{purged:?}");

@@ -6,11 +6,12 @@
 //!
 //! ```text
 //! all      0  u8   version, 1
-//!          1  u8   kind: 0 meta, 1 first attempt, 2 known triplet, 3 identity; 4 and 5: see standing.rs
+//!          1  u8   kind: 0 meta, 1 first attempt, 2 known triplet, 3 identity; 4 entry, 5 summary: see entries.rs
 //! meta     2  [16] the store's secret
 //!         18  u32  when the store was made
-//! others   2  u8   identity: 0 network, 1 SPF domain, 2 DKIM domain, 3 host domain
-//!          3  u8   flags: 1 a text was cut to 255 bytes; 4 (kind 2) its identities were counted for it
+//! 1 to 4   2  u8   identity: 0 network, 1 SPF domain, 2 DKIM domain, 3 host domain
+//!          3  u8   flags: 1 a text was cut to 255 bytes; 4 (kind 2) its identity was counted for it, once and as often
+//!                  again as the five highest bits say
 //!          4  u32  first seen
 //!          8  u32  expires: to be deleted after that
 //! kind 1  12  u32  may pass from then on
@@ -22,27 +23,32 @@
 //! kind 3  12  u32  counted: the last pass that was counted
 //!         16  u32  last seen
 //!         20  u32  passes counted
-//!         24       text: identity
+//!         24       text: identity; then, only where spam was counted:
+//!             u32  the last outcomes: the lowest bit for the newest, 1 for spam; in the highest byte, how many there are
+//!             u32  when spam was last counted
 //! text     0  u8   length, then so many bytes; with `privacy = true` the texts are left out
 //! ```
 
-use crate::policy::{Earned, Found, Known, Pending};
+use crate::evidence::{Earned, Found, Known, Outcomes, Pending};
 use crate::reply::By;
 use crate::time::Timestamp;
 use crate::triplet::Secret;
 
-const VERSION: u8 = 1;
+/// Of every record. The reply of `greylist_version` names it.
+pub const VERSION: u8 = 1;
 
 const META: u8 = 0;
 const PENDING: u8 = 1;
 const KNOWN: u8 = 2;
 const IDENTITY: u8 = 3;
-
-/// Of `standing.rs`; its head is the same.
-const STANDING: u8 = 4;
+pub(super) const ENTRY: u8 = 4;
 
 const CUT: u8 = 1;
 const COUNTED: u8 = 4;
+const COUNTED_AGAIN: u32 = 3;
+
+/// How often a triplet's identity can be counted for it: what its flags have room for.
+pub const MOST_COUNTED: u8 = 32;
 
 /// The texts of a record, for people. Empty where the store keeps none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -88,88 +94,58 @@ pub struct Record {
     pub texts: Texts,
 }
 
+impl From<Texts> for [Vec<u8>; 3] {
+    fn from(texts: Texts) -> Self {
+        [texts.identity, texts.sender, texts.recipient]
+    }
+}
+
 impl Record {
     /// The record's bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let (kind, first_seen) = match self.facts {
-            Facts::Pending { record, .. } => (PENDING, record.first_seen),
-            Facts::Known(record) => (KNOWN, record.first_seen),
-            Facts::Identity(record) => (IDENTITY, record.first_seen),
+        let (kind, counted, first_seen) = match self.facts {
+            Facts::Pending { record, .. } => (PENDING, 0, record.first_seen),
+            Facts::Known(record) => (KNOWN, record.counted.min(MOST_COUNTED), record.first_seen),
+            Facts::Identity(record) => (IDENTITY, 0, record.first_seen),
         };
-        let mut bytes = Vec::with_capacity(128);
-        let texts = [&self.texts.identity, &self.texts.sender, &self.texts.recipient];
+        let of_triplet = [&self.texts.identity, &self.texts.sender, &self.texts.recipient].map(Vec::as_slice);
+        let texts = if kind == IDENTITY { &of_triplet[..1] } else { &of_triplet };
         let cut = self.texts.cut || texts.iter().any(|text| text.len() > LONGEST_TEXT);
-        let counted = matches!(self.facts, Facts::Known(known) if known.counted);
-        let flags = if cut { CUT } else { 0 } | if counted { COUNTED } else { 0 };
-        bytes.extend([VERSION, kind, self.by as u8, flags]);
-        let mut number = |n: u32| bytes.extend(n.to_le_bytes());
-        number(first_seen.0);
-        number(self.expires.0);
+        let again = if counted > 0 { COUNTED | (counted - 1) << COUNTED_AGAIN } else { 0 };
+        let flags = if cut { CUT } else { 0 } | again;
+        let mut writer = Writer::record(kind, self.by as u8, flags, [first_seen, self.expires]);
+        let mut history = None;
         match self.facts {
-            Facts::Pending { ripe, network, .. } => {
-                number(ripe.0);
-                number(network);
-            }
-            Facts::Known(record) => {
-                number(record.passed.0);
-                number(record.last_seen.0);
-            }
+            Facts::Pending { ripe, network, .. } => writer.numbers(&[ripe.0, network]),
+            Facts::Known(record) => writer.numbers(&[record.passed.0, record.last_seen.0]),
             Facts::Identity(record) => {
-                number(record.counted.0);
-                number(record.last_seen.0);
-                number(record.passes);
+                writer.numbers(&[record.counted.0, record.last_seen.0, record.passes]);
+                let has_spam = record.outcomes.spam_of().0 > 0 || record.blamed != Timestamp(0);
+                history = has_spam.then_some([record.outcomes.to_bits(), record.blamed.0]);
             }
         }
-        if texts.iter().any(|text| !text.is_empty()) {
-            for text in texts.iter().take(if kind == IDENTITY { 1 } else { 3 }) {
-                bytes.push(text.len().min(LONGEST_TEXT) as u8);
-                bytes.extend(text.iter().take(LONGEST_TEXT));
-            }
+        if history.is_some() || texts.iter().any(|text| !text.is_empty()) {
+            writer.texts(texts);
         }
-        bytes
+        writer.numbers(history.as_ref().map_or(&[], |numbers| numbers));
+        writer.0
     }
 
     /// The record that `bytes` hold; `None` for an unknown version or kind, or a record that ends too soon.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut reader = Reader(bytes);
-        let [version, kind, by, flags] = reader.array()?;
-        if version != VERSION {
-            return None;
-        }
-        let by = By::ALL.get(usize::from(by)).copied()?;
-        let first_seen = reader.time()?;
-        let expires = reader.time()?;
-        let facts = match kind {
-            PENDING => Facts::Pending {
-                record: Pending { first_seen },
-                ripe: reader.time()?,
-                network: reader.number()?,
-            },
-            KNOWN => Facts::Known(Known {
-                first_seen,
-                passed: reader.time()?,
-                last_seen: reader.time()?,
-                counted: flags & COUNTED != 0,
-            }),
-            IDENTITY => Facts::Identity(Earned {
-                first_seen,
-                counted: reader.time()?,
-                last_seen: reader.time()?,
-                passes: reader.number()?,
-            }),
-            _ => return None,
-        };
-        let mut texts = Texts { cut: flags & CUT != 0, ..Texts::default() };
+        let (head, facts, mut reader) = read(bytes)?;
+        let by = By::ALL.get(usize::from(head.what)).copied()?;
+        let mut texts = Texts { cut: head.flags & CUT != 0, ..Texts::default() };
         if !reader.0.is_empty() {
-            texts.identity = reader.text()?;
-            if kind != IDENTITY {
-                texts.sender = reader.text()?;
-                texts.recipient = reader.text()?;
+            texts.identity = reader.text()?.to_vec();
+            if head.kind != IDENTITY {
+                texts.sender = reader.text()?.to_vec();
+                texts.recipient = reader.text()?.to_vec();
             }
         }
-        Some(Self { by, expires, facts, texts })
+        Some(Self { by, expires: head.expires, facts, texts })
     }
 }
 
@@ -177,46 +153,62 @@ impl Record {
 /// the size at which LMDB gives it pages of its own.
 pub const LONGEST_TEXT: usize = 255;
 
-/// Reads without the texts: this is the path of every decision.
-macro_rules! found {
-    ($name:ident, $record:ty, $kind:expr, $numbers:literal, $build:expr) => {
-        #[doc = concat!("The ", stringify!($record), " that `bytes` hold.")]
-        #[must_use]
-        pub fn $name(bytes: Option<&[u8]>) -> Found<$record> {
-            let Some(bytes) = bytes else {
-                return Found::Absent;
-            };
-            let read = || {
-                let mut reader = Reader(bytes);
-                let [version, kind, _, flags] = reader.array()?;
-                if version != VERSION || kind != $kind {
-                    return None;
-                }
-                let mut numbers = [Timestamp::default(); $numbers];
-                for number in &mut numbers {
-                    *number = reader.time()?;
-                }
-                let build: fn([Timestamp; $numbers], u8) -> $record = $build;
-                Some(build(numbers, flags))
-            };
-            read().map_or(Found::Unreadable, Found::Here)
+/// Reads all but the texts, which are left in the reader: this is the path of every decision.
+fn read(bytes: &[u8]) -> Option<(Head, Facts, Reader<'_>)> {
+    let mut reader = Reader(bytes);
+    let head = reader.head()?;
+    let first_seen = head.first_seen;
+    let facts = match head.kind {
+        PENDING => {
+            Facts::Pending { record: Pending { first_seen }, ripe: reader.time()?, network: reader.number()? }
         }
+        KNOWN => Facts::Known(Known {
+            first_seen,
+            passed: reader.time()?,
+            last_seen: reader.time()?,
+            counted: if head.flags & COUNTED == 0 { 0 } else { 1 + (head.flags >> COUNTED_AGAIN) },
+        }),
+        IDENTITY => {
+            let (counted, last_seen, passes) = (reader.time()?, reader.time()?, reader.number()?);
+            let mut rest = Reader(reader.0);
+            let has_text = !rest.0.is_empty();
+            if has_text {
+                rest.text()?;
+            }
+            let (outcomes, blamed) = match rest.0.is_empty() {
+                true => (Outcomes::passes(passes), Timestamp(0)),
+                false => (Outcomes::from_bits(rest.number()?), rest.time()?),
+            };
+            Facts::Identity(Earned { passes, first_seen, counted, last_seen, outcomes, blamed })
+        }
+        _ => return None,
     };
+    Some((head, facts, reader))
 }
 
-found!(pending, Pending, PENDING, 2, |[first_seen, _], _| Pending { first_seen });
-found!(known, Known, KNOWN, 4, |[first_seen, _, passed, last_seen], flags| Known {
-    first_seen,
-    passed,
-    last_seen,
-    counted: flags & COUNTED != 0
-});
-found!(earned, Earned, IDENTITY, 5, |[first_seen, _, counted, last_seen, passes], _| Earned {
-    first_seen,
-    counted,
-    last_seen,
-    passes: passes.0
-});
+/// Makes of a look-up what a decision needs.
+fn found<T>(bytes: Option<&[u8]>, wanted: impl Fn(Facts) -> Option<T>) -> Found<T> {
+    let Some(bytes) = bytes else { return Found::Absent };
+    read(bytes).and_then(|(_, facts, _)| wanted(facts)).map_or(Found::Unreadable, Found::Here)
+}
+
+/// The first attempt that `bytes` hold.
+#[must_use]
+pub fn pending(bytes: Option<&[u8]>) -> Found<Pending> {
+    found(bytes, |facts| if let Facts::Pending { record, .. } = facts { Some(record) } else { None })
+}
+
+/// The known triplet that `bytes` hold.
+#[must_use]
+pub fn known(bytes: Option<&[u8]>) -> Found<Known> {
+    found(bytes, |facts| if let Facts::Known(record) = facts { Some(record) } else { None })
+}
+
+/// What an identity has earned, of which `bytes` are the record.
+#[must_use]
+pub fn earned(bytes: Option<&[u8]>) -> Found<Earned> {
+    found(bytes, |facts| if let Facts::Identity(record) = facts { Some(record) } else { None })
+}
 
 /// What a tidying writer must know of a neighbour: whether it may go, and whose flood it may be part of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -233,11 +225,10 @@ pub struct Neighbour {
 #[must_use]
 pub fn neighbour(bytes: &[u8]) -> Option<Neighbour> {
     let mut reader = Reader(bytes);
-    let [version, kind, _, _] = reader.array()?;
-    if version != VERSION || !matches!(kind, PENDING | KNOWN | IDENTITY | STANDING) {
+    let Head { kind, first_seen, expires, .. } = reader.head()?;
+    if !matches!(kind, PENDING | KNOWN | IDENTITY | ENTRY) {
         return None;
     }
-    let (first_seen, expires) = (reader.time()?, reader.time()?);
     let network = if kind == PENDING { reader.number().and(reader.number()) } else { None };
     Some(Neighbour { expires, first_seen, network })
 }
@@ -255,47 +246,83 @@ impl Meta {
     /// The record's bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = vec![VERSION, META];
-        bytes.extend(self.secret.0);
-        bytes.extend(self.made.0.to_le_bytes());
-        bytes
+        let mut writer = Writer(vec![VERSION, META]);
+        writer.0.extend(self.secret.0);
+        writer.numbers(&[self.made.0]);
+        writer.0
     }
 
     /// The record that `bytes` hold; `None` for an unknown version.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let mut reader = Reader(bytes);
-        let head: [u8; 2] = reader.array()?;
-        if head != [VERSION, META] {
-            return None;
-        }
+        let [VERSION, META] = reader.array()? else { return None };
         Some(Self { secret: Secret(reader.array()?), made: reader.time()? })
     }
 }
 
-/// Reads from the front.
-struct Reader<'a>(&'a [u8]);
+/// What the kinds 1 to 4 have in front.
+pub(super) struct Head {
+    pub(super) kind: u8,
+    /// The identity's kind, or the entry's.
+    pub(super) what: u8,
+    pub(super) flags: u8,
+    pub(super) first_seen: Timestamp,
+    pub(super) expires: Timestamp,
+}
 
-impl Reader<'_> {
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+/// Reads from the front.
+pub(super) struct Reader<'a>(pub(super) &'a [u8]);
+
+impl<'a> Reader<'a> {
+    pub(super) fn head(&mut self) -> Option<Head> {
+        let [VERSION, kind, what, flags] = self.array()? else { return None };
+        Some(Head { kind, what, flags, first_seen: self.time()?, expires: self.time()? })
+    }
+
+    pub(super) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (head, rest) = self.0.split_first_chunk()?;
         self.0 = rest;
         Some(*head)
     }
 
-    fn number(&mut self) -> Option<u32> {
+    pub(super) fn number(&mut self) -> Option<u32> {
         self.array().map(u32::from_le_bytes)
     }
 
-    fn time(&mut self) -> Option<Timestamp> {
+    pub(super) fn time(&mut self) -> Option<Timestamp> {
         self.number().map(Timestamp)
     }
 
-    fn text(&mut self) -> Option<Vec<u8>> {
+    pub(super) fn text(&mut self) -> Option<&'a [u8]> {
         let [length] = self.array()?;
         let (text, rest) = self.0.split_at_checked(usize::from(length))?;
         self.0 = rest;
-        Some(text.to_vec())
+        Some(text)
+    }
+}
+
+/// Writes to the end.
+pub(super) struct Writer(pub(super) Vec<u8>);
+
+impl Writer {
+    pub(super) fn record(kind: u8, what: u8, flags: u8, times: [Timestamp; 2]) -> Self {
+        let mut writer = Self(Vec::with_capacity(128));
+        writer.0.extend([VERSION, kind, what, flags]);
+        writer.numbers(&times.map(|time| time.0));
+        writer
+    }
+
+    pub(super) fn numbers(&mut self, numbers: &[u32]) {
+        self.0.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
+    }
+
+    /// Each is cut to what a record holds.
+    pub(super) fn texts(&mut self, texts: &[&[u8]]) {
+        for text in texts {
+            self.0.push(text.len().min(LONGEST_TEXT) as u8);
+            self.0.extend(text.iter().take(LONGEST_TEXT));
+        }
     }
 }
 
@@ -308,6 +335,12 @@ mod tests {
         Texts { identity: text("192.0.2.0/24"), sender: text("a@x"), recipient: text("b@y"), cut: false }
     }
 
+    fn earned_once(passes: u32) -> Earned {
+        let [first_seen, counted, last_seen] = [1, 2, 3].map(Timestamp);
+        let outcomes = Outcomes::passes(passes);
+        Earned { first_seen, counted, last_seen, passes, outcomes, blamed: Timestamp(0) }
+    }
+
     fn samples() -> [Record; 3] {
         let t = Timestamp;
         let record = |facts, texts| Record { by: By::Spf, expires: t(0x0403_0201), facts, texts };
@@ -317,11 +350,11 @@ mod tests {
                 texts(),
             ),
             record(
-                Facts::Known(Known { first_seen: t(1), passed: t(2), last_seen: t(3), counted: true }),
+                Facts::Known(Known { first_seen: t(1), passed: t(2), last_seen: t(3), counted: 1 }),
                 texts(),
             ),
             record(
-                Facts::Identity(Earned { first_seen: t(1), counted: t(2), last_seen: t(3), passes: 4 }),
+                Facts::Identity(earned_once(4)),
                 Texts { identity: b"x.example".to_vec(), ..Texts::default() },
             ),
         ]
@@ -344,6 +377,36 @@ mod tests {
         assert!(Meta::decode(&meta.encode()) == Some(meta));
     }
 
+    /// Spam is written behind all that earlier versions read, also where the store keeps no texts.
+    #[test]
+    fn what_became_of_an_identitys_mail_stands_behind_its_text() {
+        let outcomes = Outcomes::passes(4).and(true);
+        let earned = Earned { outcomes, blamed: Timestamp(9), ..earned_once(4) };
+        let [_, _, identity] = samples();
+        for texts in [identity.texts, Texts::default()] {
+            let before = Record { texts, facts: Facts::Identity(earned_once(4)), ..identity };
+            let record = Record { facts: Facts::Identity(earned), ..before.clone() };
+            let mut expected = before.encode();
+            expected.extend(if expected.len() == 24 { &b"\0"[..] } else { b"" });
+            expected.extend(b"\x01\0\0\x05\x09\0\0\0");
+            assert_eq!(record.encode(), expected);
+            assert_eq!(Record::decode(&expected), Some(record));
+        }
+    }
+
+    #[test]
+    fn a_triplet_knows_how_often_its_identity_was_counted_for_it() {
+        let [_, known, _] = samples();
+        let Facts::Known(facts) = known.facts else { panic!() };
+        for (counted, flags) in [(0, 0), (1, 4), (2, 0x0c), (32, 0xfc), (200, 0xfc)] {
+            let record = Record { facts: Facts::Known(Known { counted, ..facts }), ..known.clone() };
+            let bytes = record.encode();
+            assert_eq!(bytes[3], flags);
+            let read = Known { counted: counted.min(32), ..facts };
+            assert_eq!(super::known(Some(&bytes)), Found::Here(read));
+        }
+    }
+
     #[test]
     fn the_short_readers_see_what_the_long_one_sees() {
         let [a, b, c] = samples().map(|r| r.encode());
@@ -351,9 +414,9 @@ mod tests {
         let t = Timestamp;
         assert_eq!(
             known(Some(&b)),
-            Found::Here(Known { first_seen: t(1), passed: t(2), last_seen: t(3), counted: true })
+            Found::Here(Known { first_seen: t(1), passed: t(2), last_seen: t(3), counted: 1 })
         );
-        let expected = Earned { first_seen: t(1), counted: t(2), last_seen: t(3), passes: 4 };
+        let expected = earned_once(4);
         assert_eq!(earned(Some(&c)), Found::Here(expected));
         assert_eq!(pending(Some(&b)), Found::Unreadable);
         assert_eq!(pending(None), Found::Absent);

@@ -7,12 +7,12 @@
 //!   another secret. Whoever has the damaged files open writes into them until its session ends.
 //! - Every key depends on the secret. Where it is lost, the records that hold their texts get new keys.
 
+use super::entries::{Entry, Kind, Summary};
 use super::error::StoreError;
 use super::lmdb::{Durability, Env, Patience, Purpose, Writer};
 use super::record::{Facts, Meta, Record};
 use super::salvage::{DataFile, Faults, Keys, Walk};
-use super::standing::{Kind, Standing, Summary};
-use super::{META_KEY, STANDING_KEY, boot_id, files, pending_dir, sys};
+use super::{META_KEY, SUMMARY_KEY, boot_id, files, pending_dir, sys};
 use crate::identity::{ClientNetwork, Domain, Identity, Prefixes};
 use crate::reply::By;
 use crate::sender::Level;
@@ -240,7 +240,7 @@ fn fill(source: &DataFile, env: &Env, known: Option<Level>, now: Timestamp) -> R
     }
     if filling.summary != Summary::default() {
         let summary = filling.summary.encode();
-        env.write(Patience::UpTo(Seconds(5)), |writer| Ok(writer.put(STANDING_KEY, &summary)?))?;
+        env.write(Patience::UpTo(Seconds(5)), |writer| Ok(writer.put(SUMMARY_KEY, &summary)?))?;
     }
     let [from_tree, from_copies] = filling.kept;
     Ok(Repaired {
@@ -340,11 +340,11 @@ impl<'a> Filling<'a> {
     }
 
     fn take(&mut self, key: &[u8], value: &[u8]) {
-        if key == META_KEY || key == STANDING_KEY {
+        if key == META_KEY || key == SUMMARY_KEY {
             return;
         }
-        let standing = Standing::decode(value);
-        let expires = standing.as_ref().map(|s| s.expires).or_else(|| Some(Record::decode(value)?.expires));
+        let entry = Entry::decode(value);
+        let expires = entry.as_ref().map(|s| s.expires).or_else(|| Some(Record::decode(value)?.expires));
         let own = match &self.rekey {
             Some((secret, level)) => key_of(secret, *level, value),
             None => key.try_into().ok().map(Key),
@@ -358,12 +358,12 @@ impl<'a> Filling<'a> {
         if !self.copies {
             self.newest = self.newest.max(moment);
         }
-        let trap = standing.as_ref().is_some_and(|standing| standing.kind == Kind::Trap);
+        let trap = entry.as_ref().is_some_and(|entry| entry.kind == Kind::Trap);
         if self.copies && (trap || expires < self.now || moment < self.since) {
             return;
         }
-        if let Some(standing) = &standing {
-            self.summary.add(standing);
+        if let Some(entry) = &entry {
+            self.summary.add(entry);
         }
         self.batch.push((key.0.to_vec(), value.to_vec()));
         if self.batch.len() >= BATCH {
@@ -386,7 +386,7 @@ impl<'a> Filling<'a> {
                 if there.is_none() {
                     kept += 1;
                     listed +=
-                        u64::from(Standing::decode(value).is_some_and(|s| matches!(s.kind, Kind::Listed(_))));
+                        u64::from(Entry::decode(value).is_some_and(|s| matches!(s.kind, Kind::Listed(_))));
                 }
                 writer.put(key, value)?;
             }
@@ -405,21 +405,21 @@ impl<'a> Filling<'a> {
 
 /// When a record was last written, as far as it says.
 fn moment(value: &[u8]) -> Option<Timestamp> {
-    let standing = || Standing::decode(value).map(|standing| standing.since);
+    let entry = || Entry::decode(value).map(|entry| entry.since);
     Record::decode(value)
         .map(|record| match record.facts {
             Facts::Pending { record, .. } => record.first_seen,
             Facts::Known(known) => known.passed.max(known.last_seen),
             Facts::Identity(earned) => earned.counted.max(earned.last_seen),
         })
-        .or_else(standing)
+        .or_else(entry)
 }
 
 /// The key of a record of `known` by its texts; `None` where it holds too little, and for what lives only for hours.
 fn key_of(secret: &Secret, level: Level, value: &[u8]) -> Option<Key> {
-    if let Some(standing) = Standing::decode(value) {
-        let [text, ..] = &standing.texts;
-        return match standing.kind {
+    if let Some(entry) = Entry::decode(value) {
+        let [text, ..] = &entry.texts;
+        return match entry.kind {
             Kind::Listed(kind) if !text.is_empty() => Some(secret.listed(kind, text)),
             _ => None,
         };

@@ -5,11 +5,11 @@
 //! outside of it. What is seen is no single moment: what comes or goes meanwhile may be seen or not; a record that stays
 //! is seen once.
 
+use super::entries::Entry;
 use super::error::StoreError;
 use super::lmdb::Env;
 use super::record::Record;
-use super::standing::Standing;
-use super::{META_KEY, STANDING_KEY, Store};
+use super::{META_KEY, SUMMARY_KEY, Store, Table};
 use crate::triplet::Key;
 
 /// Records that one transaction copies: some hundred microseconds, and under a megabyte.
@@ -23,16 +23,21 @@ pub struct Skipped {
 }
 
 impl Store {
-    /// Calls `visit` for each record of `env` that can be read, until it says stop (`false`). The order is that of the
+    /// Calls `visit` for each record of a table that can be read, until it says stop (`false`). The order is that of the
     /// keys, which are hashes: none. No transaction is open meanwhile.
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub fn scan(env: &Env, mut visit: impl FnMut(Key, Record) -> bool) -> Result<Skipped, StoreError> {
+    pub fn scan(
+        &self,
+        table: Table,
+        mut visit: impl FnMut(Key, Record) -> bool,
+    ) -> Result<Skipped, StoreError> {
         let mut skipped = Skipped::default();
+        let Some(env) = self.table(table)? else { return Ok(skipped) };
         each(env, |key, value| match (key.try_into(), Record::decode(value)) {
             (Ok(key), Some(record)) => visit(Key(key), record),
-            _ if key == META_KEY || key == STANDING_KEY || Standing::decode(value).is_some() => true,
+            _ if key == META_KEY || key == SUMMARY_KEY || Entry::decode(value).is_some() => true,
             _ => {
                 skipped.unreadable += 1;
                 true
@@ -41,15 +46,13 @@ impl Store {
         Ok(skipped)
     }
 
-    /// Calls `visit` for each standing record, in no order. No transaction is open meanwhile.
+    /// Calls `visit` for each entry, in no order. No transaction is open meanwhile.
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub fn scan_standing(&self, mut visit: impl FnMut(Standing)) -> Result<(), StoreError> {
+    pub fn scan_entries(&self, mut visit: impl FnMut(Entry)) -> Result<(), StoreError> {
         each(&self.known, |_, value| {
-            if let Some(standing) = Standing::decode(value) {
-                visit(standing);
-            }
+            Entry::decode(value).into_iter().for_each(&mut visit);
             true
         })
     }

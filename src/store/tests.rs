@@ -1,11 +1,14 @@
 //! The store through whole decisions: real files, one process, time as an argument.
 
 use super::*;
+use crate::decision::decide;
 use crate::identity::{ClientNetwork, Domain, Identity, Prefixes};
+use crate::memory::{Question, Records};
 use crate::policy::{Rules, Verdict};
 use crate::reply::{By, Fault};
 use crate::sender::Level;
 use crate::store::record::{Facts, Record};
+use crate::store::records::StoredRecords;
 use crate::time::Seconds;
 use crate::triplet::Triplet;
 use std::os::fd::AsFd;
@@ -44,12 +47,24 @@ impl World {
     fn ask(&self, identities: &[Identity], sender: &str, at: u32) -> Verdict {
         let triplet =
             Triplet::new(identities.to_vec(), sender.as_bytes(), b"Bob@y.example", b"", Level::Full);
-        self.store.settle(&triplet, &self.rules, Access::Record, NOW.plus(Seconds(at))).unwrap()
+        self.decide(&triplet, Access::Record, at)
     }
 
-    fn records(&self, env: &Env) -> Vec<Record> {
+    fn decide(&self, triplet: &Triplet<'_>, access: Access, at: u32) -> Verdict {
+        decide(&self.store, &self.question(triplet, at), access).unwrap()
+    }
+
+    fn question<'a>(&'a self, triplet: &'a Triplet<'a>, at: u32) -> Question<'a> {
+        Question { triplet, rules: &self.rules, now: NOW.plus(Seconds(at)) }
+    }
+
+    fn env(&self, table: Table) -> &Env {
+        self.store.table(table).unwrap().unwrap()
+    }
+
+    fn records(&self, table: Table) -> Vec<Record> {
         let mut records = Vec::new();
-        let skipped = Store::scan(env, |_, record| {
+        let skipped = self.store.scan(table, |_, record| {
             records.push(record);
             true
         });
@@ -58,11 +73,11 @@ impl World {
     }
 
     fn pending(&self) -> Vec<Record> {
-        self.store.pending(Access::Look).unwrap().map_or_else(Vec::new, |env| self.records(env))
+        self.records(Table::Pending)
     }
 
     fn passes(&self, by: By) -> Option<u32> {
-        self.records(self.store.known()).iter().find_map(|record| match record.facts {
+        self.records(Table::Known).iter().find_map(|record| match record.facts {
             Facts::Identity(earned) if record.by == by => Some(earned.passes),
             _ => None,
         })
@@ -157,7 +172,7 @@ fn a_known_triplet_is_renewed_only_when_that_is_worth_a_write() {
     world.ask(&client, "a@x.example", 0);
     world.ask(&client, "a@x.example", 300);
     let last_seen = || {
-        world.records(world.store.known()).into_iter().find_map(|record| match record.facts {
+        world.records(Table::Known).into_iter().find_map(|record| match record.facts {
             Facts::Known(known) => Some((known.last_seen, record.expires)),
             _ => None,
         })
@@ -210,10 +225,10 @@ fn looking_leaves_no_trace() {
     let world = world();
     let triplet = Triplet::new(vec![network("192.0.2.1")], b"a@x.example", b"b@y.example", b"", Level::Full);
     for _ in 0..2 {
-        let verdict = world.store.settle(&triplet, &world.rules, Access::Look, NOW).unwrap();
+        let verdict = world.decide(&triplet, Access::Look, 0);
         assert!(matches!(verdict, Verdict::New { .. }));
     }
-    assert!(world.store.pending(Access::Look).unwrap().is_none());
+    assert!(world.store.table(Table::Pending).unwrap().is_none());
 }
 
 #[test]
@@ -241,7 +256,12 @@ fn the_secret_stays_and_each_store_has_its_own() {
 #[test]
 fn a_store_of_a_later_version_is_left_alone() {
     let World { dir, store, .. } = world();
-    store.known().write(Patience::None, |writer| Ok(writer.put(META_KEY, &[2; 30])?)).unwrap();
+    store
+        .table(Table::Known)
+        .unwrap()
+        .unwrap()
+        .write(Patience::None, |writer| Ok(writer.put(META_KEY, &[2; 30])?))
+        .unwrap();
     drop(store);
     for access in [Access::Look, Access::Record] {
         let error = Store::open(&settings(&dir), access, NOW).err().unwrap();
@@ -256,16 +276,17 @@ fn records_of_a_later_version_are_neither_used_nor_overwritten() {
     let triplet = Triplet::new(client.to_vec(), b"a@x.example", b"Bob@y.example", b"", Level::Full);
     let keys = triplet.keys(world.store.secret())[0];
     let later = [9_u8; 40];
-    world.store.known().write(Patience::None, |writer| Ok(writer.put(&keys.known.0, &later)?)).unwrap();
+    world.env(Table::Known).write(Patience::None, |writer| Ok(writer.put(&keys.known.0, &later)?)).unwrap();
     assert_eq!(world.ask(&client, "a@x.example", 0), Verdict::Unreadable);
-    let pending = world.store.pending(Access::Record).unwrap().unwrap();
+    let pending = world.store.pending().unwrap();
     let other = Triplet::new(client.to_vec(), b"c@x.example", b"Bob@y.example", b"", Level::Full);
     let other = other.keys(world.store.secret())[0];
     pending.write(Patience::None, |writer| Ok(writer.put(&other.pending.0, &later)?)).unwrap();
     assert_eq!(world.ask(&client, "c@x.example", 0), Verdict::Unreadable);
-    for (env, key) in [(world.store.known(), keys.known), (pending, other.pending)] {
-        assert_eq!(env.read(|s| Ok(s.get(&key.0)?.map(<[u8]>::to_vec))).unwrap(), Some(later.to_vec()));
-        assert_eq!(Store::scan(env, |_, _| true).unwrap().unreadable, 1);
+    for (table, key) in [(Table::Known, keys.known), (Table::Pending, other.pending)] {
+        let there = world.env(table).read(|s| Ok(s.get(&key.0)?.map(<[u8]>::to_vec)));
+        assert_eq!(there.unwrap(), Some(later.to_vec()));
+        assert_eq!(world.store.scan(table, |_, _| true).unwrap().unreadable, 1);
     }
 }
 
@@ -280,6 +301,53 @@ fn first_attempts_of_another_boot_are_removed_unread() {
     let now: Vec<_> = fs::read_dir(world.dir.path()).unwrap().flatten().map(|e| e.file_name()).collect();
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
     assert!(now.contains(&format!("pending-{}", boot.trim()).into()), "{now:?}");
+}
+
+/// Else the first decision of each process would be made twice.
+#[test]
+fn what_was_read_holds_while_nobody_has_written() {
+    let world = world();
+    world.ask(&[network("192.0.2.1")], "a@x.example", 0);
+    let World { rules, store, dir } = world;
+    drop(store);
+    // As in another process, which has opened neither table.
+    let store = Store::open(&settings(&dir), Access::Record, NOW).unwrap().unwrap();
+    let identities = vec![network("198.51.100.1")];
+    let triplet = Triplet::new(identities, b"c@x.example", b"b@y.example", b"", Level::Full);
+    let question = Question { triplet: &triplet, rules: &rules, now: NOW };
+    let records = StoredRecords::of(&store, &question).unwrap();
+    records.known(false).unwrap();
+    records.pending().unwrap();
+    assert!(records.still_holds(store.pending().unwrap().version()));
+    let known = store.table(Table::Known).unwrap().unwrap();
+    known.write(Patience::None, |writer| Ok(writer.put(&[7; 16], b"")?)).unwrap();
+    assert!(!records.still_holds(store.pending().unwrap().version()));
+}
+
+/// A mail with many identities is no crowd in a table that is full.
+#[test]
+fn a_full_table_keeps_all_records_of_a_new_mail() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = StoreSettings { max_pending: 500, ..settings(&dir) };
+    let store = Store::open(&settings, Access::Record, NOW).unwrap().unwrap();
+    let world = World { dir, store, rules: Rules::default() };
+    for i in 0..700_u32 {
+        let address = std::net::Ipv4Addr::from(0x0b00_0000 + (i << 8) + 1).to_string();
+        world.ask(&[network(&address)], &format!("spam{i}@bot.example"), 0);
+    }
+    let domain = |name: &str| Domain::parse(name.as_bytes()).unwrap();
+    for n in 0..50_u32 {
+        let address = std::net::Ipv4Addr::from(0xc633_0000 + (n << 8) + 1).to_string();
+        let name = format!("x{n}.example");
+        let identities =
+            [network(&address), spf(&name), Identity::Dkim(domain(&name)), Identity::Host(domain(&name))];
+        let triplet = Triplet::new(identities.to_vec(), b"a@x.example", b"b@y.example", b"", Level::Full);
+        assert!(matches!(world.decide(&triplet, Access::Record, 1), Verdict::New { .. }));
+        let pending = world.env(Table::Pending);
+        for keys in triplet.keys(world.store.secret()) {
+            assert!(pending.read(|s| Ok(s.get(&keys.pending.0)?.is_some())).unwrap(), "{n}");
+        }
+    }
 }
 
 #[test]

@@ -32,7 +32,8 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// The records of the page that holds `key`, but its own.
+    /// The records of the page that holds `key`, but those of its sender and recipient: one mail with many identities is no
+    /// crowd, and must not push out its own records. The records of one pair begin with the same half of a key.
     fn neighbours(&mut self, key: &Key) -> lmdb::Result<Vec<(Key, record::Neighbour)>> {
         let mut found = Vec::with_capacity(64);
         let cursor = self.txn.open_rw_cursor(self.db)?;
@@ -52,7 +53,7 @@ impl Writer<'_> {
             if !elsewhere(value) {
                 on_page = true;
                 if let (Ok(other), Some(neighbour)) = (other.try_into(), record::neighbour(value))
-                    && other != key.0
+                    && !shares_pair(&other, key)
                 {
                     found.push((Key(other), neighbour));
                 }
@@ -63,6 +64,10 @@ impl Writer<'_> {
         }
         Ok(found)
     }
+}
+
+fn shares_pair(one: &[u8; 16], Key(other): &Key) -> bool {
+    one.first_chunk::<8>() == other.first_chunk()
 }
 
 /// LMDB's page size is the system's; a larger one than this only makes tidying look at fewer neighbours.

@@ -2,12 +2,12 @@
 
 use super::common::{Place, as_store_user};
 use super::{Done, eximgrey};
+use eximgrey::memory::Access;
 use eximgrey::reply::Result as Told;
 use eximgrey::session::Session;
-use eximgrey::store::events::standing;
+use eximgrey::store::entries::{Entry, Kind};
 use eximgrey::store::lmdb::{Patience, Writer};
-use eximgrey::store::standing::Kind;
-use eximgrey::store::{Access, Store};
+use eximgrey::store::{Store, Table};
 use eximgrey::time::{Seconds, Timestamp};
 use eximgrey::whitelist::ListKind;
 
@@ -155,7 +155,7 @@ fn whitelists_of_postgrey_are_imported() {
 fn an_import_is_all_or_nothing() {
     let place = Place::new("");
     does(&place, &["whitelist", "add", "client", "192.0.2.1"]);
-    let commits = || as_store_user(|| place.open().known().version());
+    let commits = || as_store_user(|| place.open().environment(Table::Known).unwrap().version());
     let before = commits();
     let lines: String = (0..300).map(|n| format!("host{n}.example\n")).collect();
     let clients = write(&place, "clients", &lines);
@@ -167,7 +167,8 @@ fn an_import_is_all_or_nothing() {
         let store = place.open();
         let key = store.secret().listed(ListKind::Host, b"later.example");
         let change = |writer: &mut Writer<'_>| Ok(writer.put(&key.0, b"\x63 of a version to come")?);
-        store.known().write(Patience::UpTo(Seconds(9)), change).expect("the record can be written");
+        let env = store.environment(Table::Known).unwrap();
+        env.write(Patience::UpTo(Seconds(9)), change).expect("the record can be written");
     });
     let more = write(&place, "more", "new.example\nlater.example\n");
     let too_many = write(&place, "many", &"new.example\n".repeat(50_001));
@@ -293,11 +294,53 @@ fn lapsed_entries_and_traps_are_not_listed() {
             (Kind::Trap, "198.51.100.0/24", tomorrow),
         ] {
             let texts = [text.into(), Vec::new(), Vec::new()];
-            let standing = standing(kind, since, since.plus(Seconds::HOUR), texts);
-            let change = |writer: &mut Writer<'_>| Ok(writer.put(text.as_bytes(), &standing.encode())?);
-            store.known().write(Patience::UpTo(Seconds(9)), change).expect("the record can be written");
+            let entry = Entry::new(kind, since, since.plus(Seconds::HOUR), texts);
+            let change = |writer: &mut Writer<'_>| Ok(writer.put(text.as_bytes(), &entry.encode())?);
+            store
+                .environment(Table::Known)
+                .unwrap()
+                .write(Patience::UpTo(Seconds(9)), change)
+                .expect("the record can be written");
         }
     });
     assert_eq!(eximgrey(&place, &["whitelist", "list"]).code, Some(1));
     assert_eq!(eximgrey(&place, &["list", "trapped"]).code, Some(1));
+}
+
+/// What is forgotten waits again; where there is nothing to forget, the command says so.
+#[test]
+fn what_is_forgotten_waits_again() {
+    let place = Place::new("delay = \"0s\"\ntrust_known_domains = false\n");
+    let mail = ["192.0.2.7", "alice@sender.example", "bob@rcpt.example", "spf=sender.example"];
+    let pass = || {
+        let answer = || {
+            let bytes: Vec<&[u8]> = mail.iter().map(|argument| argument.as_bytes()).collect();
+            let config = place.config_option();
+            let arguments = [&bytes[..], &[config.as_bytes()]].concat();
+            as_store_user(|| Session::new().answer(&arguments, Access::Record, Timestamp::now()).unwrap())
+        };
+        answer();
+        answer();
+        answer().to_string()
+    };
+    let refuses = |arguments: &[&str], code| {
+        let done = eximgrey(&place, arguments);
+        assert_eq!(done.code, Some(code), "{arguments:?}: {}", done.out);
+        done
+    };
+    assert_eq!(pass(), "action=pass reason=known by=network");
+    does(&place, &["forget", "Alice@sender.example", "bob@rcpt.example"]);
+    assert!(answer(&place, &mail).starts_with("action=defer reason=new"));
+    refuses(&["forget", "alice@sender.example", "bob@rcpt.example"], 1);
+
+    pass();
+    assert_eq!(does(&place, &["forget", "192.0.2.0/24"]).out, "forgotten: 192.0.2.0/24\n");
+    assert_eq!(answer(&place, &mail), "action=pass reason=known by=spf");
+    assert_eq!(does(&place, &["forget", "sender.example"]).out, "forgotten: sender.example\n");
+    assert!(answer(&place, &mail).starts_with("action=defer reason=new"));
+    let done = refuses(&["forget", "sender.example"], 1);
+    assert_eq!(done.out, "nothing is known of sender.example\n");
+    for wrong in ["alice@sender.example", "192.0.2.0/25", "nothing"] {
+        refuses(&["forget", wrong], 2);
+    }
 }

@@ -3,9 +3,9 @@
 use super::{HOSTILE, HOSTILE_SHOWN, HOUR, done, eximgrey, filled};
 use crate::common::{Place, as_store_user};
 use eximgrey::identity::{ClientNetwork, Identity, Prefixes};
+use eximgrey::memory::{Event, Memory, Question, Scope};
 use eximgrey::policy::Rules;
 use eximgrey::sender::Level;
-use eximgrey::store::events::Scope;
 use eximgrey::time::{Seconds, Timestamp};
 use eximgrey::triplet::Triplet;
 use std::ffi::OsStr;
@@ -150,9 +150,10 @@ fn a_record_is_said_to_count_where_it_does() {
             let network = ClientNetwork::of(client.parse().unwrap(), Prefixes::default());
             let identities = vec![Identity::Network(network)];
             let triplet = Triplet::new(identities, alice, recipient.as_bytes(), b"", Level::Full);
-            store.release(&triplet, Scope::Triplet, &rules, Timestamp(ago(hours))).unwrap();
+            let question = |hours| Question { triplet: &triplet, rules: &rules, now: Timestamp(ago(hours)) };
+            store.tell(&Event::Release(&question(hours), Scope::Triplet)).unwrap();
             if hours == 72 {
-                store.trap(&triplet, &rules, Timestamp(ago(2))).unwrap();
+                store.tell(&Event::Trap(&question(2))).unwrap();
             }
         }
     });

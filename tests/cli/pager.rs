@@ -2,7 +2,7 @@
 
 use super::common::{Ended, Place};
 use super::purge::{key, record, with_store, write};
-use eximgrey::policy::{Known, Pending};
+use eximgrey::evidence::{Known, Pending};
 use eximgrey::store::lmdb::{Env, Patience};
 use eximgrey::store::record::Facts;
 use eximgrey::time::{Seconds, Timestamp};
@@ -31,7 +31,7 @@ fn come_and_go(env: &Env, facts: Facts, rounds: u64) -> u64 {
 fn a_listing_left_open_does_not_make_the_file_grow() {
     let t = Timestamp(7);
     let pending = Facts::Pending { record: Pending { first_seen: t }, ripe: t, network: 1 };
-    let known = Facts::Known(Known { first_seen: t, passed: t, last_seen: t, counted: true });
+    let known = Facts::Known(Known { first_seen: t, passed: t, last_seen: t, counted: 1 });
     for (arguments, facts) in [
         (&["list", "pending"][..], pending),
         (&["list", "pending", "--json"], pending),

@@ -3,13 +3,13 @@
 use super::common::driver::Built;
 use super::common::{Ended, NOBODY, Place, as_store_user, is_root};
 use super::{eximgrey, filled};
-use eximgrey::policy::{Earned, Known, Pending};
+use eximgrey::evidence::{Earned, Known, Pending};
+use eximgrey::memory::Access;
 use eximgrey::reply::By;
-use eximgrey::store::events::standing;
+use eximgrey::store::entries::{Entry, Kind};
 use eximgrey::store::lmdb::{Env, Patience};
 use eximgrey::store::record::{Facts, Record, Texts};
-use eximgrey::store::standing::{Kind, Standing};
-use eximgrey::store::{Access, Store};
+use eximgrey::store::{Store, Table};
 use eximgrey::time::{Seconds, Timestamp};
 use eximgrey::whitelist::ListKind;
 use serde_json::json;
@@ -24,7 +24,7 @@ const LATER: [u8; 40] = [2; 40];
 pub fn with_store(place: &Place, work: impl FnOnce(&Env, &Env) + Send) {
     as_store_user(|| {
         let store = Store::open(&place.settings().store, Access::Record, Timestamp::now()).unwrap().unwrap();
-        work(store.known(), store.pending(Access::Record).unwrap().unwrap());
+        work(store.environment(Table::Known).unwrap(), store.environment(Table::Pending).unwrap());
     });
 }
 
@@ -58,8 +58,8 @@ fn what_has_expired_goes_and_the_rest_stays() {
     let past = Timestamp(now.0 - 1);
     let t = Timestamp(7);
     let facts = [
-        Facts::Known(Known { first_seen: t, passed: t, last_seen: t, counted: true }),
-        Facts::Identity(Earned { first_seen: t, counted: t, last_seen: t, passes: 9 }),
+        Facts::Known(Known { first_seen: t, passed: t, last_seen: t, counted: 1 }),
+        Facts::Identity(Earned { first_seen: t, counted: t, last_seen: t, passes: 9, ..Earned::default() }),
         Facts::Pending { record: Pending { first_seen: t }, ripe: t, network: 1 },
     ];
     let mut kept = Vec::new();
@@ -71,9 +71,9 @@ fn what_has_expired_goes_and_the_rest_stays() {
                 (key(n), record(facts[n as usize % 2], expires, 3))
             })
             .collect();
-        let entry = standing(Kind::Listed(ListKind::Host), t, Timestamp(u32::MAX), Default::default());
+        let entry = Entry::new(Kind::Listed(ListKind::Host), t, Timestamp(u32::MAX), Default::default());
         records.push((key(9_000), entry.encode()));
-        let lapsed = Standing { kind: Kind::Trap, expires: past, ..entry };
+        let lapsed = Entry { kind: Kind::Trap, expires: past, ..entry };
         records.push((key(9_001), lapsed.encode()));
         records.push((key(9_002), LATER.to_vec()));
         write(known, &records);
@@ -125,7 +125,7 @@ fn a_purge_disturbs_nobody() {
     let place = Place::new("delay = \"0s\"");
     let built = Built::new(&place);
     let t = Timestamp(7);
-    let known = Facts::Known(Known { first_seen: t, passed: t, last_seen: t, counted: true });
+    let known = Facts::Known(Known { first_seen: t, passed: t, last_seen: t, counted: 1 });
     with_store(&place, |env, _| {
         // Few to a page, so that there is much to do.
         let records: Vec<_> = (0..16_000).map(|n| (key(n), record(known, t, 255))).collect();

@@ -4,7 +4,7 @@ use super::common::damage::{damage, root};
 use super::common::driver::Built;
 use super::common::{Place, as_store_user, is_root};
 use super::{Done, eximgrey};
-use eximgrey::store::Store;
+use eximgrey::store::Table;
 use eximgrey::store::salvage::DataFile;
 use eximgrey::time::Timestamp;
 use std::collections::BTreeSet;
@@ -61,7 +61,7 @@ fn keys(place: &Place) -> BTreeSet<Vec<u8>> {
     as_store_user(|| {
         let store = place.open();
         let mut keys = BTreeSet::new();
-        let scanned = Store::scan(store.known(), |key, _| keys.insert(key.0.to_vec()));
+        let scanned = store.scan(Table::Known, |key, _| keys.insert(key.0.to_vec()));
         // A flipped bit in a record's text or kind is no fault of the structure.
         assert!(scanned.unwrap().unreadable <= 8);
         keys

@@ -8,9 +8,10 @@
 pub mod damage;
 pub mod driver;
 
+use eximgrey::memory::Access;
 use eximgrey::session::Session;
 use eximgrey::settings::Settings;
-use eximgrey::store::{Access, Store};
+use eximgrey::store::Store;
 use eximgrey::time::Timestamp;
 use std::fs;
 use std::io::Read;

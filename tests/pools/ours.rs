@@ -2,9 +2,9 @@
 //! clock is ours. The settings are the defaults.
 
 use super::{Attempt, Greylister};
+use eximgrey::memory::Access;
 use eximgrey::reply::{Action, Reason};
 use eximgrey::session::Session;
-use eximgrey::store::Access;
 use eximgrey::time::Timestamp;
 use tempfile::TempDir;
 

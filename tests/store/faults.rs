@@ -5,6 +5,7 @@ use super::{CLIENT, KNOWN, NEW, RECIPIENT, RETRIED, SENDER};
 use crate::common::driver::Built;
 use crate::common::{NOBODY, Place, as_store_user, run, skipped_without_root};
 use eximgrey::request::Request;
+use eximgrey::store::Table;
 use eximgrey::store::lmdb::Patience;
 use eximgrey::time::Seconds;
 use eximgrey::triplet::Triplet;
@@ -73,7 +74,10 @@ fn a_record_of_an_unknown_version_is_left_alone() {
         let triplet: Triplet<'_> = request.triplet(settings.prefixes, settings.rules.sender_key).unwrap();
         let store = place.open();
         let key = triplet.keys(store.secret())[0].known;
-        let put = store.known().write(Patience::UpTo(Seconds(5)), |writer| Ok(writer.put(&key.0, &later)?));
+        let put = store
+            .environment(Table::Known)
+            .unwrap()
+            .write(Patience::UpTo(Seconds(5)), |writer| Ok(writer.put(&key.0, &later)?));
         put.unwrap();
         key
     });
@@ -84,7 +88,11 @@ fn a_record_of_an_unknown_version_is_left_alone() {
     assert_eq!(answer(&place, &built, &waits), RETRIED);
     let there = as_store_user(|| {
         let store = place.open();
-        store.known().read(|snapshot| Ok(snapshot.get(&key.0)?.map(<[u8]>::to_vec))).unwrap()
+        store
+            .environment(Table::Known)
+            .unwrap()
+            .read(|snapshot| Ok(snapshot.get(&key.0)?.map(<[u8]>::to_vec)))
+            .unwrap()
     });
     assert_eq!(there, Some(later));
     let status =
@@ -100,7 +108,8 @@ fn a_store_of_an_unknown_version_is_left_alone() {
     as_store_user(|| {
         let store = place.open();
         let put = store
-            .known()
+            .environment(Table::Known)
+            .unwrap()
             .write(Patience::UpTo(Seconds(5)), |writer| Ok(writer.put(b"\0\0meta", b"\x63\x00later")?));
         put.unwrap();
     });

@@ -2,7 +2,7 @@
 
 use crate::common::{Place, as_store_user};
 use crate::role::{Role, key};
-use eximgrey::store::Access;
+use eximgrey::store::Table;
 use eximgrey::time::Timestamp;
 
 /// The map of a new environment (`FIRST_MAP` in `src/store/lmdb.rs`).
@@ -56,7 +56,7 @@ fn a_store_grows_while_others_use_it() {
     }
     let lost = as_store_user(|| {
         let store = place.open();
-        let pending = store.pending(Access::Look).unwrap().unwrap();
+        let pending = store.environment(Table::Pending).unwrap();
         let lost = pending.read(|snapshot| {
             let mut lost = 0;
             for (seed, number) in (0..turns).flat_map(|seed| (0..COUNT).map(move |n| (seed, n))) {

@@ -3,12 +3,13 @@
 
 use crate::common::driver::{hexadecimal, reply};
 use crate::common::{DEADLINE, Ended, Place, as_store_user, run, within_deadline};
-use eximgrey::policy::Pending;
+use eximgrey::evidence::Pending;
+use eximgrey::memory::Access;
 use eximgrey::reply::By;
 use eximgrey::session::Session;
 use eximgrey::store::lmdb::{Env, Patience};
 use eximgrey::store::record::{Facts, Record, Texts};
-use eximgrey::store::{Access, Store};
+use eximgrey::store::{Store, Table};
 use eximgrey::time::{Seconds, Timestamp};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
@@ -102,8 +103,8 @@ fn a_role_is_played() {
     let (Ok(role), Some(config)) = (std::env::var(ROLE), std::env::var_os(CONFIG)) else { return };
     let config = Path::new(&config);
     match role.as_str() {
-        "stop-in-known" => stop_in(open(config).known()),
-        "stop-in-pending" => stop_in(open(config).pending(Access::Look).unwrap().unwrap()),
+        "stop-in-known" => stop_in(open(config).environment(Table::Known).unwrap()),
+        "stop-in-pending" => stop_in(open(config).environment(Table::Pending).unwrap()),
         "session" => session(config),
         _ => panic!("no such role: {role}"),
     }
@@ -147,8 +148,8 @@ fn session(config: &Path) {
             }
             ["fill", name, seed, count] => {
                 let store = filled.get_or_insert_with(|| open(config));
-                let pending = || store.pending(Access::Record).unwrap().unwrap();
-                let env = if name == "known" { store.known() } else { pending() };
+                let pending = || store.environment(Table::Pending).unwrap();
+                let env = if name == "known" { store.environment(Table::Known).unwrap() } else { pending() };
                 fill(env, seed.parse().unwrap(), count.parse().unwrap());
                 say(&format!("{} {}", env.used_bytes(), env.map_size()));
             }

@@ -2,9 +2,10 @@
 
 use crate::owner;
 use eximgrey::identity::ClientNetwork;
+use eximgrey::memory::Access;
 use eximgrey::settings::{DEFAULT_FILE, Problem, Settings};
+use eximgrey::store::Store;
 use eximgrey::store::error::StoreError;
-use eximgrey::store::{Access, Store};
 use eximgrey::time::Timestamp;
 use ipnetwork::IpNetwork;
 use std::io::{self, Write};

@@ -9,7 +9,7 @@ use crate::owner;
 use clap::Args;
 use eximgrey::settings::Settings;
 use eximgrey::store::repair as store_repair;
-use eximgrey::store::{Access, Store, sys};
+use eximgrey::store::{Table, sys};
 use eximgrey::time::Timestamp;
 use serde_json::json;
 use std::fs;
@@ -184,25 +184,27 @@ fn contents(settings: &Settings, findings: &mut Findings) {
         }
         Err(_) => return,
     };
-    let pending = match store.pending(Access::Look) {
-        Ok(pending) => pending,
-        Err(error) => return findings.add("records", Health::Broken, error.to_string()),
-    };
-    for env in [Some(store.known()), pending].into_iter().flatten() {
+    for table in [Table::Known, Table::Pending] {
         let mut records = 0_u64;
-        let scanned = Store::scan(env, |_, _| {
+        let scanned = store.scan(table, |_, _| {
             records += 1;
             true
         });
-        let name = env.dir().file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-        match scanned {
-            Ok(skipped) => {
-                let text = format!(
-                    "{name}: {records} records, {} in a map of {}",
-                    bytes(env.used_bytes()),
-                    bytes(env.map_size() as u64)
+        match scanned.and_then(|skipped| Ok((skipped, store.files(table)?))) {
+            Ok((_, None)) => {}
+            Ok((skipped, Some(files))) => {
+                let name = files.name;
+                let (used, map) = (bytes(files.used), bytes(files.map));
+                findings.add(
+                    "records",
+                    Health::Ok,
+                    format!("{name}: {records} records, {used} in a map of {map}"),
                 );
-                findings.add("records", Health::Ok, text);
+                if files.dead_readers > 0 {
+                    let text =
+                        format!("{name}: gave back {} places of readers that had died", files.dead_readers);
+                    findings.add("readers", Health::Ok, text);
+                }
                 if skipped.unreadable > 0 {
                     let text = format!(
                         "{name}: {} records of another version, which are left alone",
@@ -212,14 +214,6 @@ fn contents(settings: &Settings, findings: &mut Findings) {
                 }
             }
             Err(error) => findings.add("records", Health::Broken, error.to_string()),
-        }
-        let dead = env.clear_dead_readers();
-        if dead > 0 {
-            findings.add(
-                "readers",
-                Health::Ok,
-                format!("{name}: gave back {dead} places of readers that had died"),
-            );
         }
     }
     if store.counters().is_none() {

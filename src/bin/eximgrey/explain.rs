@@ -3,14 +3,13 @@
 use crate::command::{self, Failure, Outcome, Result};
 use crate::output::{sender, span, word};
 use clap::Args;
+use eximgrey::decision;
+use eximgrey::evidence::{Earned, Evidence, Found, Known, KnownEvidence, Pending, Trap};
 use eximgrey::identity::{Identity, registrable};
-use eximgrey::policy::{
-    Earned, Evidence, Found, Known, KnownEvidence, Mode, Pending, Rules, Trap, Verdict, attempt_counts,
-    fresh, has_proved_itself,
-};
+use eximgrey::memory::{Access, Memory, Nothing, Question};
+use eximgrey::policy::{Mode, Rules, Verdict, attempt_counts, has_proved_itself, holds};
 use eximgrey::reply::{Fault, Reply};
 use eximgrey::request::Request;
-use eximgrey::store::Access;
 use eximgrey::time::Timestamp;
 use eximgrey::triplet::Triplet;
 use serde_json::{Value, json};
@@ -52,18 +51,15 @@ pub fn run(command: &Explain, config: Option<&Path>, out: &mut impl Write) -> Re
         let text = "no such policy, or a window that is not longer than the delay: Exim is answered error=bad-option";
         return Err(Failure::Usage(text.into()));
     };
-    let Some(triplet) = request.triplet(settings.prefixes, rules.sender_key) else {
-        return simple(command, Verdict::Local, &rules, out);
-    };
-    if rules.mode == Mode::Off {
-        return simple(command, Verdict::Off, &rules, out);
+    let triplet = request.triplet(settings.prefixes, rules.sender_key);
+    if let Some(verdict) = decision::without_records(&rules, triplet.as_ref(), now) {
+        return simple(command, verdict, &rules, out);
     }
-
+    let Some(triplet) = triplet else { return simple(command, Verdict::Local, &rules, out) };
+    let question = Question { triplet: &triplet, rules: &rules, now };
     let (verdict, evidence) = match command::open_store(&settings, now)? {
-        Some(store) => {
-            (store.settle(&triplet, &rules, Access::Look, now)?, store.evidence(&triplet, &rules, now)?)
-        }
-        None => (Verdict::New { wait: rules.delay }, Evidence::default()),
+        Some(store) => ask(&store, &question)?,
+        None => ask(&Nothing, &question)?,
     };
     let reply = verdict.reply(rules.mode);
     let because = reason(verdict, &rules, &evidence, now);
@@ -74,6 +70,10 @@ pub fn run(command: &Explain, config: Option<&Path>, out: &mut impl Write) -> Re
         report.write(&reply, &because, out)?;
     }
     Ok(Outcome::Done)
+}
+
+fn ask(memory: &impl Memory, question: &Question<'_>) -> Result<(Verdict, Evidence)> {
+    Ok((decision::decide(memory, question, Access::Look)?, decision::evidence(memory, question)?))
 }
 
 fn usage(fault: Fault) -> String {
@@ -210,9 +210,9 @@ impl Report<'_> {
         if let Some(trap) = side.trap {
             lines.push(format!("network trapped at {}, until {}", self.ago(trap.set), trap.until));
         }
-        for (what, leave) in [("replies pass", side.replied), ("released", side.released)] {
-            let leave = leave.filter(|leave| leave.lasts(self.now));
-            lines.extend(leave.map(|leave| format!("{what} until {}", leave.until)));
+        for (what, permit) in [("replies pass", side.replied), ("released", side.released)] {
+            let permit = permit.filter(|permit| permit.lasts(self.now));
+            lines.extend(permit.map(|permit| format!("{what} until {}", permit.until)));
         }
         let known = side.identities.iter();
         let pending = self.evidence.pending.iter().flatten();
@@ -241,14 +241,25 @@ impl Report<'_> {
 
     /// Whether what was last seen at `then` has lapsed, in words.
     fn lapsed(&self, then: Timestamp) -> &'static str {
-        if fresh(then, self.rules, self.now) { "" } else { " (too long ago to count)" }
+        if holds(then, self.rules.keep(), self.now) { "" } else { " (too long ago to count)" }
     }
 
     fn earned(&self, found: Found<Earned>) -> Option<String> {
         describe(found, |earned| {
             let lapsed = self.lapsed(earned.last_seen);
             let passes = if earned.passes == 1 { "pass" } else { "passes" };
-            format!("{} {passes} counted, the last at {}{lapsed}", earned.passes, self.ago(earned.counted))
+            let spam = match earned.outcomes.spam_of() {
+                (0, _) => String::new(),
+                (spam, of) if earned.outcomes.are_mostly_spam() => {
+                    format!("; {spam} of its last {of} outcomes were spam, so it is not trusted")
+                }
+                (spam, of) => format!("; {spam} of its last {of} outcomes were spam"),
+            };
+            format!(
+                "{} {passes} counted, the last at {}{lapsed}{spam}",
+                earned.passes,
+                self.ago(earned.counted)
+            )
         })
     }
 

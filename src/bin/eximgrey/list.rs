@@ -6,9 +6,9 @@ use crate::output::{identity, record_sender, span, word};
 use clap::{Args, ValueEnum};
 use eximgrey::policy::has_proved_itself;
 use eximgrey::settings::Settings;
+use eximgrey::store::entries::{Entry, Kind};
 use eximgrey::store::record::{self, Facts, Record};
-use eximgrey::store::standing::{Kind, Standing};
-use eximgrey::store::{Access, Store};
+use eximgrey::store::{Store, Table};
 use eximgrey::time::{Seconds, Timestamp};
 use serde_json::json;
 use std::io::Write;
@@ -55,17 +55,14 @@ pub fn run(command: &List, settings: &Settings, out: &mut impl Write) -> Result 
     let Some(store) = command::open_store(settings, now)? else {
         return Ok(Outcome::NotSo);
     };
-    let env = match command.what {
-        What::Pending => match store.pending(Access::Look)? {
-            Some(env) => env,
-            None => return Ok(Outcome::NotSo),
-        },
+    let table = match command.what {
+        What::Pending => Table::Pending,
         What::Trapped => return trapped(selection, &store, now, out),
         What::Whitelist => return crate::whitelist::list(selection, &store, now, out),
-        What::Known | What::Auto => store.known(),
+        What::Known | What::Auto => Table::Known,
     };
     let (mut found, mut written) = (false, Ok(()));
-    Store::scan(env, |_, record| {
+    store.scan(table, |_, record| {
         let wanted = match (command.what, record.facts) {
             (What::Pending, Facts::Pending { .. }) | (What::Known, Facts::Known(_)) => true,
             (What::Auto, Facts::Identity(earned)) => {
@@ -90,15 +87,15 @@ pub fn run(command: &List, settings: &Settings, out: &mut impl Write) -> Result 
 /// `SINCE UNTIL NETWORK`
 fn trapped(selection: &Selection, store: &Store, now: Timestamp, out: &mut impl Write) -> Result {
     let mut traps = Vec::new();
-    store.scan_standing(|standing| {
-        let [client, ..] = &standing.texts;
+    store.scan_entries(|entry| {
+        let [client, ..] = &entry.texts;
         let shown = selection.shows(&Texts { client, ..Texts::default() });
-        if shown && standing.kind == Kind::Trap && standing.trap().holds(now) {
-            traps.push(standing);
+        if shown && entry.kind == Kind::Trap && entry.trap().holds(now) {
+            traps.push(entry);
         }
     })?;
     traps.sort_by_key(|trap| trap.since);
-    for Standing { since, until, texts: [network, ..], .. } in &traps {
+    for Entry { since, until, texts: [network, ..], .. } in &traps {
         if selection.json {
             let network = (!network.is_empty()).then(|| String::from_utf8_lossy(network));
             writeln!(out, "{}", json!({"since": since.0, "until": until.0, "network": network}))?;
@@ -157,7 +154,7 @@ fn write_json(record: &Record, now: Timestamp, out: &mut impl Write) -> std::io:
 #[cfg(test)]
 mod tests {
     use super::*;
-    use eximgrey::policy::Pending;
+    use eximgrey::evidence::Pending;
     use eximgrey::reply::By;
     use eximgrey::store::record::Texts;
 

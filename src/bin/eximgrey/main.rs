@@ -9,6 +9,7 @@ mod doctor;
 mod exim;
 mod explain;
 mod filter;
+mod forget;
 mod import;
 mod list;
 mod normalize;
@@ -55,6 +56,8 @@ enum Command {
     Release(release::Release),
     /// Trap a client's network for a while
     Trap(trap::Trap),
+    /// Make a client, or mail that has passed, wait again
+    Forget(forget::Forget),
     /// Clients, domains, senders and recipients that are never greylisted
     Whitelist(whitelist::Whitelist),
     /// Delete what has expired, now
@@ -93,6 +96,7 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> Result {
         Command::Explain(command) => explain::run(command, config, out),
         Command::Release(command) => release::run(command, &load(config)?, out),
         Command::Trap(command) => trap::run(command, &load(config)?, out),
+        Command::Forget(command) => forget::run(command, &load(config)?, out),
         Command::Whitelist(command) => whitelist::run(command, &load(config)?, out),
         Command::Purge(command) => purge::run(command, &load(config)?, out),
         Command::CheckConfig(command) => check_config::run(command, config, out),

@@ -4,8 +4,8 @@ use crate::command::{self, Outcome, Result};
 use crate::output::count;
 use clap::Args;
 use eximgrey::settings::Settings;
+use eximgrey::store::Table;
 use eximgrey::store::purge::Purged;
-use eximgrey::store::{Access, Store};
 use eximgrey::time::Timestamp;
 use serde_json::{Value, json};
 use std::io::{self, IsTerminal, Write};
@@ -35,11 +35,8 @@ pub fn run(command: &Purge, settings: &Settings, out: &mut impl Write) -> Result
         return Ok(Outcome::Done);
     };
     let mut progress = Progress::new();
-    let known = Store::purge(store.known(), now, |share, so_far| progress.show("known", share, so_far))?;
-    let pending = match store.pending(Access::Look)? {
-        Some(env) => Store::purge(env, now, |share, so_far| progress.show("pending", share, so_far))?,
-        None => Purged::default(),
-    };
+    let mut purge = |table, name| store.purge(table, now, |share, so_far| progress.show(name, share, so_far));
+    let (known, pending) = (purge(Table::Known, "known")?, purge(Table::Pending, "pending")?);
     let earlier_boots = store.purge_other_boots();
     drop(progress);
 

@@ -4,8 +4,8 @@ use crate::command::{self, Failure, Outcome, Result};
 use crate::output::{sender, word};
 use clap::Args;
 use eximgrey::identity::{ClientNetwork, Identity};
+use eximgrey::memory::{Event, Memory, Question, Scope};
 use eximgrey::settings::Settings;
-use eximgrey::store::events::Scope;
 use eximgrey::time::Timestamp;
 use eximgrey::triplet::Triplet;
 use std::ffi::OsString;
@@ -45,7 +45,8 @@ pub fn run(command: &Release, settings: &Settings, out: &mut impl Write) -> Resu
         return Err(Failure::Usage("the recipient's policy cannot be used".into()));
     };
     let triplet = Triplet::new(network.into_iter().collect(), from, to, b"", rules.sender_key);
-    command::open_store_to_write(settings, now)?.release(&triplet, scope, &rules, now)?;
+    let question = Question { triplet: &triplet, rules: &rules, now };
+    command::open_store_to_write(settings, now)?.tell(&Event::Release(&question, scope))?;
     match scope {
         Scope::Network => writeln!(out, "released: all mail{shown}, for {}", rules.window)?,
         Scope::Pair | Scope::Triplet => {

@@ -1,6 +1,6 @@
 //! `eximgrey status`
 
-use crate::command::{self, Outcome, Result};
+use crate::command::{self, Failure, Outcome, Result};
 use crate::output::{bytes, count, span};
 use crate::owner;
 use clap::Args;
@@ -8,9 +8,8 @@ use eximgrey::policy::{Rules, has_proved_itself};
 use eximgrey::reply::{By, Fault, Reason};
 use eximgrey::settings::Settings;
 use eximgrey::store::counters::Tally;
-use eximgrey::store::lmdb::Env;
 use eximgrey::store::record::Facts;
-use eximgrey::store::{Access, Store};
+use eximgrey::store::{Store, Table};
 use eximgrey::time::Timestamp;
 use serde_json::{Value, json};
 use std::fs;
@@ -47,14 +46,11 @@ pub fn run(command: &Status, settings: &Settings, out: &mut impl Write) -> Resul
         }
         return Ok(Outcome::Done);
     };
-    let known = contents(store.known(), &settings.rules, now)?;
-    let pending_env = store.pending(Access::Look)?;
-    let pending = match pending_env {
-        Some(env) => contents(env, &settings.rules, now)?,
-        None => Contents::default(),
-    };
+    let known = contents(&store, Table::Known, &settings.rules, now)?;
+    let pending = contents(&store, Table::Pending, &settings.rules, now)?;
     let owner = fs::metadata(path).map_or_else(|_| "?".into(), |meta| owner::user_name(meta.uid()));
-    let used = [store.known().used_bytes(), pending_env.map_or(0, Env::used_bytes)];
+    let used = |table| Ok::<_, Failure>(store.files(table)?.map_or(0, |files| files.used));
+    let used = [used(Table::Known)?, used(Table::Pending)?];
     let recent = Recent::of(&store, now);
 
     if command.json {
@@ -122,9 +118,9 @@ fn expired(count: u64) -> String {
     if count == 0 { String::new() } else { format!(" (and {count} expired, to be tidied away)") }
 }
 
-fn contents(env: &Env, rules: &Rules, now: Timestamp) -> Result<Contents> {
+fn contents(store: &Store, table: Table, rules: &Rules, now: Timestamp) -> Result<Contents> {
     let mut contents = Contents::default();
-    let skipped = Store::scan(env, |_, record| {
+    let skipped = store.scan(table, |_, record| {
         if record.expires < now {
             contents.expired += 1;
             return true;

@@ -3,6 +3,7 @@
 use crate::command::{self, Outcome, Result};
 use clap::Args;
 use eximgrey::identity::{ClientNetwork, Identity};
+use eximgrey::memory::{Event, Memory, Question};
 use eximgrey::reply::Result as Told;
 use eximgrey::settings::Settings;
 use eximgrey::time::Timestamp;
@@ -23,7 +24,8 @@ pub fn run(command: &Trap, settings: &Settings, out: &mut impl Write) -> Result 
     let network = ClientNetwork::of(command::client(&command.client, settings)?, settings.prefixes);
     let rules = settings.rules;
     let triplet = Triplet::new(vec![Identity::Network(network)], b"", b"", b"", rules.sender_key);
-    match command::open_store_to_write(settings, now)?.trap(&triplet, &rules, now)? {
+    let question = Question { triplet: &triplet, rules: &rules, now };
+    match command::open_store_to_write(settings, now)?.tell(&Event::Trap(&question))? {
         Told::Recorded => {
             writeln!(out, "trapped: {network}, until {}", now.plus(rules.trap_time))?;
             Ok(Outcome::Done)

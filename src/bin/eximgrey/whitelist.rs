@@ -5,10 +5,11 @@ use crate::filter::{Selection, Texts};
 use crate::import::{self, Listed, postgrey};
 use crate::output::word;
 use clap::{Args, Subcommand, ValueEnum};
+use eximgrey::memory::{Event, Memory};
+use eximgrey::reply::Result as Told;
 use eximgrey::settings::Settings;
 use eximgrey::store::Store;
-use eximgrey::store::events::standing;
-use eximgrey::store::standing::{Kind, Standing};
+use eximgrey::store::entries::{Entry, Kind};
 use eximgrey::time::{Seconds, Timestamp};
 use eximgrey::whitelist::ListKind;
 use serde_json::json;
@@ -108,13 +109,14 @@ pub fn run(command: &Whitelist, settings: &Settings, out: &mut impl Write) -> Re
     match &command.action {
         Action::Add(add) => {
             let entry = entry(add, now)?;
-            command::open_store_to_write(settings, now)?.list(&entry, now)?;
+            command::open_store_to_write(settings, now)?.tell(&Event::List(&entry))?;
             Ok(Outcome::Done)
         }
         Action::Remove(remove) => {
             let kind = remove.kind.kind();
             let text = canonical(kind, &remove.entry)?;
-            let there = command::open_store_to_write(settings, now)?.unlist(kind, &text)?;
+            let store = command::open_store_to_write(settings, now)?;
+            let there = store.tell(&Event::Unlist(kind, &text))? == Told::Recorded;
             Ok(if there { Outcome::Done } else { Outcome::NotSo })
         }
         Action::List(selection) => match command::open_store(settings, now)? {
@@ -124,10 +126,10 @@ pub fn run(command: &Whitelist, settings: &Settings, out: &mut impl Write) -> Re
         Action::Import(Files { files, recipients }) => {
             let (entries, left_out) = import::read(files, |line| postgrey::entry(line, *recipients))?;
             let entries = entries.into_iter().map(|Listed { kind, entry, comment }| {
-                standing(Kind::Listed(kind), now, FOREVER, [entry, comment.into_bytes(), Vec::new()])
+                Entry::new(Kind::Listed(kind), now, FOREVER, [entry, comment.into_bytes(), Vec::new()])
             });
             let entries: Vec<_> = entries.collect();
-            command::open_store_to_write(settings, now)?.list_all(&entries, now)?;
+            command::open_store_to_write(settings, now)?.whitelist(&entries)?;
             import::report(entries.len(), &left_out, out)
         }
     }
@@ -142,34 +144,34 @@ fn canonical(kind: ListKind, text: &str) -> Result<Vec<u8>> {
         .map_err(|expected| Failure::Usage(format!("{}: expected {expected}, found {text:?}", kind.word())))
 }
 
-fn entry(add: &Add, now: Timestamp) -> Result<Standing> {
+fn entry(add: &Add, now: Timestamp) -> Result<Entry> {
     let kind = add.kind.kind();
     if add.unauthenticated && kind != ListKind::Sender {
         return Err(Failure::Usage("--unauthenticated is for senders".into()));
     }
     let until = add.time.map_or(FOREVER, |time| now.plus(time));
     let texts = [canonical(kind, &add.entry)?, add.comment.clone().into_bytes(), Vec::new()];
-    Ok(Standing { unauthenticated: add.unauthenticated, ..standing(Kind::Listed(kind), now, until, texts) })
+    Ok(Entry { unauthenticated: add.unauthenticated, ..Entry::new(Kind::Listed(kind), now, until, texts) })
 }
 
 /// Writes the entries that are asked for.
 pub fn list(selection: &Selection, store: &Store, now: Timestamp, out: &mut impl Write) -> Result {
     let mut entries = Vec::new();
-    store.scan_standing(|standing| {
-        let Kind::Listed(kind) = standing.kind else { return };
-        let [entry, comment, _] = &standing.texts;
+    store.scan_entries(|entry| {
+        let Kind::Listed(kind) = entry.kind else { return };
+        let [text, comment, _] = &entry.texts;
         let mut texts = Texts { comment, ..Texts::default() };
         *match kind {
             ListKind::Sender => &mut texts.sender,
             ListKind::Recipient => &mut texts.recipient,
             ListKind::Client | ListKind::Host | ListKind::Spf | ListKind::Dkim => &mut texts.client,
-        } = entry;
-        if standing.until >= now && selection.shows(&texts) {
-            entries.push((kind, standing));
+        } = text;
+        if entry.until >= now && selection.shows(&texts) {
+            entries.push((kind, entry));
         }
     })?;
     entries.sort_by(|(a, x), (b, y)| a.cmp(b).then_with(|| x.texts.cmp(&y.texts)));
-    for (kind, Standing { since, until, unauthenticated, texts: [entry, comment, _], .. }) in &entries {
+    for (kind, Entry { since, until, unauthenticated, texts: [entry, comment, _], .. }) in &entries {
         let forever = *until == FOREVER;
         let comment = String::from_utf8_lossy(comment);
         if selection.json {

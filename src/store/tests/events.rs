@@ -1,9 +1,9 @@
 //! What the store is told besides attempts, and what becomes of it.
 
 use super::*;
+use crate::memory::{Event, Finding, Memory, Scope};
 use crate::reply::Result as Told;
-use crate::store::events::{Finding, Scope, standing};
-use crate::store::standing::{Kind, Standing};
+use crate::store::entries::{Entry, Kind};
 use crate::whitelist::ListKind;
 
 impl World {
@@ -16,12 +16,25 @@ impl World {
 
     fn feedback(&self, identities: &[Identity], sender: &str, finding: Finding, at: u32) -> Told {
         let triplet = self.triplet(identities, sender);
-        self.store.feedback(&triplet, &self.rules, finding, NOW.plus(Seconds(at))).unwrap()
+        self.tell(at, &triplet, |question| Event::Feedback(question, finding))
+    }
+
+    fn tell<'a>(
+        &'a self,
+        at: u32,
+        triplet: &'a Triplet<'a>,
+        event: impl for<'q> Fn(&'q Question<'q>) -> Event<'q>,
+    ) -> Told {
+        self.store.tell(&event(&self.question(triplet, at))).unwrap()
+    }
+
+    fn sent(&self, triplet: &Triplet<'_>, at: u32) -> Told {
+        self.tell(at, triplet, |question| Event::Sent(question))
     }
 
     fn ask_listed(&self, identities: &[Identity], sender: &str, at: u32) -> Verdict {
         let triplet = self.triplet(identities, sender);
-        self.store.settle(&triplet, &self.rules, Access::Record, NOW.plus(Seconds(at))).unwrap()
+        self.decide(&triplet, Access::Record, at)
     }
 
     /// A mail that waited and passed.
@@ -36,14 +49,14 @@ fn who_our_user_wrote_to_need_not_wait() {
     let world = world();
     let client = [network("192.0.2.1")];
     let theirs = world.triplet(&[], "Carol@z.example");
-    assert_eq!(world.store.sent(&theirs, &world.rules, NOW).unwrap(), Told::Recorded);
+    assert_eq!(world.sent(&theirs, 0), Told::Recorded);
     assert_eq!(world.ask(&client, "prvs=0123456789=carol@z.example", 10), Verdict::Replied);
     assert!(matches!(world.ask(&client, "dave@z.example", 6_000), Verdict::New { .. }));
-    // A message a day renews nothing but the leave of the domain; one after a few days does.
+    // A message a day renews nothing but the permit of the domain; one after a few days does.
     for (days, until) in [(1, 0), (3, 3)] {
-        world.store.sent(&theirs, &world.rules, NOW.plus(Seconds::DAY.times(days))).unwrap();
+        world.sent(&theirs, 86_400 * days);
         let mut replied = Vec::new();
-        world.store.scan_standing(|s| replied.extend((s.kind == Kind::Replied).then_some(s.until))).unwrap();
+        world.store.scan_entries(|s| replied.extend((s.kind == Kind::Replied).then_some(s.until))).unwrap();
         assert_eq!(replied, [NOW.plus(Seconds::DAY.times(until)).plus(world.rules.keep())]);
     }
     let after = Seconds::DAY.times(39).0;
@@ -57,7 +70,7 @@ fn a_whole_domain_may_reply_where_the_site_says_so() {
     let mut world = world();
     world.rules.replied_domain = true;
     let theirs = world.triplet(&[], "Carol@z.example");
-    world.store.sent(&theirs, &world.rules, NOW).unwrap();
+    world.sent(&theirs, 0);
     // When the hour is over in which any of the registered domain may.
     assert_eq!(world.ask(&[network("192.0.2.1")], "dave@Z.example", 6_000), Verdict::Replied);
     assert!(matches!(world.ask(&[network("192.0.2.1")], "dave@sub.z.example", 6_000), Verdict::New { .. }));
@@ -73,14 +86,14 @@ fn a_registered_domain_that_our_user_just_wrote_to_need_not_wait_for_an_hour() {
     let host = Identity::Host(Domain::parse(b"z.co.uk").unwrap());
     let from = |identities: &[Identity], sender, at| {
         let triplet = world.triplet(identities, sender);
-        world.store.settle(&triplet, &world.rules, Access::Look, NOW.plus(Seconds(at))).unwrap()
+        world.decide(&triplet, Access::Look, at)
     };
     let elsewhere = [network("192.0.2.1")];
     let theirs = [network("192.0.2.1"), host];
     let probe = "double-bounce@mx.z.co.uk";
     let write = |at| {
         let triplet = world.triplet(&[], "Carol@mail.z.co.uk");
-        world.store.sent(&triplet, &world.rules, NOW.plus(Seconds(at))).unwrap()
+        world.sent(&triplet, at)
     };
     assert_eq!(write(0), Told::Recorded);
     for at in [0, 3_600, 5_400] {
@@ -90,7 +103,7 @@ fn a_registered_domain_that_our_user_just_wrote_to_need_not_wait_for_an_hour() {
         assert!(matches!(from(&elsewhere, "x@other.co.uk", at), Verdict::New { .. }));
     }
     let triplet = Triplet::new(elsewhere.to_vec(), probe.as_bytes(), b"other@y.example", b"", Level::Full);
-    let other = world.store.settle(&triplet, &world.rules, Access::Look, NOW).unwrap();
+    let other = world.decide(&triplet, Access::Look, 0);
     assert!(matches!(other, Verdict::New { .. }), "another user wrote nothing");
     // A message within half an hour is not worth a write, and there is an hour left all the same.
     assert_eq!(write(1_800), Told::Nothing);
@@ -139,6 +152,93 @@ fn ham_keeps_a_triplet_known_and_counts_once_an_hour() {
     );
 }
 
+/// A triplet that was confirmed again and again has earned no more than spam takes back from it.
+#[test]
+fn spam_takes_back_what_ham_has_confirmed_too() {
+    let world = world();
+    let client = [network("192.0.2.1")];
+    world.pass(&client, "a@x.example", 0);
+    for hour in 1..=4 {
+        world.feedback(&client, "a@x.example", Finding::Ham, 300 + hour * 3_600);
+    }
+    assert_eq!(world.passes(By::Network), Some(5));
+    assert_eq!(world.feedback(&client, "a@x.example", Finding::Spam, 30_000), Told::Recorded);
+    assert_eq!(world.passes(By::Network), None);
+}
+
+/// What passes since its client has proved itself has no record of its own to take back; it counts all the same.
+#[test]
+fn spam_of_a_client_that_has_proved_itself_makes_it_wait_again() {
+    let world = world();
+    let client = [network("192.0.2.1"), spf("x.example")];
+    for (i, sender) in
+        ["a@x.example", "b@x.example", "c@x.example", "d@x.example", "e@x.example"].into_iter().enumerate()
+    {
+        world.pass(&client, sender, i as u32 * 4_000);
+    }
+    for hour in 6..12 {
+        let at = hour * 3_600;
+        assert_eq!(world.ask(&client, "spam@x.example", at), Verdict::Auto { by: By::Network });
+        assert_eq!(world.feedback(&client, "spam@x.example", Finding::Spam, at), Told::Recorded);
+        assert_eq!(world.feedback(&client, "spam@x.example", Finding::Spam, at + 1), Told::Nothing);
+    }
+    assert!(matches!(world.ask(&client, "new@x.example", 50_000), Verdict::New { .. }));
+    assert_eq!(world.ask(&client, "a@x.example", 50_000), Verdict::Known { by: By::Network });
+    // It can be trapped now, which one that has proved itself cannot.
+    assert_eq!(world.feedback(&client, "new@x.example", Finding::Trap, 50_001), Told::Recorded);
+}
+
+/// Mail that is known by one identity must not revive another that nobody has seen for longer than the lifetime.
+#[test]
+fn an_identity_that_has_lapsed_begins_anew() {
+    let world = world();
+    let both = |network_: &str| [network(network_), spf("x.example")];
+    for i in 0..5 {
+        world.pass(
+            &both("192.0.2.1"),
+            ["a@x.example", "b@x.example", "c@x.example", "d@x.example", "e@x.example"][i as usize],
+            i * 4_000,
+        );
+    }
+    let day = Seconds::DAY.0;
+    for days in (3..103).step_by(3) {
+        // For months without SPF: known by its network alone.
+        assert_eq!(
+            world.ask(&[network("192.0.2.1")], "a@x.example", days * day),
+            Verdict::Known { by: By::Network }
+        );
+    }
+    assert_eq!(world.ask(&both("192.0.2.1"), "a@x.example", 105 * day), Verdict::Known { by: By::Network });
+    assert!(matches!(world.ask(&both("198.51.100.1"), "n@x.example", 105 * day + 1), Verdict::New { .. }));
+}
+
+#[test]
+fn what_is_forgotten_waits_again() {
+    let world = world();
+    let [client, other] =
+        [[network("192.0.2.1"), spf("x.example")], [network("198.51.100.1"), spf("z.example")]];
+    for (identities, sender) in [(&client, "a@x.example"), (&client, "b@x.example"), (&other, "a@x.example")]
+    {
+        world.pass(identities, sender, 0);
+    }
+    let mail = world.triplet(&[], "a@x.example");
+    let forget = |event: &Event<'_>| world.store.tell(event).unwrap();
+    let question = world.question(&mail, 500);
+    assert_eq!(forget(&Event::ForgetPair(&question)), Told::Recorded);
+    assert_eq!(forget(&Event::ForgetPair(&question)), Told::Nothing);
+    let ask = |identities, sender| world.decide(&world.triplet(identities, sender), Access::Look, 500);
+    for identities in [&client, &other] {
+        assert!(matches!(ask(identities, "a@x.example"), Verdict::New { .. }));
+    }
+    assert_eq!(ask(&client, "b@x.example"), Verdict::Known { by: By::Network });
+    assert_eq!(forget(&Event::ForgetClient(&client[..1])), Told::Recorded);
+    assert_eq!(ask(&client, "b@x.example"), Verdict::Known { by: By::Spf });
+    assert_eq!((world.passes(By::Network), world.passes(By::Spf)), (Some(1), Some(1)));
+    assert_eq!(forget(&Event::ForgetClient(&client)), Told::Recorded);
+    assert!(matches!(ask(&client, "b@x.example"), Verdict::New { .. }));
+    assert_eq!(world.records(Table::Known).len(), 2, "what the other client has earned");
+}
+
 #[test]
 fn a_trapped_network_waits_for_a_day_and_then_starts_anew() {
     let world = world();
@@ -176,10 +276,9 @@ fn a_client_that_has_proved_itself_is_not_trapped() {
 fn a_released_mail_passes_at_its_next_retry_and_is_known_then() {
     let world = world();
     let client = [network("192.0.2.1")];
-    let at = |seconds| NOW.plus(Seconds(seconds));
     world.ask(&client, "a@x.example", 0);
     let pair = world.triplet(&[], "a@x.example");
-    world.store.release(&pair, Scope::Pair, &world.rules, at(10)).unwrap();
+    world.tell(10, &pair, |question| Event::Release(question, Scope::Pair));
     assert_eq!(world.ask(&client, "a@x.example", 20), Verdict::Released);
     assert_eq!(world.ask(&client, "a@x.example", 30), Verdict::Known { by: By::Network });
     // It was for one mail, and earns nothing.
@@ -187,13 +286,13 @@ fn a_released_mail_passes_at_its_next_retry_and_is_known_then() {
     assert_eq!(world.passes(By::Network), None);
 
     let triplet = world.triplet(&client, "b@x.example");
-    world.store.release(&triplet, Scope::Triplet, &world.rules, at(10)).unwrap();
+    world.tell(10, &triplet, |question| Event::Release(question, Scope::Triplet));
     assert!(matches!(world.ask(&[network("198.51.100.1")], "b@x.example", 20), Verdict::New { .. }));
     assert_eq!(world.ask(&client, "b@x.example", 20), Verdict::Released);
 
     // A release lapses with the retry window.
     let pair = world.triplet(&[], "c@x.example");
-    world.store.release(&pair, Scope::Pair, &world.rules, at(10)).unwrap();
+    world.tell(10, &pair, |question| Event::Release(question, Scope::Pair));
     assert!(matches!(world.ask(&client, "c@x.example", 10 + 172_801), Verdict::New { .. }));
 }
 
@@ -205,10 +304,10 @@ fn a_released_network_passes_with_all_its_mail_and_leaves_its_trap() {
     assert!(matches!(world.ask(&client, "a@x.example", 10), Verdict::Trapped { .. }));
     // The release of one mail leaves the trap as it is.
     let one = world.triplet(&client, "a@x.example");
-    world.store.release(&one, Scope::Triplet, &world.rules, NOW.plus(Seconds(15))).unwrap();
+    world.tell(15, &one, |question| Event::Release(question, Scope::Triplet));
     assert!(matches!(world.ask(&client, "a@x.example", 16), Verdict::Trapped { .. }));
     let triplet = world.triplet(&client, "");
-    world.store.release(&triplet, Scope::Network, &world.rules, NOW.plus(Seconds(20))).unwrap();
+    world.tell(20, &triplet, |question| Event::Release(question, Scope::Network));
     for sender in ["a@x.example", "b@x.example"] {
         assert_eq!(world.ask(&client, sender, 30), Verdict::Released);
         assert_eq!(world.ask(&client, sender, 31), Verdict::Known { by: By::Network });
@@ -221,8 +320,8 @@ fn the_whitelist_counts_from_the_next_decision_until_it_is_taken_back_or_lapses(
     let client = [network("192.0.2.1")];
     let add = |kind: ListKind, entry: &str, until: u32, unauthenticated| {
         let texts = [kind.canonical(entry).unwrap(), b"why".to_vec(), Vec::new()];
-        let entry = standing(Kind::Listed(kind), NOW, NOW.plus(Seconds(until)), texts);
-        world.store.list(&Standing { unauthenticated, ..entry }, NOW).unwrap();
+        let entry = Entry::new(Kind::Listed(kind), NOW, NOW.plus(Seconds(until)), texts);
+        world.store.tell(&Event::List(&Entry { unauthenticated, ..entry })).unwrap();
     };
     let asked = |identities: &[Identity], at| world.ask_listed(identities, "a@x.example", at);
     assert!(matches!(asked(&client, 0), Verdict::New { .. }));
@@ -231,8 +330,9 @@ fn the_whitelist_counts_from_the_next_decision_until_it_is_taken_back_or_lapses(
     assert!(matches!(asked(&client, 101), Verdict::Early { .. }));
     add(ListKind::Recipient, "y.example", 1_000, false);
     assert_eq!(asked(&client, 101), Verdict::Whitelisted { kind: ListKind::Recipient });
-    assert!(world.store.unlist(ListKind::Recipient, b"y.example").unwrap());
-    assert!(!world.store.unlist(ListKind::Recipient, b"y.example").unwrap());
+    for told in [Told::Recorded, Told::Nothing] {
+        assert_eq!(world.store.tell(&Event::Unlist(ListKind::Recipient, b"y.example")).unwrap(), told);
+    }
     assert!(matches!(asked(&client, 102), Verdict::Early { .. }));
 
     // Senders are forged: an entry counts where SPF or DKIM vouches, unless the administrator insists.
@@ -244,12 +344,12 @@ fn the_whitelist_counts_from_the_next_decision_until_it_is_taken_back_or_lapses(
     assert_eq!(asked(&client, 104), Verdict::Whitelisted { kind: ListKind::Sender });
 
     let mut listed = Vec::new();
-    world.store.scan_standing(|standing| listed.push(standing.kind)).unwrap();
+    world.store.scan_entries(|entry| listed.push(entry.kind)).unwrap();
     assert!(
         listed.contains(&Kind::Listed(ListKind::Sender)) && listed.contains(&Kind::Listed(ListKind::Client))
     );
     // They are no strangers to a scan of the records.
-    assert_eq!(Store::scan(world.store.known(), |_, _| true).unwrap(), Skipped::default());
+    assert_eq!(world.store.scan(Table::Known, |_, _| true).unwrap(), Skipped::default());
 }
 
 #[test]
@@ -271,18 +371,19 @@ fn what_a_later_version_wrote_is_not_overwritten() {
     let later = [9_u8; 40];
     let known = triplet.keys(&secret)[0].known;
     let replied = triplet.replied_key(&secret);
-    let is = |key: &[u8]| world.store.known().read(|s| Ok(s.get(key)?.map(<[u8]>::to_vec))).unwrap();
-    let write = |key: &[u8]| world.store.known().write(Patience::None, |w| Ok(w.put(key, &later)?)).unwrap();
+    let is = |key: &[u8]| world.env(Table::Known).read(|s| Ok(s.get(key)?.map(<[u8]>::to_vec))).unwrap();
+    let write =
+        |key: &[u8]| world.env(Table::Known).write(Patience::None, |w| Ok(w.put(key, &later)?)).unwrap();
     write(&known.0);
     write(&replied.0);
-    world.store.release(&triplet, Scope::Pair, &world.rules, NOW).unwrap();
+    world.tell(0, &triplet, |question| Event::Release(question, Scope::Pair));
     assert_eq!(world.ask(&client, "a@x.example", 10), Verdict::Released);
-    let refused = world.store.sent(&triplet, &world.rules, NOW).unwrap_err();
+    let refused = world.store.tell(&Event::Sent(&world.question(&triplet, 0))).unwrap_err();
     assert_eq!(refused.fault(), Fault::StoreDamaged);
     assert_eq!([is(&known.0), is(&replied.0)], [Some(later.to_vec()), Some(later.to_vec())]);
-    write(STANDING_KEY);
-    assert!(world.store.trap(&triplet, &world.rules, NOW).is_err());
-    assert_eq!(is(STANDING_KEY), Some(later.to_vec()));
+    write(SUMMARY_KEY);
+    assert!(world.store.tell(&Event::Trap(&world.question(&triplet, 0))).is_err());
+    assert_eq!(is(SUMMARY_KEY), Some(later.to_vec()));
     assert!(matches!(world.ask(&client, "b@x.example", 20), Verdict::New { .. }));
 }
 
@@ -291,24 +392,24 @@ fn many_entries_are_one_commit_and_all_or_none_are_written() {
     let world = world();
     let entry = |text: &str| {
         let texts = [ListKind::Host.canonical(text).unwrap(), Vec::new(), Vec::new()];
-        standing(Kind::Listed(ListKind::Host), NOW, Timestamp(u32::MAX), texts)
+        Entry::new(Kind::Listed(ListKind::Host), NOW, Timestamp(u32::MAX), texts)
     };
     let mut entries: Vec<_> = (0..300).map(|i| entry(&format!("host{i}.example"))).collect();
     let listed = || {
         let mut count = 0;
-        world.store.scan_standing(|_| count += 1).unwrap();
+        world.store.scan_entries(|_| count += 1).unwrap();
         count
     };
-    let before = world.store.known().version();
-    world.store.list_all(&entries, NOW).unwrap();
-    assert_eq!((listed(), world.store.known().version()), (300, before + 1));
+    let before = world.env(Table::Known).version();
+    world.store.whitelist(&entries).unwrap();
+    assert_eq!((listed(), world.env(Table::Known).version()), (300, before + 1));
 
     // What a later version wrote in the place of one entry is not overwritten.
     let later = world.store.secret().listed(ListKind::Host, b"later.example");
     let write = |writer: &mut lmdb::Writer<'_>| Ok(writer.put(&later.0, b"\x63 of a version to come")?);
-    world.store.known().write(lmdb::Patience::None, write).unwrap();
+    world.env(Table::Known).write(Patience::None, write).unwrap();
     entries.push(entry("another.example"));
     entries.push(entry("later.example"));
-    assert!(matches!(world.store.list_all(&entries, NOW), Err(StoreError::Damaged { .. })));
-    assert_eq!((listed(), world.store.known().version()), (300, before + 2));
+    assert!(matches!(world.store.whitelist(&entries), Err(StoreError::Damaged { .. })));
+    assert_eq!((listed(), world.env(Table::Known).version()), (300, before + 2));
 }

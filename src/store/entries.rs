@@ -1,9 +1,7 @@
-//! Records that stand for themselves, not for an attempt: leaves, traps, and the administrator's whitelist. The head is
-//! that of [`record`](super::record), so whoever tidies needs to know nothing of them.
+//! Entries: records that stand for themselves, not for an attempt. Permits, traps, and the administrator's whitelist. Their
+//! front is that of every [`record`](super::record), so whoever tidies needs to know nothing of them.
 //!
 //! ```text
-//! 0  u8   version, 1
-//! 1  u8   kind: 4
 //! 2  u8   0 replied, 1 replied for a domain, 2 released, 3 trap, 4 just sent to a registered domain,
 //!         16 to 21 whitelist: client host spf dkim sender recipient
 //! 3  u8   flags: 2 a sender counts also where it is not authenticated
@@ -14,20 +12,19 @@
 //! ```
 //!
 //! One more record, under the key `standing`, says which of them there are at all: version, kind 5, then the kinds of whitelist
-//! entries (u8), their prefix lengths (u32 and u128), and the last moments at which a trap, a release and a reply expire
+//! entries (u8), their prefix lengths (u32 and u128), and the last times at which a trap, a release and a reply expire
 //! (three u32).
 
-use crate::policy::{Leave, Trap};
+use super::record::{ENTRY, Head, Reader, VERSION, Writer};
+use crate::evidence::{Permit, Trap};
 use crate::time::Timestamp;
 use crate::whitelist::{Contents, ListKind};
 
-const VERSION: u8 = 1;
-const STANDING: u8 = 4;
 const SUMMARY: u8 = 5;
 const UNAUTHENTICATED: u8 = 2;
 const FIRST_LIST: u8 = 16;
 
-/// What stands.
+/// What an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Our user wrote to this sender.
@@ -40,7 +37,7 @@ pub enum Kind {
     Trap,
     /// Our user wrote to this registered domain within the last hour or two.
     JustSent,
-    /// An entry of the whitelist.
+    /// The administrator whitelisted this.
     Listed(ListKind),
 }
 
@@ -68,9 +65,9 @@ impl Kind {
     }
 }
 
-/// One record.
+/// One entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct Entry {
     /// What it is.
     pub kind: Kind,
     /// A sender's entry counts also where the sender is not authenticated.
@@ -79,56 +76,47 @@ pub struct Standing {
     pub since: Timestamp,
     /// To be deleted after that.
     pub expires: Timestamp,
-    /// The last moment at which it counts.
+    /// The last second in which it counts.
     pub until: Timestamp,
     /// For people, and for rebuilding the summary: see the head of this file. Cut to 255 bytes each.
     pub texts: [Vec<u8>; 3],
 }
 
-impl Standing {
+impl Entry {
+    /// An entry that counts, and is kept, from `since` to `until`.
+    #[must_use]
+    pub const fn new(kind: Kind, since: Timestamp, until: Timestamp, texts: [Vec<u8>; 3]) -> Self {
+        Self { kind, unauthenticated: false, since, expires: until, until, texts }
+    }
+
     /// The record's bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let flags = if self.unauthenticated { UNAUTHENTICATED } else { 0 };
-        let mut bytes = vec![VERSION, STANDING, self.kind.number(), flags];
-        for time in [self.since, self.expires, self.until] {
-            bytes.extend(time.0.to_le_bytes());
-        }
-        for text in &self.texts {
-            let text = text.get(..text.len().min(255)).unwrap_or_default();
-            bytes.push(text.len() as u8);
-            bytes.extend(text);
-        }
-        bytes
+        let mut writer = Writer::record(ENTRY, self.kind.number(), flags, [self.since, self.expires]);
+        writer.numbers(&[self.until.0]);
+        writer.texts(&self.texts.each_ref().map(Vec::as_slice));
+        writer.0
     }
 
     /// The record that `bytes` hold; `None` for another kind or version.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let (head, mut rest) = bytes.split_first_chunk::<16>()?;
-        let [VERSION, STANDING, kind, flags, times @ ..] = *head else { return None };
-        let mut times =
-            times.chunks_exact(4).filter_map(|t| Some(Timestamp(u32::from_le_bytes(t.try_into().ok()?))));
-        let mut text = || {
-            let (length, tail) = rest.split_first()?;
-            let (text, tail) = tail.split_at_checked(usize::from(*length))?;
-            rest = tail;
-            Some(text.to_vec())
+        let mut reader = Reader(bytes);
+        let Head { kind: ENTRY, what, flags, first_seen: since, expires } = reader.head()? else {
+            return None;
         };
-        Some(Self {
-            kind: Kind::from_number(kind)?,
-            unauthenticated: flags & UNAUTHENTICATED != 0,
-            since: times.next()?,
-            expires: times.next()?,
-            until: times.next()?,
-            texts: [text()?, text()?, text()?],
-        })
+        let until = reader.time()?;
+        let mut text = || reader.text().map(<[u8]>::to_vec);
+        let texts = [text()?, text()?, text()?];
+        let unauthenticated = flags & UNAUTHENTICATED != 0;
+        Some(Self { kind: Kind::from_number(what)?, unauthenticated, since, expires, until, texts })
     }
 
-    /// As a leave.
+    /// As a permit.
     #[must_use]
-    pub const fn leave(&self) -> Leave {
-        Leave { until: self.until }
+    pub const fn permit(&self) -> Permit {
+        Permit { until: self.until }
     }
 
     /// As a trap.
@@ -138,7 +126,7 @@ impl Standing {
     }
 }
 
-/// Which standing records there are at all.
+/// Which entries there are at all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     /// The whitelist.
@@ -147,46 +135,42 @@ pub struct Summary {
     pub trapped: Timestamp,
     /// When the last release expires.
     pub released: Timestamp,
-    /// When the last leave to reply expires.
+    /// When the last permit to reply expires.
     pub replied: Timestamp,
 }
 
 impl Summary {
-    /// Takes a record into account.
-    pub fn add(&mut self, standing: &Standing) {
-        match standing.kind {
-            Kind::Listed(kind) => self.list.add(kind, standing.texts.first().map_or(&[], Vec::as_slice)),
-            Kind::Trap => self.trapped = self.trapped.max(standing.expires),
-            Kind::Released => self.released = self.released.max(standing.expires),
-            Kind::Replied | Kind::RepliedDomain | Kind::JustSent => {
-                self.replied = self.replied.max(standing.expires)
+    /// Takes an entry into account.
+    pub fn add(&mut self, entry: &Entry) {
+        let expires = match entry.kind {
+            Kind::Listed(kind) => {
+                return self.list.add(kind, entry.texts.first().map_or(&[], Vec::as_slice));
             }
-        }
+            Kind::Trap => &mut self.trapped,
+            Kind::Released => &mut self.released,
+            Kind::Replied | Kind::RepliedDomain | Kind::JustSent => &mut self.replied,
+        };
+        *expires = entry.expires.max(*expires);
     }
 
     /// The record's bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = vec![VERSION, SUMMARY, self.list.kinds];
-        bytes.extend(self.list.ipv4.to_le_bytes());
-        bytes.extend(self.list.ipv6.to_le_bytes());
-        for time in [self.trapped, self.released, self.replied] {
-            bytes.extend(time.0.to_le_bytes());
-        }
-        bytes
+        let mut writer = Writer(vec![VERSION, SUMMARY, self.list.kinds]);
+        writer.numbers(&[self.list.ipv4]);
+        writer.0.extend(self.list.ipv6.to_le_bytes());
+        writer.numbers(&[self.trapped, self.released, self.replied].map(|time| time.0));
+        writer.0
     }
 
     /// The record that `bytes` hold; `None` for another kind or version.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let (head, rest) = bytes.split_first_chunk::<3>()?;
-        let [VERSION, SUMMARY, kinds] = *head else { return None };
-        let (ipv4, rest) = rest.split_first_chunk::<4>()?;
-        let (ipv6, rest) = rest.split_first_chunk::<16>()?;
-        let list = Contents { kinds, ipv4: u32::from_le_bytes(*ipv4), ipv6: u128::from_le_bytes(*ipv6) };
-        let mut times =
-            rest.chunks_exact(4).filter_map(|t| Some(Timestamp(u32::from_le_bytes(t.try_into().ok()?))));
-        Some(Self { list, trapped: times.next()?, released: times.next()?, replied: times.next()? })
+        let mut reader = Reader(bytes);
+        let [VERSION, SUMMARY, kinds] = reader.array()? else { return None };
+        let (ipv4, ipv6) = (reader.number()?, reader.array().map(u128::from_le_bytes)?);
+        let list = Contents { kinds, ipv4, ipv6 };
+        Some(Self { list, trapped: reader.time()?, released: reader.time()?, replied: reader.time()? })
     }
 }
 
@@ -194,8 +178,8 @@ impl Summary {
 mod tests {
     use super::*;
 
-    fn standing(kind: Kind) -> Standing {
-        Standing {
+    fn entry(kind: Kind) -> Entry {
+        Entry {
             kind,
             unauthenticated: true,
             since: Timestamp(1),
@@ -208,12 +192,12 @@ mod tests {
     /// A store written today must be read by every later version: these bytes never change.
     #[test]
     fn the_bytes_are_those_of_the_table() {
-        let record = standing(Kind::Listed(ListKind::Recipient));
+        let record = entry(Kind::Listed(ListKind::Recipient));
         let expected = b"\x01\x04\x15\x02\x01\0\0\0\x01\x02\x03\x04\x02\0\0\0\x0c192.0.2.0/24\x03why\0";
         assert_eq!(record.encode(), expected);
-        assert_eq!(Standing::decode(expected), Some(record));
+        assert_eq!(Entry::decode(expected), Some(record));
         for end in 0..expected.len() {
-            assert_eq!(Standing::decode(&expected[..end]), None);
+            assert_eq!(Entry::decode(&expected[..end]), None);
         }
     }
 
@@ -224,18 +208,18 @@ mod tests {
             .into_iter()
             .chain(lists)
         {
-            assert_eq!(Standing::decode(&standing(kind).encode()).map(|s| s.kind), Some(kind));
+            assert_eq!(Entry::decode(&entry(kind).encode()).map(|e| e.kind), Some(kind));
         }
-        let mut bytes = standing(Kind::Trap).encode();
+        let mut bytes = entry(Kind::Trap).encode();
         bytes[2] = 22;
-        assert_eq!(Standing::decode(&bytes), None);
+        assert_eq!(Entry::decode(&bytes), None);
     }
 
     #[test]
     fn a_summary_knows_what_was_added() {
         let mut summary = Summary::default();
         for kind in [Kind::Trap, Kind::Released, Kind::RepliedDomain, Kind::Listed(ListKind::Client)] {
-            summary.add(&standing(kind));
+            summary.add(&entry(kind));
         }
         let moment = Timestamp(0x0403_0201);
         assert_eq!((summary.trapped, summary.released, summary.replied), (moment, moment, moment));

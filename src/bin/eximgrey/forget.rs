@@ -1,0 +1,78 @@
+//! `eximgrey forget`
+
+use crate::command::{self, Failure, Outcome, Result};
+use crate::output::{sender, word};
+use clap::Args;
+use eximgrey::identity::{ClientNetwork, Domain, Identity};
+use eximgrey::memory::{Event, Memory, Question};
+use eximgrey::reply::Result as Told;
+use eximgrey::settings::Settings;
+use eximgrey::time::Timestamp;
+use eximgrey::triplet::Triplet;
+use std::ffi::OsString;
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+
+/// Makes what has passed wait again.
+///
+/// With a client's address or network, or a domain: what it has earned is forgotten, and all mail that is known by it. With
+/// SENDER and RECIPIENT: that mail, from whatever client, and that the recipient wrote to the sender. The whitelist stays
+/// as it is. Exit status 1: there was nothing to forget.
+#[derive(Args)]
+pub struct Forget {
+    /// The client's address or network, a domain, or the envelope sender ("" or "<>" for the null sender)
+    #[arg(value_name = "CLIENT|DOMAIN|SENDER")]
+    who: OsString,
+    /// The recipient
+    recipient: Option<OsString>,
+}
+
+pub fn run(command: &Forget, settings: &Settings, out: &mut impl Write) -> Result {
+    let now = Timestamp::now();
+    let who = command.who.as_bytes();
+    let (told, what) = match &command.recipient {
+        Some(recipient) => {
+            let from = if who == b"<>" { b"" } else { who };
+            let to = recipient.as_bytes();
+            let Some(rules) = settings.rules_for(None, to, &Default::default()) else {
+                return Err(Failure::Usage("the recipient's policy cannot be used".into()));
+            };
+            let triplet = Triplet::new(Vec::new(), from, to, b"", rules.sender_key);
+            let question = Question { triplet: &triplet, rules: &rules, now };
+            let store = command::open_store_to_write(settings, now)?;
+            (store.tell(&Event::ForgetPair(&question))?, format!("{} to {}", sender(from), word(to)))
+        }
+        None => {
+            let identities = identities(who, settings)?;
+            let store = command::open_store_to_write(settings, now)?;
+            let told = store.tell(&Event::ForgetClient(&identities))?;
+            if settings.store.privacy {
+                writeln!(
+                    out,
+                    "mail that is known by it stays known: with `privacy` the store does not tell which"
+                )?;
+            }
+            (told, identities.first().map_or_else(String::new, ToString::to_string))
+        }
+    };
+    if told == Told::Recorded {
+        writeln!(out, "forgotten: {what}")?;
+        return Ok(Outcome::Done);
+    }
+    writeln!(out, "nothing is known of {what}")?;
+    Ok(Outcome::NotSo)
+}
+
+/// What a client or domain is known by.
+fn identities(who: &[u8], settings: &Settings) -> Result<Vec<Identity>> {
+    let text = String::from_utf8_lossy(who);
+    if text.parse::<ipnetwork::IpNetwork>().is_ok() {
+        let client = command::client(&text, settings)?;
+        return Ok(vec![Identity::Network(ClientNetwork::of(client, settings.prefixes))]);
+    }
+    let Some(domain) = Domain::parse(who).filter(|_| !who.contains(&b'@')) else {
+        let expected = "expected a client's address, its network, a domain, or SENDER RECIPIENT";
+        return Err(Failure::Usage(format!("{}: {expected}", word(who))));
+    };
+    Ok([Identity::Spf, Identity::Dkim, Identity::Host].map(|kind| kind(domain.clone())).into())
+}

@@ -1,0 +1,234 @@
+//! The records of one question in this store: look-ups and writes, of LMDB's kind.
+
+use super::entries::{Entry, Summary};
+use super::error::StoreError;
+use super::lmdb::{Patience, Snapshot, Trouble, Writer};
+use super::record::{self, Facts, Record, Texts};
+use super::update::{Subject, Update, What};
+use super::{SUMMARY_KEY, Store, breaker};
+use crate::evidence::{Found, KnownEvidence, KnownSide, Pending, Places};
+use crate::identity::Identity;
+use crate::memory::{Decision, Question, Records};
+use crate::policy::Change;
+use crate::time::Timestamp;
+use crate::triplet::{IdentityKeys, Key};
+use crate::whitelist::{ListKind, sender_is_authenticated};
+use std::cell::Cell;
+
+/// The records of one question in the store; the breaker knows that they are in use.
+pub struct StoredRecords<'s> {
+    pub(super) store: &'s Store,
+    pub(super) question: &'s Question<'s>,
+    pub(super) keys: Vec<IdentityKeys>,
+    /// The last commits of `known` and of `pending` when they were read: while they are the last, what was read holds.
+    seen: [Cell<usize>; 2],
+    _under_way: Option<breaker::Call<'s>>,
+}
+
+impl<'s> StoredRecords<'s> {
+    pub(super) fn of(store: &'s Store, question: &'s Question<'s>) -> Result<Self, StoreError> {
+        let keys = question.triplet.keys(store.secret());
+        let _under_way = store.begin(&keys, question.now)?;
+        Ok(Self { store, question, keys, seen: Default::default(), _under_way })
+    }
+}
+
+impl Records for StoredRecords<'_> {
+    fn known(&self, whole: bool) -> Result<KnownSide, StoreError> {
+        self.store.known.read(|snapshot| {
+            self.see(0, snapshot);
+            self.known_side(whole, |key| snapshot.get(key))
+        })
+    }
+
+    fn pending(&self) -> Result<Vec<Found<Pending>>, StoreError> {
+        match self.store.pending_if_there()? {
+            Some(pending) => pending.read(|snapshot| {
+                self.see(1, snapshot);
+                self.pending_side(|key| snapshot.get(key))
+            }),
+            None => Ok(vec![Found::Absent; self.keys.len()]),
+        }
+    }
+
+    fn apply(&self, (verdict, change): Decision) -> Result<Decision, StoreError> {
+        match change {
+            Change::None => {}
+            Change::Renew => {
+                // The answer holds, whether or not the lock is free for it.
+                let keys = self.keys.iter().flat_map(|keys| [keys.identity, keys.known]).collect();
+                let _ = self.store.update(Patience::None, &self.update(What::Renew(keys)));
+            }
+            Change::Pend { .. } => return self.pend((verdict, change)),
+            Change::Admit { .. } => return self.admit(),
+        }
+        Ok((verdict, Change::None))
+    }
+}
+
+impl StoredRecords<'_> {
+    fn see(&self, table: usize, snapshot: &Snapshot<'_>) {
+        if let Some(seen) = self.seen.get(table) {
+            seen.set(snapshot.version());
+        }
+    }
+
+    /// Whether nobody has written since `known` and `pending` were read, whose last commit is `pending` now.
+    pub(super) fn still_holds(&self, pending: usize) -> bool {
+        self.seen.each_ref().map(Cell::get) == [self.store.known.version(), pending]
+    }
+
+    /// Writes first attempts, if that is still what is to be done under the lock. The known records count there too: who
+    /// admits a triplet deletes its first attempts afterwards, and a look may have missed both.
+    fn pend(&self, decision: Decision) -> Result<Decision, StoreError> {
+        let pending = self.store.pending()?;
+        pending.write(self.store.patience(), |writer| {
+            let (verdict, change) = if self.still_holds(writer.version_before()) {
+                decision
+            } else {
+                self.question.decide::<Trouble>(
+                    || Ok(self.known(false)?),
+                    || Ok(self.pending_side(|key| writer.get(key))?),
+                )?
+            };
+            let Change::Pend { first_seen, places } = change else { return Ok((verdict, change)) };
+            self.put_pending(writer, first_seen, places)?;
+            Ok((verdict, Change::None))
+        })
+    }
+
+    /// Makes the triplet known and counts its identities, if that is still what is to be done under the lock.
+    fn admit(&self) -> Result<Decision, StoreError> {
+        let (decision, admitted) = self.store.known.write(self.store.patience(), |writer| {
+            let decision = self.question.decide::<Trouble>(
+                || Ok(self.known_side(false, |key| writer.get(key))?),
+                || Ok(self.pending()?),
+            )?;
+            let (verdict, Change::Admit { first_seen, counts }) = decision else {
+                return Ok((decision, false));
+            };
+            self.admission(first_seen, counts).write(writer, self.store.settings.privacy)?;
+            Ok(((verdict, Change::None), true))
+        })?;
+        if admitted && let Some(pending) = self.store.pending_if_there()? {
+            // They would expire by themselves; gone at once, they are not listed as waiting.
+            let _ = pending.write(Patience::None, |writer| {
+                self.keys.iter().try_for_each(|keys| Ok(writer.delete(&keys.pending.0)?))
+            });
+        }
+        Ok(decision)
+    }
+
+    pub(super) fn update(&self, what: What) -> Update {
+        Update { now: self.question.now, keep: self.question.rules.keep(), what }
+    }
+
+    fn admission(&self, first_seen: Timestamp, counts: bool) -> Update {
+        let Question { triplet, .. } = self.question;
+        // A release is for one mail. That of a whole network stays until it lapses.
+        let mut used = if counts { Vec::new() } else { triplet.released_keys(self.store.secret()) };
+        used.truncate(2);
+        let subject = |(identity, keys): (&Identity, &IdentityKeys)| Subject {
+            by: identity.by(),
+            keys: *keys,
+            texts: self.texts(identity),
+        };
+        let subjects = triplet.identities.iter().zip(&self.keys).map(subject).collect();
+        self.update(What::Admit { subjects, first_seen, counts, used })
+    }
+
+    fn known_side<'t>(
+        &self,
+        whole: bool,
+        get: impl Fn(&[u8]) -> lmdb::Result<Option<&'t [u8]>>,
+    ) -> lmdb::Result<KnownSide> {
+        let Question { triplet, rules, now } = *self.question;
+        let read = |(identity, keys): (&Identity, &IdentityKeys)| {
+            let known = record::known(get(&keys.known.0)?);
+            Ok(KnownEvidence { by: identity.by(), earned: Found::Absent, known })
+        };
+        let mut identities: Vec<KnownEvidence> =
+            triplet.identities.iter().zip(&self.keys).map(read).collect::<lmdb::Result<_>>()?;
+        // A known triplet needs no more. In a large store each look-up is a miss of every cache.
+        let open = whole || !identities.iter().any(|e| e.passed(rules, now));
+        if open {
+            for (evidence, keys) in identities.iter_mut().zip(&self.keys) {
+                evidence.earned = record::earned(get(&keys.identity.0)?);
+            }
+        }
+        let mut side = KnownSide { identities, ..KnownSide::default() };
+
+        // One record says whether there is anything else to look up. Nothing is, where a later version wrote it.
+        let summary = get(SUMMARY_KEY)?.and_then(Summary::decode).unwrap_or_default();
+        let secret = self.store.secret();
+        let entry = |key: Key| Ok(get(&key.0)?.and_then(Entry::decode));
+        for (kind, text) in summary.list.candidates(triplet) {
+            let Some(entry) = entry(secret.listed(kind, &text))? else { continue };
+            let vouched =
+                kind != ListKind::Sender || entry.unauthenticated || sender_is_authenticated(triplet);
+            if entry.until >= now && vouched {
+                side.whitelisted = Some(kind);
+                break;
+            }
+        }
+        if summary.trapped >= now
+            && let Some(network) = self.keys.first()
+        {
+            side.trap = entry(secret.trap(network.identity))?.map(|entry| entry.trap());
+        }
+        if open && summary.replied >= now {
+            let domain = triplet.replied_domain_key(secret).filter(|_| rules.replied_domain);
+            let just_sent = triplet.just_sent_keys(secret);
+            for key in just_sent.into_iter().chain([triplet.replied_key(secret)]).chain(domain) {
+                side.replied = side.replied.max(entry(key)?.map(|entry| entry.permit()));
+            }
+        }
+        if open && summary.released >= now {
+            for key in triplet.released_keys(secret) {
+                side.released = side.released.max(entry(key)?.map(|entry| entry.permit()));
+            }
+        }
+        Ok(side)
+    }
+
+    fn pending_side<'t>(
+        &self,
+        get: impl Fn(&[u8]) -> lmdb::Result<Option<&'t [u8]>>,
+    ) -> lmdb::Result<Vec<Found<Pending>>> {
+        self.keys.iter().map(|keys| Ok(record::pending(get(&keys.pending.0)?))).collect()
+    }
+
+    fn put_pending(
+        &self,
+        writer: &mut Writer<'_>,
+        first_seen: Timestamp,
+        places: Places,
+    ) -> lmdb::Result<()> {
+        let Question { triplet, rules, now } = *self.question;
+        let network = self.keys.first().map_or(0, |keys| fold(&keys.identity));
+        for (place, (identity, keys)) in triplet.identities.iter().zip(&self.keys).enumerate() {
+            if places.holds(place) {
+                let ripe = first_seen.plus(rules.delay);
+                let record = Record {
+                    by: identity.by(),
+                    expires: first_seen.plus(rules.window),
+                    facts: Facts::Pending { record: Pending { first_seen }, ripe, network },
+                    texts: self.texts(identity),
+                };
+                writer.put(&keys.pending.0, &record.encode())?;
+                writer.tidy(&keys.pending, now, Some(self.store.settings.max_pending))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn texts(&self, identity: &Identity) -> Texts {
+        let triplet = self.question.triplet;
+        self.store.texts(identity.to_string(), triplet.sender, triplet.recipient.as_bytes())
+    }
+}
+
+/// A quarter of a key: enough to tell networks apart on one page.
+fn fold(key: &Key) -> u32 {
+    key.0.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes))
+}
