@@ -4,7 +4,9 @@
 //! It is asked in steps, because what need not be read is not read: it answers [`Step::ReadKnown`] or
 //! [`Step::ReadPending`] until it has seen enough.
 
-use crate::evidence::{Earned, Evidence, Found, KnownEvidence, KnownSide, Outcomes, Pending, Permit, Places};
+use crate::evidence::{
+    Earned, Evidence, Found, KnownEvidence, KnownSide, Outcomes, Pending, Permit, Places, Trap,
+};
 use crate::reply::{Action, By, Matched, Reason, Reply};
 use crate::sender::Level;
 use crate::time::{Seconds, Timestamp};
@@ -277,8 +279,7 @@ fn decide_known(rules: &Rules, side: &KnownSide, now: Timestamp) -> Option<(Verd
     if let Some(kind) = side.whitelisted {
         return Some((Verdict::Whitelisted { kind }, Change::None));
     }
-    // A trap from the future was set before the clock was set back, and could last for years.
-    if let Some(trap) = side.trap.filter(|trap| trap.set <= now.plus(CLOCK_SLACK) && now < trap.until) {
+    if let Some(trap) = side.trap.filter(|trap| trap.holds(now)) {
         return Some((Verdict::Trapped { wait: trap.until.since(now) }, Change::None));
     }
 
@@ -297,11 +298,10 @@ fn decide_known(rules: &Rules, side: &KnownSide, now: Timestamp) -> Option<(Verd
     if let Some(auto) = with_passes(rules.auto_after, |_| true) {
         return Some(auto);
     }
-    let lasts = |permit: Option<Permit>| permit.is_some_and(|permit| now <= permit.until);
-    if lasts(side.replied) {
+    if side.replied.is_some_and(|permit| permit.lasts(now)) {
         return Some((Verdict::Replied, Change::None));
     }
-    if lasts(side.released) {
+    if side.released.is_some_and(|permit| permit.lasts(now)) {
         return Some((Verdict::Released, Change::Admit { first_seen: now, counts: false }));
     }
     if rules.trust_known_domains && rules.auto_after > 0 {
@@ -312,6 +312,23 @@ fn decide_known(rules: &Rules, side: &KnownSide, now: Timestamp) -> Option<(Verd
     }
     let unreadable = known.iter().any(|e| matches!(e.known, Found::Unreadable));
     unreadable.then_some((Verdict::Unreadable, Change::None))
+}
+
+impl Trap {
+    /// Whether its mail waits now. One from the future was set before the clock was set back, and could last
+    /// for years.
+    #[must_use]
+    pub fn holds(&self, now: Timestamp) -> bool {
+        self.set <= now.plus(CLOCK_SLACK) && now < self.until
+    }
+}
+
+impl Permit {
+    /// Whether it is not over.
+    #[must_use]
+    pub fn lasts(&self, now: Timestamp) -> bool {
+        now <= self.until
+    }
 }
 
 impl KnownEvidence {
@@ -338,6 +355,18 @@ const fn renew_if(worth_it: bool) -> Change {
     if worth_it { Change::Renew } else { Change::None }
 }
 
+/// Whether a retry may count from this first attempt, of a network with that trap. One from the future was
+/// made before the clock was set back. How long ago is not known, so it starts anew: that costs its sender
+/// one delay, where waiting for the clock could cost days. One from before a trap does not count.
+#[must_use]
+pub fn attempt_counts(rules: &Rules, attempt: &Pending, trap: Option<Trap>, now: Timestamp) -> bool {
+    let slack = now.plus(CLOCK_SLACK);
+    attempt.passed.is_none()
+        && attempt.first_seen <= slack
+        && now.since(attempt.first_seen) <= rules.window
+        && trap.is_none_or(|trap| trap.set > slack || attempt.first_seen >= trap.until)
+}
+
 fn decide_pending(
     rules: &Rules,
     known: &KnownSide,
@@ -353,18 +382,7 @@ fn decide_pending(
     if let Some((identity, _)) = identities.find(|(_, p)| p.here().is_some_and(passed)) {
         return (Verdict::Known { by: identity.by }, Change::None);
     }
-    // A first attempt from the future was made before the clock was set back. How long ago is not known, so it starts anew:
-    // that costs its sender one delay, where waiting for the clock could cost days. One from before a trap does not count.
-    let usable = |p: &Found<Pending>| {
-        p.here().is_some_and(|p| {
-            p.passed.is_none()
-                && p.first_seen <= now.plus(CLOCK_SLACK)
-                && now.since(p.first_seen) <= rules.window
-                && known
-                    .trap
-                    .is_none_or(|trap| trap.set > now.plus(CLOCK_SLACK) || p.first_seen >= trap.until)
-        })
-    };
+    let usable = |p: &Found<Pending>| p.here().is_some_and(|p| attempt_counts(rules, p, known.trap, now));
     let oldest = known
         .identities
         .iter()

@@ -56,20 +56,6 @@ impl Memory for Store {
 }
 
 impl Store {
-    /// Writes these entries of the whitelist, in their canonical form: all of them, or none.
-    ///
-    /// # Errors
-    /// See [`StoreError`].
-    pub fn whitelist(&self, entries: &[Entry]) -> Result<Told, StoreError> {
-        let entry = |entry: &Entry| {
-            let Kind::Listed(kind) = entry.kind else { return None };
-            let [text, ..] = &entry.texts;
-            Some((self.secret().listed(kind, text), entry.clone()))
-        };
-        let now = entries.iter().map(|entry| entry.since).max().unwrap_or_default();
-        self.enter(entries.iter().filter_map(entry).collect(), now)
-    }
-
     /// The permits that our user's message gives, but those that were written lately.
     fn permits(&self, question: &Question<'_>) -> Result<Vec<(Key, Entry)>, StoreError> {
         let Question { triplet, rules, now } = *question;
@@ -217,7 +203,7 @@ impl Store {
         Ok(Told::Recorded)
     }
 
-    fn enter(&self, entries: Vec<(Key, Entry)>, now: Timestamp) -> Result<Told, StoreError> {
+    pub(super) fn enter(&self, entries: Vec<(Key, Entry)>, now: Timestamp) -> Result<Told, StoreError> {
         self.write(&Update { now, keep: Seconds(0), what: What::Enter(entries) })
     }
 

@@ -8,6 +8,7 @@
 //! To a decision it is a [`Memory`](crate::memory::Memory): see `events` and [`records`].
 
 pub mod breaker;
+pub mod bulk;
 pub mod counters;
 pub mod entries;
 pub mod error;

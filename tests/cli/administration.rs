@@ -64,6 +64,43 @@ fn the_whitelist_is_live() {
     }
 }
 
+/// The whitelist is filtered as every other listing is, by whichever command it is listed.
+#[test]
+fn the_whitelist_takes_the_filters_of_every_listing() {
+    let place = Place::new("");
+    for (kind, entry, comment) in [
+        ("client", "192.0.2.0/24", "was 203.0.113.9"),
+        ("spf", "partner.example", "Ticket 7"),
+        ("sender", "alice@partner.example", ""),
+        ("recipient", "bob@", "ticket 8"),
+    ] {
+        does(&place, &["whitelist", "add", kind, entry, "--comment", comment]);
+    }
+    for (filters, kinds) in [
+        (&["client=192.0.2.7"][..], "client"),
+        (&["192.0.2.7"], "client"),
+        (&["203.0.113.9"], "client"),
+        (&["client=192.0.2.0/24"], "client"),
+        (&["client=Partner.example"], "spf"),
+        (&["sender=ALICE"], "sender"),
+        (&["recipient=bob"], "recipient"),
+        (&["partner"], "spf sender"),
+        (&["ticket"], "spf recipient"),
+        (&["ticket", "recipient=b"], "recipient"),
+        (&["client=192.0.3.7"], ""),
+        (&["client=alice"], ""),
+        (&["sender=bob"], ""),
+        (&["client=ticket"], ""),
+    ] {
+        for command in [&["whitelist", "list"][..], &["list", "whitelist"]] {
+            let listed = eximgrey(&place, &[command, filters].concat());
+            let words: Vec<&str> = listed.lines().iter().filter_map(|line| line.split(' ').next()).collect();
+            assert_eq!(words.join(" "), kinds, "{filters:?}");
+            assert_eq!(listed.code, Some(i32::from(kinds.is_empty())), "{filters:?}");
+        }
+    }
+}
+
 /// A sender's entry counts only where its domain is vouched for, unless the administrator insists; an entry may lapse.
 #[test]
 fn a_forged_sender_is_not_on_the_whitelist() {
@@ -113,6 +150,40 @@ fn whitelists_of_postgrey_are_imported() {
     assert_eq!(answer(&place, &to), "action=pass reason=whitelisted");
 }
 
+/// Whitelists are imported as a whole, with one commit, or not at all.
+#[test]
+fn an_import_is_all_or_nothing() {
+    let place = Place::new("");
+    does(&place, &["whitelist", "add", "client", "192.0.2.1"]);
+    let commits = || as_store_user(|| place.open().environment(Table::Known).unwrap().version());
+    let before = commits();
+    let lines: String = (0..300).map(|n| format!("host{n}.example\n")).collect();
+    let clients = write(&place, "clients", &lines);
+    assert_eq!(does(&place, &["whitelist", "import", &clients]).out, "300 entries added\n");
+    assert_eq!(commits(), before + 1);
+
+    // A record of a later version, in the place of one.
+    as_store_user(|| {
+        let store = place.open();
+        let key = store.secret().listed(ListKind::Host, b"later.example");
+        let change = |writer: &mut Writer<'_>| Ok(writer.put(&key.0, b"\x63 of a version to come")?);
+        let env = store.environment(Table::Known).unwrap();
+        env.write(Patience::UpTo(Seconds(9)), change).expect("the record can be written");
+    });
+    let more = write(&place, "more", "new.example\nlater.example\n");
+    let too_many = write(&place, "many", &"new.example\n".repeat(50_001));
+    for (files, sign) in [
+        (&[&clients[..], &more][..], "is damaged"),
+        (&[&more, "/nonexistent"], "/nonexistent: No such file"),
+        (&[&too_many], "more than 50000 entries"),
+    ] {
+        let done = eximgrey(&place, &[&["whitelist", "import"], files].concat());
+        assert_eq!((done.code, done.out.as_str()), (Some(2), ""), "{files:?}");
+        assert!(done.err.contains(sign), "{}", done.err);
+        assert_eq!(eximgrey(&place, &["whitelist", "list", "new.example"]).code, Some(1), "{files:?}");
+    }
+}
+
 /// A released mail passes with its next retry; so does all mail of a released client, and its trap is lifted.
 #[test]
 fn what_is_released_passes() {
@@ -129,6 +200,7 @@ fn what_is_released_passes() {
     assert!(answer(&place, &other).starts_with("action=defer reason=trapped wait=86"));
     let trapped = does(&place, &["list", "trapped", "client=192.0.2.1"]).out;
     assert!(trapped.ends_with(" 192.0.2.0/24\n"), "{trapped:?}");
+    assert_eq!(eximgrey(&place, &["list", "trapped", "client=192.0.3.1"]).code, Some(1));
     let done = does(&place, &["release", "--client", "192.0.2.7"]);
     assert_eq!(done.out, "released: all mail from 192.0.2.0/24, for 2d\n");
     assert_eq!(answer(&place, &other), "action=pass reason=released");
@@ -190,7 +262,22 @@ fn explain_names_what_the_administrator_or_a_user_did() {
     because("the recipient is on the whitelist");
 }
 
-/// What has lapsed is no longer listed.
+/// Who has proved itself is said by the rules in force: not where nobody can, nor where the last pass is too
+/// long ago.
+#[test]
+fn who_has_proved_itself_is_said_as_it_is_decided() {
+    let place = super::filled();
+    assert_eq!(does(&place, &["list", "auto"]).lines().len(), 2);
+    for rule in ["auto_after = 0", "lifetime = \"10m\"", "auto_after = 6"] {
+        place.configure(rule);
+        assert_eq!(eximgrey(&place, &["list", "auto"]).code, Some(1), "{rule}");
+        assert_eq!(does(&place, &["list", "auto", "--all"]).lines().len(), 3, "{rule}");
+        assert!(does(&place, &["status"]).out.contains(" of which 0 proved"), "{rule}");
+    }
+}
+
+/// What has lapsed is no longer listed, nor a trap from a time to which the clock was set by mistake: nobody
+/// waits for it.
 #[test]
 fn lapsed_entries_and_traps_are_not_listed() {
     let place = Place::new("");
@@ -200,9 +287,14 @@ fn lapsed_entries_and_traps_are_not_listed() {
     as_store_user(|| {
         let store = Store::open(&place.settings().store, Access::Record, past);
         let store = store.expect("the store can be opened").expect("there is a store");
-        for (kind, text) in [(Kind::Listed(ListKind::Host), "host.example"), (Kind::Trap, "192.0.2.0/24")] {
+        let tomorrow = Timestamp::now().plus(Seconds::DAY);
+        for (kind, text, since) in [
+            (Kind::Listed(ListKind::Host), "host.example", past),
+            (Kind::Trap, "192.0.2.0/24", past),
+            (Kind::Trap, "198.51.100.0/24", tomorrow),
+        ] {
             let texts = [text.into(), Vec::new(), Vec::new()];
-            let entry = Entry::new(kind, past, past.plus(Seconds::HOUR), texts);
+            let entry = Entry::new(kind, since, since.plus(Seconds::HOUR), texts);
             let change = |writer: &mut Writer<'_>| Ok(writer.put(text.as_bytes(), &entry.encode())?);
             store
                 .environment(Table::Known)

@@ -1,7 +1,13 @@
 //! `eximgrey explain`: every verdict, with its rule in words.
 
-use super::{HOSTILE, HOSTILE_SHOWN, done, eximgrey, filled};
-use crate::common::Place;
+use super::{HOSTILE, HOSTILE_SHOWN, HOUR, done, eximgrey, filled};
+use crate::common::{Place, as_store_user};
+use eximgrey::identity::{ClientNetwork, Identity, Prefixes};
+use eximgrey::memory::{Event, Memory, Question, Scope};
+use eximgrey::policy::Rules;
+use eximgrey::sender::Level;
+use eximgrey::time::{Seconds, Timestamp};
+use eximgrey::triplet::Triplet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::process::Command;
@@ -122,6 +128,46 @@ fn the_records_behind_an_answer_are_shown() {
     assert_eq!(value["sender_key"], "alice@sender.example");
     assert_eq!(value["records"].as_array().unwrap().len(), 2);
     assert_eq!(value["rules"]["delay"], 300);
+}
+
+/// What is said of a record is what the decision makes of it, where their limits differ by a little, too: a
+/// known triplet holds for a sixteenth of the lifetime more, and a first attempt from before a trap does not
+/// count.
+#[test]
+fn a_record_is_said_to_count_where_it_does() {
+    let place = Place::new("");
+    let now = Timestamp::now();
+    let ago = |hours: u32| now.0 - hours * HOUR;
+    let (alice, bob): (&[u8], &[u8]) = (b"alice@sender.example", BOB.as_bytes());
+    let known: [&[u8]; 4] = [b"192.0.2.1", alice, bob, b"spf=sender.example"];
+    let waiting: [&[u8]; 3] = [b"198.51.100.1", alice, bob];
+    place.decide(&[(ago(37 * 24), &known), (ago(37 * 24) + 400, &known), (ago(3), &waiting)]);
+    as_store_user(|| {
+        let store = place.open();
+        let rules = Rules { trap_time: Seconds::HOUR, ..Rules::default() };
+        for (client, recipient, hours) in [("198.51.100.1", BOB, 72), ("192.0.2.1", "carol@rcpt.example", 2)]
+        {
+            let network = ClientNetwork::of(client.parse().unwrap(), Prefixes::default());
+            let identities = vec![Identity::Network(network)];
+            let triplet = Triplet::new(identities, alice, recipient.as_bytes(), b"", Level::Full);
+            let question = |hours| Question { triplet: &triplet, rules: &rules, now: Timestamp(ago(hours)) };
+            store.tell(&Event::Release(&question(hours), Scope::Triplet)).unwrap();
+            if hours == 72 {
+                store.tell(&Event::Trap(&question(2))).unwrap();
+            }
+        }
+    });
+    let explained = |client: &str| eximgrey(&place, &["explain", client, "alice@sender.example", BOB]).out;
+    let margin = explained("192.0.2.1");
+    assert!(margin.contains("reason=known") && margin.contains("and a sixteenth more"), "{margin}");
+    assert!(!margin.contains("to count"), "{margin}");
+    let anew = explained("198.51.100.1");
+    assert!(anew.contains("reason=new") && anew.contains("(does not count)"), "{anew}");
+    assert!(anew.contains("network trapped at") && !anew.contains("released until"), "{anew}");
+    // One pass is no proof, but the domain is known to the site.
+    let domain = ["explain", "203.0.113.1", "x@sender.example", BOB, "spf=sender.example"];
+    let domain = eximgrey(&place, &domain).out;
+    assert!(domain.contains("reason=auto by=spf") && !domain.contains("proved itself"), "{domain}");
 }
 
 /// The answer of `explain` is the one that Exim gets: it asks the same code about the same store.

@@ -159,3 +159,21 @@ fn as_root_the_files_stay_the_owners() {
         }
     }
 }
+
+/// Owners that only a directory server knows have their names, as those of /etc/passwd do.
+#[test]
+fn owners_that_only_a_directory_server_knows_have_names() {
+    let place = filled();
+    let directory = place.path("directory.so");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/c/directory.c");
+    let named = ["-shared", "-fPIC", "-DNAME=\"mail-by-ldap\"", "-DUID=1", "-DGID=1"];
+    assert!(Command::new("cc").args(named).args([source, "-o"]).arg(&directory).status().unwrap().success());
+    let answer = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_eximgrey"));
+        done(command.args(arguments).arg("--config").arg(place.config()).env("LD_PRELOAD", &directory)).out
+    };
+    let status = answer(&["status"]);
+    assert!(status.contains(", owner mail-by-ldap, "), "{status}");
+    let doctor = answer(&["doctor", "--exim", "/nonexistent/exim"]);
+    assert!(doctor.contains(" is mail-by-ldap:mail-by-ldap 0750\n"), "{doctor}");
+}

@@ -52,8 +52,7 @@ pub fn run(command: &CheckConfig, config: Option<&Path>, out: &mut impl Write) -
         writeln!(out, "{value}")?;
         return Ok(Outcome::Done);
     }
-    let found = if path.exists() { "no problem found" } else { "no such file, and none is needed" };
-    writeln!(out, "{}: {found}. In force:", path.display())?;
+    writeln!(out, "{}. In force:", command::sound_file(config))?;
     // A text, number or truth value is written alike in JSON and TOML.
     for (key, value) in in_force(&settings) {
         writeln!(out, "{key} = {value}")?;

@@ -3,7 +3,7 @@
 use crate::owner;
 use eximgrey::identity::ClientNetwork;
 use eximgrey::memory::Access;
-use eximgrey::settings::{Problem, Settings};
+use eximgrey::settings::{DEFAULT_FILE, Problem, Settings};
 use eximgrey::store::Store;
 use eximgrey::store::error::StoreError;
 use eximgrey::time::Timestamp;
@@ -11,6 +11,9 @@ use ipnetwork::IpNetwork;
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::path::Path;
+use std::process::{Child, ExitStatus};
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// What a command found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +64,13 @@ pub fn load(config: Option<&Path>) -> Result<Settings> {
     Settings::load(config).map_err(Failure::Configuration)
 }
 
+/// Says of a configuration without a problem where it is, or that there is no file.
+pub fn sound_file(config: Option<&Path>) -> String {
+    let path = config.unwrap_or_else(|| Path::new(DEFAULT_FILE));
+    let found = if path.exists() { "no problem found" } else { "no such file, and none is needed" };
+    format!("{}: {found}", path.display())
+}
+
 /// Opens the store to look at it, as its owner where we are root. `None` if nothing was ever recorded.
 pub fn open_store(settings: &Settings, now: Timestamp) -> Result<Option<Store>> {
     owner::become_owner(&settings.store.path)?;
@@ -87,4 +97,19 @@ pub fn client(text: &str, settings: &Settings) -> Result<IpAddr> {
         return Err(Failure::Usage(format!("{text}: clients are known by networks such as {own}")));
     }
     Ok(network.ip())
+}
+
+/// Waits for the end of `child`; where that takes longer than `limit`, it is killed.
+pub fn end_in_time(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
+    let start = Instant::now();
+    while start.elapsed() < limit {
+        if let Ok(Some(status)) = child.try_wait() {
+            return Some(status);
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    // It may have ended just now; in any case it is waited for.
+    let _ = child.kill();
+    let _ = child.wait();
+    None
 }

@@ -1,12 +1,13 @@
 //! `eximgrey doctor`: the installation, one line a check, and what to do about what is wrong.
 
+mod exim;
+mod selinux;
+
 use crate::command::{self, Failure, Outcome, Result};
-use crate::exim::daemon::{Exim, times_set};
-use crate::exim::{LIMIT, LIMIT_HINT, bad_recipients, status};
 use crate::output::bytes;
 use crate::owner;
 use clap::Args;
-use eximgrey::settings::{DEFAULT_FILE, Settings};
+use eximgrey::settings::Settings;
 use eximgrey::store::repair as store_repair;
 use eximgrey::store::{Table, sys};
 use eximgrey::time::Timestamp;
@@ -37,8 +38,6 @@ pub struct Doctor {
     json: bool,
 }
 
-const LIBRARY: &str = "/usr/lib/exim4/eximgrey.so";
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Health {
     Ok,
@@ -68,6 +67,18 @@ struct Check {
 struct Findings(Vec<Check>);
 
 impl Findings {
+    fn ok(&mut self, what: &'static str, text: impl Into<String>) {
+        self.add(what, Health::Ok, text);
+    }
+
+    fn warning(&mut self, what: &'static str, text: impl Into<String>) {
+        self.add(what, Health::Warning, text);
+    }
+
+    fn broken(&mut self, what: &'static str, text: impl Into<String>) {
+        self.add(what, Health::Broken, text);
+    }
+
     fn add(&mut self, what: &'static str, health: Health, text: impl Into<String>) {
         self.0.push(Check { what, health, text: text.into() });
     }
@@ -80,28 +91,18 @@ pub fn run(command: &Doctor, config: Option<&Path>, out: &mut impl Write) -> Res
     let mut findings = Findings::default();
     let settings = configuration(config, &mut findings);
     // Exim and its configuration first: that needs root, and looking at the store gives root up.
-    let exim = exim(command, &mut findings);
-    library(command, exim.as_ref(), &mut findings);
-    if let Some(exim) = &exim {
-        daemon(exim, &mut findings);
-    }
+    let exim = exim::check(command, &mut findings);
     if let Some(settings) = &settings {
-        let path = &settings.store.path;
-        selinux(Path::new(SELINUX), path, &label(path), &mut findings);
+        selinux::check(&settings.store.path, &mut findings);
         store(settings, exim.as_ref().and_then(|exim| exim.user.as_deref()), &mut findings);
     }
 
-    if command.json {
-        for check in &findings.0 {
-            writeln!(
-                out,
-                "{}",
-                json!({"check": check.what, "health": check.health.word(), "text": check.text})
-            )?;
-        }
-    } else {
-        for check in &findings.0 {
-            writeln!(out, "{:<8} {:<14} {}", check.health.word(), check.what, check.text)?;
+    for Check { what, health, text } in &findings.0 {
+        let health = health.word();
+        if command.json {
+            writeln!(out, "{}", json!({"check": what, "health": health, "text": text}))?;
+        } else {
+            writeln!(out, "{health:<8} {what:<14} {text}")?;
         }
     }
     let broken = findings.0.iter().any(|check| check.health == Health::Broken);
@@ -109,206 +110,43 @@ pub fn run(command: &Doctor, config: Option<&Path>, out: &mut impl Write) -> Res
 }
 
 fn configuration(config: Option<&Path>, findings: &mut Findings) -> Option<Settings> {
-    let path = config.unwrap_or_else(|| Path::new(DEFAULT_FILE));
     match Settings::load(config) {
         Ok(settings) => {
-            let note =
-                if path.exists() { "no problem found" } else { "no such file; the defaults are in force" };
-            findings.add("configuration", Health::Ok, format!("{}: {note}", path.display()));
+            findings.ok("configuration", command::sound_file(config));
             Some(settings)
         }
         Err(problems) => {
-            for problem in problems {
-                findings.add("configuration", Health::Broken, problem.to_string());
-            }
+            problems.iter().for_each(|problem| findings.broken("configuration", problem.to_string()));
             None
         }
     }
 }
 
-fn exim(command: &Doctor, findings: &mut Findings) -> Option<Exim> {
-    let exim = match Exim::find(command.exim.clone(), command.exim_config.clone()) {
-        Ok(exim) => exim,
-        Err(error) => {
-            findings.add("exim", Health::Broken, error);
-            return None;
-        }
-    };
-    let found = format!("{}: {}", exim.binary.display(), exim.version);
-    if exim.dlfunc {
-        findings.add("exim", Health::Ok, format!("{found}, with dlfunc"));
-    } else {
-        let text = format!("{found}, built without dlfunc; on Debian install exim4-daemon-heavy");
-        findings.add("exim", Health::Broken, text);
-    }
-    fragment(&exim, findings);
-    Some(exim)
-}
-
-/// Whether Exim's configuration, with its macros and included files, calls us.
-fn fragment(exim: &Exim, findings: &mut Findings) {
-    let Ok(text) = exim.ask(&["-bP", "config"]) else {
-        let text = "Exim does not tell its configuration; run doctor as root";
-        return findings.add("fragment", Health::Warning, text);
-    };
-    let calls = |name: &str| text.lines().any(|line| line.contains("${dlfunc") && line.contains(name));
-    if calls("{greylist}") {
-        findings.add("fragment", Health::Ok, "an ACL of Exim's configuration calls greylist");
-    } else {
-        let text = "no ACL calls greylist; \"eximgrey exim enable\" mends that";
-        findings.add("fragment", Health::Broken, text);
-        return;
-    }
-    for rule in exim.refusals_of_deferred(&text) {
-        let text = format!(
-            "deferred recipients count as bad in \"{rule}\": the eleventh of a new sender gets a 550; mended: {}",
-            bad_recipients::mended(&rule)
-        );
-        findings.add("recipients", Health::Broken, text);
-    }
-    if !calls("{greylist_preload}") {
-        let text =
-            "greylist_preload is not used: the first decision of each connection takes longer than it need";
-        findings.add("preload", Health::Warning, text);
-    }
-    if times_set(&text, LIMIT) > 1 {
-        findings.add("preload", Health::Warning, format!("{LIMIT} is set twice: {LIMIT_HINT}"));
-    }
-}
-
-/// Whether Exim can load the library, and which version it then has.
-fn library(command: &Doctor, exim: Option<&Exim>, findings: &mut Findings) {
-    let path = command.library.clone().unwrap_or_else(|| PathBuf::from(LIBRARY));
-    if !path.exists() {
-        return findings.add("library", Health::Broken, format!("{} is missing", path.display()));
-    }
-    let Some(exim) = exim.filter(|exim| exim.dlfunc) else {
-        return;
-    };
-    let call = format!("${{dlfunc{{{}}}{{greylist_version}}{{$version_number}}}}", path.display());
-    let answer = exim.ask(&["-be", &call]).unwrap_or_default();
-    let expected = format!("version={} ", env!("CARGO_PKG_VERSION"));
-    if answer.starts_with(&expected) {
-        findings.add("library", Health::Ok, format!("{}: {}", path.display(), answer.trim()));
-    } else if answer.starts_with("version=") {
-        let text = format!(
-            "{}: {}, but this command is {}",
-            path.display(),
-            answer.trim(),
-            env!("CARGO_PKG_VERSION")
-        );
-        findings.add("library", Health::Warning, text);
-    } else {
-        findings.add(
-            "library",
-            Health::Broken,
-            format!("Exim cannot load {}: try {call} with exim -be", path.display()),
-        );
-    }
-    if let Some(generation) = answer.trim().split(' ').find_map(|word| word.strip_prefix("exim=")) {
-        interface(generation, findings);
-    }
-}
-
-/// Whether the library knows this Exim well enough to call it.
-fn interface(generation: &str, findings: &mut Findings) {
-    let (health, text) = match generation {
-        "4.99" => (Health::Ok, "the library uses Exim's symbols as in 4.92 to 4.99"),
-        "4.100" => (Health::Ok, "the library uses Exim's symbols as in 4.100"),
-        _ => {
-            let text = "the library does not know this Exim and calls nothing of it: mail is greylisted all the same, \
-                        but details of errors go to syslog (mail), and sessions of exim -bh are recorded";
-            (Health::Warning, text)
-        }
-    };
-    findings.add("interface", health, text);
-}
-
-/// Whether the running daemon has the library that is installed.
-fn daemon(exim: &Exim, findings: &mut Findings) {
-    if let (Some(pid), status::RELOAD) = status::daemon(exim) {
-        let text = format!(
-            "process {pid} has another library in memory than the one that is installed: reload Exim. (A new library is \
-             put in the place of the old one with mv or install, never with cp, which writes over it)"
-        );
-        findings.add("daemon", Health::Warning, text);
-    }
-}
-
-/// Where the kernel shows what SELinux does.
-const SELINUX: &str = "/sys/fs/selinux";
-
-/// The SELinux label of a file; `?` where there is none.
-fn label(path: &Path) -> String {
-    use std::process;
-    let output =
-        process::Command::new("stat").args(["-c", "%C"]).arg(path).stderr(process::Stdio::null()).output();
-    output.map_or_else(|_| "?".into(), |output| String::from_utf8_lossy(&output.stdout).trim().into())
-}
-
-/// Whether Fedora's policy lets Exim use the store. It lets Exim make directories and files where they are labelled as
-/// its spool, and map them into memory, as LMDB does, by a boolean. Another policy may allow it in another way.
-fn selinux(selinux: &Path, store: &Path, label: &str, findings: &mut Findings) {
-    let says = |name: &str, value: char| {
-        fs::read_to_string(selinux.join(name)).is_ok_and(|text| text.starts_with(value))
-    };
-    if !says("enforce", '1') {
-        return;
-    }
-    let mut add = |health, text: String| findings.add("selinux", health, format!("enforcing; {text}"));
-    let mut fine = true;
-    if says("booleans/domain_can_mmap_files", '0') {
-        fine = false;
-        let text = "Exim may not map the store into memory: setsebool -P domain_can_mmap_files 1";
-        add(Health::Warning, text.into());
-    }
-    if label.split(':').nth(2).is_some_and(|kind| kind != "exim_spool_t") {
-        fine = false;
-        let path = store.display();
-        let text = format!(
-            "Exim may not write {path}, labelled {label}: semanage fcontext -a -t exim_spool_t '{path}(/.*)?' \
-             && restorecon -R {path}"
-        );
-        add(Health::Warning, text);
-    }
-    if fine {
-        add(Health::Ok, "Exim may map and write the store".into());
-    }
-}
-
 fn store(settings: &Settings, exim_user: Option<&str>, findings: &mut Findings) {
     let path = &settings.store.path;
+    let shown = path.display();
     let meta = match fs::metadata(path) {
         Ok(meta) if meta.is_dir() => meta,
-        Ok(_) => {
-            return findings.add("store", Health::Broken, format!("{} is no directory", path.display()));
-        }
+        Ok(_) => return findings.broken("store", format!("{shown} is no directory")),
         Err(e) => {
             let user = exim_user.unwrap_or("EXIM-USER");
-            let text = format!(
-                "{}: {e}; make it with: install -d -o {user} -m 0750 {}",
-                path.display(),
-                path.display()
-            );
-            return findings.add("store", Health::Broken, text);
+            let text = format!("{shown}: {e}; make it with: install -d -o {user} -m 0750 {shown}");
+            return findings.broken("store", text);
         }
     };
     let (user, group) = (owner::user_name(meta.uid()), owner::group_name(meta.gid()));
     let mode = meta.mode() & 0o7777;
-    let place = format!("{} is {user}:{group} {mode:04o}", path.display());
-    if exim_user.is_some_and(|exim| exim != user) {
-        let exim = exim_user.unwrap_or_default();
-        let text = format!("{place}, but Exim runs as {exim}: chown -R {exim} {}", path.display());
-        findings.add("store", Health::Broken, text);
+    let place = format!("{shown} is {user}:{group} {mode:04o}");
+    if let Some(exim) = exim_user.filter(|exim| *exim != user) {
+        findings.broken("store", format!("{place}, but Exim runs as {exim}: chown -R {exim} {shown}"));
     } else if mode & 0o007 != 0 {
-        let text = format!("{place}: others may look at who writes to whom; chmod 0750 {}", path.display());
-        findings.add("store", Health::Warning, text);
+        let text = format!("{place}: others may look at who writes to whom; chmod 0750 {shown}");
+        findings.warning("store", text);
     } else {
-        findings.add("store", Health::Ok, place);
+        findings.ok("store", place);
     }
     if let Some(name) = sys::file_system(path).and_then(remote) {
-        let text = format!("{} is on {name}: LMDB needs a local file system", path.display());
-        findings.add("store", Health::Broken, text);
+        findings.broken("store", format!("{shown} is on {name}: LMDB needs a local file system"));
     }
     foreign_files(path, meta.uid(), findings);
     contents(settings, findings);
@@ -322,24 +160,14 @@ fn foreign_files(store: &Path, user: u32, findings: &mut Findings) {
     let top = files(store);
     let all = top.iter().cloned().chain(top.iter().filter(|path| path.is_dir()).flat_map(|dir| files(dir)));
     for path in all {
-        let Ok(meta) = fs::symlink_metadata(&path) else {
+        let (shown, Ok(meta)) = (path.display(), fs::symlink_metadata(&path)) else {
             continue;
         };
         if meta.uid() != user {
-            let text = format!(
-                "{} belongs to {}: chown {} {}",
-                path.display(),
-                owner::user_name(meta.uid()),
-                owner::user_name(user),
-                path.display()
-            );
-            findings.add("files", Health::Broken, text);
+            let (wrong, right) = (owner::user_name(meta.uid()), owner::user_name(user));
+            findings.broken("files", format!("{shown} belongs to {wrong}: chown {right} {shown}"));
         } else if meta.mode() & 0o007 != 0 {
-            findings.add(
-                "files",
-                Health::Warning,
-                format!("{} is open to others: chmod o= {}", path.display(), path.display()),
-            );
+            findings.warning("files", format!("{shown} is open to others: chmod o= {shown}"));
         }
     }
 }
@@ -424,58 +252,5 @@ const fn remote(kind: i64) -> Option<&'static str> {
         0x517b | 0xff53_4d42 | 0xfe53_4d42 => Some("SMB"),
         0x0102_1997 => Some("9P"),
         _ => None,
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
-mod tests {
-    use super::*;
-
-    /// What the doctor says with these words in `enforce` and `domain_can_mmap_files`, and this label of the store.
-    fn said(enforce: &str, map: &str, label: &str) -> Vec<(Health, String)> {
-        let dir = tempfile::tempdir().unwrap();
-        fs::create_dir(dir.path().join("booleans")).unwrap();
-        fs::write(dir.path().join("enforce"), enforce).unwrap();
-        fs::write(dir.path().join("booleans/domain_can_mmap_files"), map).unwrap();
-        let mut findings = Findings::default();
-        selinux(dir.path(), Path::new("/var/lib/eximgrey"), label, &mut findings);
-        findings.0.into_iter().map(|check| (check.health, check.text)).collect()
-    }
-
-    /// Of an Exim that the library does not know, the doctor says what is different there.
-    #[test]
-    fn the_doctor_says_whether_the_library_knows_this_exim() {
-        for (generation, health) in [
-            ("4.99", Health::Ok),
-            ("4.100", Health::Ok),
-            ("unknown", Health::Warning),
-            ("9", Health::Warning),
-        ] {
-            let mut findings = Findings::default();
-            interface(generation, &mut findings);
-            assert_eq!(findings.0[0].health, health, "{generation}");
-        }
-        let mut findings = Findings::default();
-        interface("unknown", &mut findings);
-        assert!(findings.0[0].text.contains("syslog"));
-    }
-
-    /// With SELinux, the doctor says which command lets Exim use the store, and nothing where SELinux is not enforcing.
-    #[test]
-    fn the_doctor_says_what_selinux_must_be_told() {
-        let (good, bad) = ("system_u:object_r:exim_spool_t:s0", "system_u:object_r:var_lib_t:s0");
-        assert_eq!(said("0", "0 0", bad), []);
-        let mut none = Findings::default();
-        selinux(Path::new("/nonexistent"), Path::new("/var/lib/eximgrey"), "?", &mut none);
-        assert!(none.0.is_empty());
-
-        assert_eq!(said("1", "1 1", good)[0].0, Health::Ok);
-        let [(Health::Warning, text)] = &said("1", "0 0", good)[..] else { unreachable!() };
-        assert!(text.ends_with("setsebool -P domain_can_mmap_files 1"), "{text}");
-        let [(Health::Warning, text)] = &said("1", "1 1", bad)[..] else { unreachable!() };
-        let command = "semanage fcontext -a -t exim_spool_t '/var/lib/eximgrey(/.*)?' && restorecon -R /var/lib/eximgrey";
-        assert!(text.ends_with(command), "{text}");
-        assert_eq!(said("1", "0 0", bad).len(), 2);
     }
 }

@@ -4,13 +4,13 @@ use crate::command::{self, Failure, Outcome, Result};
 use crate::output::{sender, span, word};
 use clap::Args;
 use eximgrey::decision;
-use eximgrey::evidence::{Earned, Evidence, Found, Known, KnownEvidence, Pending};
+use eximgrey::evidence::{Earned, Evidence, Found, Known, KnownEvidence, Pending, Trap};
 use eximgrey::identity::{Identity, registrable};
 use eximgrey::memory::{Access, Memory, Nothing, Question};
-use eximgrey::policy::{Mode, Rules, Verdict};
-use eximgrey::reply::{By, Fault, Reply};
+use eximgrey::policy::{Mode, Rules, Verdict, attempt_counts, has_proved_itself, holds};
+use eximgrey::reply::{Fault, Reply};
 use eximgrey::request::Request;
-use eximgrey::time::{Seconds, Timestamp};
+use eximgrey::time::Timestamp;
 use eximgrey::triplet::Triplet;
 use serde_json::{Value, json};
 use std::ffi::OsString;
@@ -62,7 +62,7 @@ pub fn run(command: &Explain, config: Option<&Path>, out: &mut impl Write) -> Re
         None => ask(&Nothing, &question)?,
     };
     let reply = verdict.reply(rules.mode);
-    let because = reason(verdict, &rules);
+    let because = reason(verdict, &rules, &evidence, now);
     let report = Report { request: &request, triplet: &triplet, rules: &rules, evidence: &evidence, now };
     if command.json {
         writeln!(out, "{}", report.json(&reply, &because))?;
@@ -85,7 +85,8 @@ fn usage(fault: Fault) -> String {
 
 /// An answer that no record has a part in.
 fn simple(command: &Explain, verdict: Verdict, rules: &Rules, out: &mut impl Write) -> Result {
-    let (reply, because) = (verdict.reply(rules.mode), reason(verdict, rules));
+    let reply = verdict.reply(rules.mode);
+    let because = reason(verdict, rules, &Evidence::default(), Timestamp::default());
     if command.json {
         writeln!(out, "{}", json!({"answer": reply.to_string(), "because": because}))?;
     } else {
@@ -95,7 +96,7 @@ fn simple(command: &Explain, verdict: Verdict, rules: &Rules, out: &mut impl Wri
 }
 
 /// The rule that decided, in a sentence.
-fn reason(verdict: Verdict, rules: &Rules) -> String {
+fn reason(verdict: Verdict, rules: &Rules, evidence: &Evidence, now: Timestamp) -> String {
     let text = match verdict {
         Verdict::New { .. } => format!(
             "no attempt is recorded for any of the client's identities within the window of {}",
@@ -117,22 +118,20 @@ fn reason(verdict: Verdict, rules: &Rules) -> String {
         Verdict::CameBack { .. } => "its client has come back with another recipient of the message".into(),
         Verdict::Known { by } => {
             format!(
-                "the triplet passed before with this {}, last within the lifetime of {}",
+                "the triplet passed before with this {}, last within the lifetime of {} and a sixteenth more",
                 by.word(),
                 rules.lifetime
             )
         }
         Verdict::Auto { by } => {
-            let known_domain = if rules.trust_known_domains && matches!(by, By::Spf | By::Dkim) {
-                ", or it is a verified domain that has passed for somebody here (trust_known_domains)"
+            let mut identities = evidence.known.iter().flat_map(|side| &side.identities);
+            let proved = |earned: &Earned| has_proved_itself(rules, earned, now);
+            let why = if identities.any(|e| e.by == by && e.earned.here().is_some_and(proved)) {
+                format!("has proved itself: at least {} passes within the lifetime", rules.auto_after)
             } else {
-                ""
+                "domain has passed for somebody here (trust_known_domains)".into()
             };
-            format!(
-                "the client's {} has proved itself: at least {} passes within the lifetime{known_domain}",
-                by.word(),
-                rules.auto_after
-            )
+            format!("the client's {} {why}", by.word())
         }
         Verdict::Whitelisted { kind } => {
             format!("the {} is on the whitelist (eximgrey whitelist list)", kind.word())
@@ -212,13 +211,14 @@ impl Report<'_> {
             lines.push(format!("network trapped at {}, until {}", self.ago(trap.set), trap.until));
         }
         for (what, permit) in [("replies pass", side.replied), ("released", side.released)] {
+            let permit = permit.filter(|permit| permit.lasts(self.now));
             lines.extend(permit.map(|permit| format!("{what} until {}", permit.until)));
         }
         let known = side.identities.iter();
         let pending = self.evidence.pending.iter().flatten();
         for ((identity, known), pending) in self.triplet.identities.iter().zip(known).zip(pending) {
             let KnownEvidence { earned, known, .. } = known;
-            let parts = [self.earned(*earned), self.known(*known), self.pending(*pending)];
+            let parts = [self.earned(*earned), self.known(*known), self.pending(*pending, side.trap)];
             lines.extend(
                 parts
                     .into_iter()
@@ -240,13 +240,13 @@ impl Report<'_> {
     }
 
     /// Whether what was last seen at `then` has lapsed, in words.
-    fn lapsed(&self, then: Timestamp, limit: Seconds) -> &'static str {
-        if self.now.since(then) > limit { " (too long ago to count)" } else { "" }
+    fn lapsed(&self, then: Timestamp) -> &'static str {
+        if holds(then, self.rules.keep(), self.now) { "" } else { " (too long ago to count)" }
     }
 
     fn earned(&self, found: Found<Earned>) -> Option<String> {
         describe(found, |earned| {
-            let lapsed = self.lapsed(earned.last_seen, self.rules.lifetime);
+            let lapsed = self.lapsed(earned.last_seen);
             let passes = if earned.passes == 1 { "pass" } else { "passes" };
             let spam = match earned.outcomes.spam_of() {
                 (0, _) => String::new(),
@@ -265,17 +265,18 @@ impl Report<'_> {
 
     fn known(&self, found: Found<Known>) -> Option<String> {
         describe(found, |known| {
-            let lapsed = self.lapsed(known.last_seen, self.rules.lifetime);
+            let lapsed = self.lapsed(known.last_seen);
             format!("known since {}, last seen {}{lapsed}", known.passed, self.ago(known.last_seen))
         })
     }
 
-    fn pending(&self, found: Found<Pending>) -> Option<String> {
+    fn pending(&self, found: Found<Pending>, trap: Option<Trap>) -> Option<String> {
         describe(found, |pending| {
             if let Some(passed) = pending.passed {
                 return format!("passed at {}, to be written to what is known", self.ago(passed));
             }
-            let lapsed = self.lapsed(pending.first_seen, self.rules.window);
+            let counts = attempt_counts(self.rules, &pending, trap, self.now);
+            let lapsed = if counts { "" } else { " (does not count)" };
             format!("first attempt at {}{lapsed}", self.ago(pending.first_seen))
         })
     }

@@ -1,17 +1,17 @@
 //! `eximgrey list`: one line a record, columns separated by blanks, made for awk.
 
 use crate::command::{self, Failure, Outcome, Result};
+use crate::filter::{Selection, Texts};
 use crate::output::{identity, record_sender, span, word};
 use clap::{Args, ValueEnum};
+use eximgrey::policy::has_proved_itself;
 use eximgrey::settings::Settings;
 use eximgrey::store::entries::{Entry, Kind};
-use eximgrey::store::record::{Facts, Record};
+use eximgrey::store::record::{self, Facts, Record};
 use eximgrey::store::{Store, Table};
 use eximgrey::time::{Seconds, Timestamp};
-use ipnetwork::IpNetwork;
 use serde_json::json;
 use std::io::Write;
-use std::net::IpAddr;
 
 /// The columns, by what is listed.
 const COLUMNS: &str = "Columns, separated by blanks:
@@ -28,16 +28,11 @@ pub struct List {
     /// What to list
     #[arg(value_enum, default_value = "pending")]
     what: What,
-    /// Only records that match every FILTER: client=ADDRESS, client=DOMAIN, sender=TEXT, recipient=TEXT, or TEXT found
-    /// anywhere. Case does not matter
-    #[arg(value_name = "FILTER")]
-    filters: Vec<String>,
     /// With auto: also clients that have not proved themselves yet
     #[arg(long)]
     all: bool,
-    /// Print JSON, one object a line
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    selection: Selection,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -56,34 +51,32 @@ enum What {
 
 pub fn run(command: &List, settings: &Settings, out: &mut impl Write) -> Result {
     let now = Timestamp::now();
-    let filters: Vec<Filter> = command.filters.iter().map(|text| Filter::parse(text)).collect();
+    let selection = &command.selection;
     let Some(store) = command::open_store(settings, now)? else {
         return Ok(Outcome::NotSo);
     };
     let table = match command.what {
         What::Pending => Table::Pending,
-        What::Trapped => return trapped(command, &store, now, &filters, out),
-        What::Whitelist => return crate::whitelist::list(&command.filters, command.json, &store, now, out),
+        What::Trapped => return trapped(selection, &store, now, out),
+        What::Whitelist => return crate::whitelist::list(selection, &store, now, out),
         What::Known | What::Auto => Table::Known,
     };
-    let auto_after = settings.rules.auto_after.max(1);
     let (mut found, mut written) = (false, Ok(()));
     store.scan(table, |_, record| {
         let wanted = match (command.what, record.facts) {
             (What::Pending, Facts::Pending { record, .. }) => record.passed.is_none(),
             (What::Known, Facts::Known(_)) => true,
-            (What::Auto, Facts::Identity(earned)) => command.all || earned.passes >= auto_after,
+            (What::Auto, Facts::Identity(earned)) => {
+                command.all || has_proved_itself(&settings.rules, &earned, now)
+            }
             _ => false,
         };
-        if wanted
-            && record.expires >= now
-            && filters.iter().all(|filter| {
-                filter.matches(&[&record.texts.identity, &record.texts.sender, &record.texts.recipient])
-            })
-        {
+        let record::Texts { identity, sender, recipient, .. } = &record.texts;
+        let texts = Texts { client: identity, sender, recipient, comment: b"" };
+        if wanted && record.expires >= now && selection.shows(&texts) {
             found = true;
             written =
-                if command.json { write_json(&record, now, out) } else { write_line(&record, now, out) };
+                if selection.json { write_json(&record, now, out) } else { write_line(&record, now, out) };
         }
         // A closed pipe ends the scan.
         written.is_ok()
@@ -93,23 +86,18 @@ pub fn run(command: &List, settings: &Settings, out: &mut impl Write) -> Result 
 }
 
 /// `SINCE UNTIL NETWORK`
-fn trapped(
-    command: &List,
-    store: &Store,
-    now: Timestamp,
-    filters: &[Filter],
-    out: &mut impl Write,
-) -> Result {
+fn trapped(selection: &Selection, store: &Store, now: Timestamp, out: &mut impl Write) -> Result {
     let mut traps = Vec::new();
     store.scan_entries(|entry| {
-        if entry.kind == Kind::Trap && entry.until > now {
+        let [client, ..] = &entry.texts;
+        let shown = selection.shows(&Texts { client, ..Texts::default() });
+        if shown && entry.kind == Kind::Trap && entry.trap().holds(now) {
             traps.push(entry);
         }
     })?;
-    traps.retain(|trap| filters.iter().all(|filter| filter.matches(&trap.texts)));
     traps.sort_by_key(|trap| trap.since);
     for Entry { since, until, texts: [network, ..], .. } in &traps {
-        if command.json {
+        if selection.json {
             let network = (!network.is_empty()).then(|| String::from_utf8_lossy(network));
             writeln!(out, "{}", json!({"since": since.0, "until": until.0, "network": network}))?;
         } else {
@@ -164,51 +152,6 @@ fn write_json(record: &Record, now: Timestamp, out: &mut impl Write) -> std::io:
     writeln!(out, "{value}")
 }
 
-/// One condition on a record.
-#[derive(Debug, PartialEq, Eq)]
-enum Filter {
-    Address(IpAddr),
-    Identity(Vec<u8>),
-    Sender(Vec<u8>),
-    Recipient(Vec<u8>),
-    Anywhere(Vec<u8>),
-}
-
-impl Filter {
-    fn parse(text: &str) -> Self {
-        let lower = |text: &str| text.to_ascii_lowercase().into_bytes();
-        match text.split_once('=') {
-            Some(("client", client)) => client.parse().map_or_else(
-                |_| Self::Identity(lower(client)),
-                |ip: IpAddr| Self::Address(ip.to_canonical()),
-            ),
-            Some(("sender", sender)) => Self::Sender(lower(sender)),
-            Some(("recipient", recipient)) => Self::Recipient(lower(recipient)),
-            _ => text
-                .parse()
-                .map_or_else(|_| Self::Anywhere(lower(text)), |ip: IpAddr| Self::Address(ip.to_canonical())),
-        }
-    }
-
-    /// Whether the texts of a record, identity, sender and recipient, are what is looked for.
-    fn matches(&self, texts: &[impl AsRef<[u8]>; 3]) -> bool {
-        let [identity, sender, recipient] = texts;
-        let holds = |text: &[u8], part: &[u8]| {
-            part.is_empty() || text.to_ascii_lowercase().windows(part.len()).any(|window| window == part)
-        };
-        match self {
-            Self::Address(address) => {
-                let network = str::from_utf8(identity.as_ref()).ok().and_then(|text| text.parse().ok());
-                network.is_some_and(|network: IpNetwork| network.contains(*address))
-            }
-            Self::Identity(part) => holds(identity.as_ref(), part),
-            Self::Sender(part) => holds(sender.as_ref(), part),
-            Self::Recipient(part) => holds(recipient.as_ref(), part),
-            Self::Anywhere(part) => texts.iter().any(|text| holds(text.as_ref(), part)),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -232,31 +175,6 @@ mod tests {
                 recipient: bytes(recipient),
                 cut: false,
             },
-        }
-    }
-
-    fn texts(record: &Record) -> [&[u8]; 3] {
-        [&record.texts.identity, &record.texts.sender, &record.texts.recipient]
-    }
-
-    #[test]
-    fn filters_find_what_they_name() {
-        let record = record("192.0.2.0/24", "Alice=x@Sender.example", "bob@rcpt.example");
-        for yes in [
-            "client=192.0.2.77",
-            "192.0.2.1",
-            "sender=ALICE",
-            "alice=x@",
-            "recipient=bob@",
-            "rcpt.example",
-            "client=192.0",
-        ] {
-            assert!(Filter::parse(yes).matches(&texts(&record)), "{yes}");
-        }
-        for no in
-            ["client=192.0.3.1", "2001:db8::1", "sender=bob", "recipient=alice", "carol", "client=alice"]
-        {
-            assert!(!Filter::parse(no).matches(&texts(&record)), "{no}");
         }
     }
 

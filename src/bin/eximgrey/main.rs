@@ -8,7 +8,9 @@ mod command;
 mod doctor;
 mod exim;
 mod explain;
+mod filter;
 mod forget;
+mod import;
 mod list;
 mod normalize;
 mod output;
@@ -100,9 +102,6 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> Result {
         Command::CheckConfig(command) => check_config::run(command, config, out),
         Command::Doctor(command) => doctor::run(command, config, out),
         Command::Exim(command) => exim::run(command, config, out),
-        Command::Normalize(command) => {
-            normalize::run(command, load(config)?.rules.sender_key, out)?;
-            Ok(Outcome::Done)
-        }
+        Command::Normalize(command) => normalize::run(command, &load(config)?, out),
     }
 }

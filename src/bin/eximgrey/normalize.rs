@@ -1,11 +1,13 @@
 //! `eximgrey normalize`: prints the key of each sender, and with `--why` how it came about.
 
 use std::ffi::OsString;
-use std::io::{self, BufRead, BufWriter, Write};
+use std::io::{self, BufRead, Write};
 use std::os::unix::ffi::OsStrExt;
 
+use crate::command::{self, Outcome};
 use clap::Args;
 use eximgrey::sender::{Explanation, Level, Printable, explain, normalise};
+use eximgrey::settings::Settings;
 use serde_json::json;
 
 /// Print the sender key of each address: the form in which greylisting compares envelope senders.
@@ -42,22 +44,16 @@ fn parse_level(word: &str) -> Result<Level, String> {
     Level::from_word(word.as_bytes()).ok_or_else(|| "expected full, unwrap or exact".to_owned())
 }
 
-/// Prints the keys. `level` is what the configuration says; `--level` overrides it.
-///
-/// # Errors
-///
-/// If standard input cannot be read or `out` cannot be written.
-pub fn run(args: &Normalize, level: Level, out: &mut impl Write) -> io::Result<()> {
-    let level = args.level.unwrap_or(level);
+pub fn run(args: &Normalize, settings: &Settings, out: &mut impl Write) -> command::Result {
+    let level = args.level.unwrap_or(settings.rules.sender_key);
     let recipient = args.recipient.as_ref().map(|recipient| recipient.as_bytes());
-    let mut out = BufWriter::new(out);
     if args.stdin {
-        print_lines(args, level, recipient, &mut io::stdin().lock(), &mut out)?;
+        print_lines(args, level, recipient, &mut io::stdin().lock(), out)?;
     }
     for address in &args.addresses {
-        print_one(args, level, address.as_bytes(), recipient, &mut out)?;
+        print_one(args, level, address.as_bytes(), recipient, out)?;
     }
-    out.flush()
+    Ok(Outcome::Done)
 }
 
 /// One sender a line; a recipient of its own wins over the one of the command line.
@@ -88,23 +84,19 @@ fn print_one(
     out: &mut impl Write,
 ) -> io::Result<()> {
     let address = Printable(sender);
-    if args.json {
-        let Explanation { key, steps } = explain(sender, recipient, level);
-        let steps: Vec<_> = steps
-            .iter()
-            .map(|step| json!({"rule": step.rule.as_str(), "taken": Printable(&step.taken).to_string()}))
-            .collect();
-        let object = json!({"address": address.to_string(), "key": key.to_string(), "steps": steps});
-        writeln!(out, "{object}")
-    } else if args.why {
-        let Explanation { key, steps } = explain(sender, recipient, level);
-        writeln!(out, "{address}\t{key}")?;
-        steps
-            .iter()
-            .try_for_each(|step| writeln!(out, "    {:<10} {}", step.rule.as_str(), Printable(&step.taken)))
-    } else {
-        writeln!(out, "{address}\t{}", normalise(sender, recipient, level))
+    if !args.json && !args.why {
+        return writeln!(out, "{address}\t{}", normalise(sender, recipient, level));
     }
+    let Explanation { key, steps } = explain(sender, recipient, level);
+    let mut steps = steps.iter().map(|step| (step.rule.as_str(), Printable(&step.taken)));
+    if args.json {
+        let steps: Vec<_> =
+            steps.map(|(rule, taken)| json!({"rule": rule, "taken": taken.to_string()})).collect();
+        let object = json!({"address": address.to_string(), "key": key.to_string(), "steps": steps});
+        return writeln!(out, "{object}");
+    }
+    writeln!(out, "{address}\t{key}")?;
+    steps.try_for_each(|(rule, taken)| writeln!(out, "    {rule:<10} {taken}"))
 }
 
 #[cfg(test)]
@@ -122,7 +114,7 @@ mod tests {
     fn output(args: &[&str]) -> String {
         let args = Command::try_parse_from(["normalize"].iter().chain(args)).unwrap().normalize;
         let mut out = Vec::new();
-        run(&args, Level::Full, &mut out).unwrap();
+        run(&args, &Settings::default(), &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 

@@ -2,12 +2,12 @@
 //! ours must stay one line with its columns.
 
 use eximgrey::reply::By;
+use eximgrey::sender::Printable;
 use eximgrey::store::record::Texts;
 use eximgrey::time::Seconds;
 use std::fmt;
 
-/// Bytes from outside as one word: printable ASCII as it is, all else as `\xHH`, a backslash doubled; nothing at all
-/// as `placeholder`.
+/// Bytes from outside as one [`Printable`] word; nothing at all as `placeholder`.
 pub struct Word<'a> {
     pub bytes: &'a [u8],
     pub placeholder: &'static str,
@@ -15,15 +15,7 @@ pub struct Word<'a> {
 
 impl fmt::Display for Word<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use fmt::Write;
-        if self.bytes.is_empty() {
-            return f.write_str(self.placeholder);
-        }
-        self.bytes.iter().try_for_each(|&byte| match byte {
-            b'\\' => f.write_str("\\\\"),
-            b'!'..=b'~' => f.write_char(char::from(byte)),
-            _ => write!(f, "\\x{byte:02x}"),
-        })
+        if self.bytes.is_empty() { f.write_str(self.placeholder) } else { Printable(self.bytes).fmt(f) }
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::command::Failure;
 use eximgrey::store::error::StoreError;
 use eximgrey::store::sys;
+use nix::unistd::{Gid, Group, Uid, User};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -20,23 +21,14 @@ pub fn become_owner(store: &Path) -> Result<(), Failure> {
     sys::become_user(meta.uid(), meta.gid()).map_err(trouble)
 }
 
-/// The name of a user, or the number where the system's list has none.
+/// The name of a user, or the number where the system knows none.
 pub fn user_name(user: u32) -> String {
-    name_in("/etc/passwd", user).unwrap_or_else(|| user.to_string())
+    let found = User::from_uid(Uid::from_raw(user)).ok().flatten();
+    found.map_or_else(|| user.to_string(), |found| found.name)
 }
 
 /// The name of a group, or the number.
 pub fn group_name(group: u32) -> String {
-    name_in("/etc/group", group).unwrap_or_else(|| group.to_string())
-}
-
-/// Both files have `name:password:number:` in front.
-fn name_in(file: &str, number: u32) -> Option<String> {
-    let number = number.to_string();
-    let text = fs::read_to_string(file).ok()?;
-    let fields = text.lines().map(|line| line.split(':'));
-    fields
-        .map(|mut f| (f.next(), f.nth(1)))
-        .find(|(_, n)| *n == Some(&number))
-        .and_then(|(name, _)| name.map(Into::into))
+    let found = Group::from_gid(Gid::from_raw(group)).ok().flatten();
+    found.map_or_else(|| group.to_string(), |found| found.name)
 }

@@ -1,7 +1,7 @@
 //! `eximgrey doctor --repair`: finds out whether the store is damaged, in ways that cannot crash this process, and has it made
 //! anew.
 
-use crate::command::{Outcome, Result, complain};
+use crate::command::{Outcome, Result, complain, end_in_time};
 use crate::output::count;
 use crate::owner;
 use eximgrey::settings::Settings;
@@ -11,8 +11,8 @@ use eximgrey::time::Timestamp;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
-use std::{env, io, thread};
+use std::time::Duration;
+use std::{env, io};
 
 /// The longest that LMDB may take to read the whole store.
 const PROBE: Duration = Duration::from_secs(300);
@@ -132,17 +132,8 @@ fn probe(config: Option<&Path>) -> io::Result<Probe> {
         command.arg("--config").arg(config);
     }
     let mut child = command.spawn()?;
-    let start = Instant::now();
-    let status = loop {
-        match child.try_wait()? {
-            Some(status) => break status,
-            None if start.elapsed() < PROBE => thread::sleep(Duration::from_millis(5)),
-            None => {
-                child.kill()?;
-                child.wait()?;
-                return Ok(Probe::Trouble("LMDB does not come back from reading the store".into()));
-            }
-        }
+    let Some(status) = end_in_time(&mut child, PROBE) else {
+        return Ok(Probe::Trouble("LMDB does not come back from reading the store".into()));
     };
     let mut said = String::new();
     if let Some(errors) = child.stderr.take() {

@@ -1,6 +1,8 @@
 //! `eximgrey whitelist`: entries that take effect with the next decision.
 
 use crate::command::{self, Failure, Outcome, Result};
+use crate::filter::{Selection, Texts};
+use crate::import::{self, Listed, postgrey};
 use crate::output::word;
 use clap::{Args, Subcommand, ValueEnum};
 use eximgrey::memory::{Event, Memory};
@@ -11,7 +13,6 @@ use eximgrey::store::entries::{Entry, Kind};
 use eximgrey::time::{Seconds, Timestamp};
 use eximgrey::whitelist::ListKind;
 use serde_json::json;
-use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -29,9 +30,9 @@ enum Action {
     /// Remove an entry
     Remove(Remove),
     /// List entries: KIND ENTRY SINCE UNTIL FLAGS COMMENT
-    List(List),
+    List(Selection),
     /// Read postgrey's whitelist files
-    Import(Import),
+    Import(Files),
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -74,8 +75,8 @@ struct Add {
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     comment: String,
     /// Drop the entry after that time, such as 30d [default: never]
-    #[arg(long = "for", value_name = "TIME")]
-    time: Option<String>,
+    #[arg(long = "for", value_name = "TIME", value_parser = time)]
+    time: Option<Seconds>,
     /// With sender: also where neither SPF nor DKIM vouches for it. Senders are easily forged
     #[arg(long)]
     unauthenticated: bool,
@@ -91,16 +92,7 @@ struct Remove {
 }
 
 #[derive(Args)]
-struct List {
-    /// Only entries or comments that hold all of these texts
-    filters: Vec<String>,
-    /// Print JSON, one object a line
-    #[arg(long)]
-    json: bool,
-}
-
-#[derive(Args)]
-struct Import {
+struct Files {
     /// postgrey_whitelist_clients, and with --recipients postgrey_whitelist_recipients
     #[arg(required = true)]
     files: Vec<PathBuf>,
@@ -108,6 +100,9 @@ struct Import {
     #[arg(long)]
     recipients: bool,
 }
+
+/// The end of an entry that has none.
+const FOREVER: Timestamp = Timestamp(u32::MAX);
 
 pub fn run(command: &Whitelist, settings: &Settings, out: &mut impl Write) -> Result {
     let now = Timestamp::now();
@@ -124,12 +119,24 @@ pub fn run(command: &Whitelist, settings: &Settings, out: &mut impl Write) -> Re
             let there = store.tell(&Event::Unlist(kind, &text))? == Told::Recorded;
             Ok(if there { Outcome::Done } else { Outcome::NotSo })
         }
-        Action::List(list) => match command::open_store(settings, now)? {
-            Some(store) => self::list(&list.filters, list.json, &store, now, out),
+        Action::List(selection) => match command::open_store(settings, now)? {
+            Some(store) => list(selection, &store, now, out),
             None => Ok(Outcome::NotSo),
         },
-        Action::Import(import) => run_import(import, settings, now, out),
+        Action::Import(Files { files, recipients }) => {
+            let (entries, left_out) = import::read(files, |line| postgrey::entry(line, *recipients))?;
+            let entries = entries.into_iter().map(|Listed { kind, entry, comment }| {
+                Entry::new(Kind::Listed(kind), now, FOREVER, [entry, comment.into_bytes(), Vec::new()])
+            });
+            let entries: Vec<_> = entries.collect();
+            command::open_store_to_write(settings, now)?.whitelist(&entries)?;
+            import::report(entries.len(), &left_out, out)
+        }
     }
+}
+
+fn time(text: &str) -> std::result::Result<Seconds, &'static str> {
+    Seconds::parse(text.as_bytes()).ok_or("expected a time such as 30d")
 }
 
 fn canonical(kind: ListKind, text: &str) -> Result<Vec<u8>> {
@@ -142,50 +149,32 @@ fn entry(add: &Add, now: Timestamp) -> Result<Entry> {
     if add.unauthenticated && kind != ListKind::Sender {
         return Err(Failure::Usage("--unauthenticated is for senders".into()));
     }
-    let until = match &add.time {
-        None => Timestamp(u32::MAX),
-        Some(text) => match Seconds::parse(text.as_bytes()) {
-            Some(time) => now.plus(time),
-            None => {
-                return Err(Failure::Usage(format!("--for: expected a time such as 30d, found {text:?}")));
-            }
-        },
-    };
+    let until = add.time.map_or(FOREVER, |time| now.plus(time));
     let texts = [canonical(kind, &add.entry)?, add.comment.clone().into_bytes(), Vec::new()];
     Ok(Entry { unauthenticated: add.unauthenticated, ..Entry::new(Kind::Listed(kind), now, until, texts) })
 }
 
-/// Writes the entries that hold all of the filters' texts.
-pub fn list(
-    filters: &[String],
-    as_json: bool,
-    store: &Store,
-    now: Timestamp,
-    out: &mut impl Write,
-) -> Result {
+/// Writes the entries that are asked for.
+pub fn list(selection: &Selection, store: &Store, now: Timestamp, out: &mut impl Write) -> Result {
     let mut entries = Vec::new();
     store.scan_entries(|entry| {
-        if let Kind::Listed(kind) = entry.kind
-            && entry.until >= now
-        {
+        let Kind::Listed(kind) = entry.kind else { return };
+        let [text, comment, _] = &entry.texts;
+        let mut texts = Texts { comment, ..Texts::default() };
+        *match kind {
+            ListKind::Sender => &mut texts.sender,
+            ListKind::Recipient => &mut texts.recipient,
+            ListKind::Client | ListKind::Host | ListKind::Spf | ListKind::Dkim => &mut texts.client,
+        } = text;
+        if entry.until >= now && selection.shows(&texts) {
             entries.push((kind, entry));
         }
     })?;
     entries.sort_by(|(a, x), (b, y)| a.cmp(b).then_with(|| x.texts.cmp(&y.texts)));
-    let mut found = false;
     for (kind, Entry { since, until, unauthenticated, texts: [entry, comment, _], .. }) in &entries {
-        let holds = |text: &String| {
-            let text = text.to_ascii_lowercase();
-            let words = [entry, comment].map(|part| String::from_utf8_lossy(part).to_ascii_lowercase());
-            words.iter().any(|word| word.contains(&text))
-        };
-        if !filters.iter().all(holds) {
-            continue;
-        }
-        found = true;
-        let forever = *until == Timestamp(u32::MAX);
+        let forever = *until == FOREVER;
         let comment = String::from_utf8_lossy(comment);
-        if as_json {
+        if selection.json {
             let value = json!({
                 "kind": kind.word(), "entry": String::from_utf8_lossy(entry), "since": since.0,
                 "until": if forever { None } else { Some(until.0) },
@@ -200,96 +189,5 @@ pub fn list(
         let line = format!("{} {} {since} {until} {flags} {comment}", kind.word(), word(entry));
         writeln!(out, "{}", line.trim_end())?;
     }
-    Ok(if found { Outcome::Done } else { Outcome::NotSo })
-}
-
-/// Adds what it can read, and names each line that it cannot.
-fn run_import(import: &Import, settings: &Settings, now: Timestamp, out: &mut impl Write) -> Result {
-    let mut entries = Vec::new();
-    let mut left_out = Vec::new();
-    for file in &import.files {
-        let bytes = fs::read(file).map_err(|e| Failure::Usage(format!("{}: {e}", file.display())))?;
-        for (i, line) in String::from_utf8_lossy(&bytes).lines().enumerate() {
-            let (text, comment) =
-                line.split_once('#').map_or((line, ""), |(text, comment)| (text, comment.trim()));
-            let text = text.trim();
-            if text.is_empty() {
-                continue;
-            }
-            match postgrey_entry(text, import.recipients) {
-                Ok((kind, text)) => {
-                    let comment = if comment.is_empty() { "from postgrey" } else { comment };
-                    let texts = [text, comment.as_bytes().to_vec(), Vec::new()];
-                    entries.push(Entry::new(Kind::Listed(kind), now, Timestamp(u32::MAX), texts));
-                }
-                Err(expected) => {
-                    let text = format!("{}:{}: expected {expected}, found {text:?}", file.display(), i + 1);
-                    left_out.push(text);
-                }
-            }
-        }
-    }
-    let store = command::open_store_to_write(settings, now)?;
-    store.whitelist(&entries)?;
-    writeln!(out, "{} entries added", entries.len())?;
-    if left_out.is_empty() {
-        return Ok(Outcome::Done);
-    }
-    out.flush()?;
-    command::complain(&Failure::Usage(format!(
-        "{} lines were left out:\n{}",
-        left_out.len(),
-        left_out.join("\n")
-    )));
-    Ok(Outcome::NotSo)
-}
-
-/// An entry of postgrey: for clients a domain, an address, a network, or the first three parts of one; for recipients
-/// `local@`, an address or a domain.
-fn postgrey_entry(text: &str, recipients: bool) -> std::result::Result<(ListKind, Vec<u8>), &'static str> {
-    if text.starts_with('/') {
-        return Err("an entry that is no regular expression (these are not supported)");
-    }
-    if recipients {
-        return ListKind::Recipient.canonical(text).map(|text| (ListKind::Recipient, text));
-    }
-    let parts = text.split('.').filter(|part| part.parse::<u8>().is_ok()).count();
-    if parts == 3 && text.split('.').count() == 3 {
-        return ListKind::Client.canonical(&format!("{text}.0/24")).map(|text| (ListKind::Client, text));
-    }
-    if let Ok(network) = ListKind::Client.canonical(text) {
-        return Ok((ListKind::Client, network));
-    }
-    ListKind::Host.canonical(text).map(|text| (ListKind::Host, text))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn entries_of_postgrey_are_read() {
-        let read = |text: &str, recipients| {
-            postgrey_entry(text, recipients).map(|(kind, text)| (kind, String::from_utf8(text).unwrap()))
-        };
-        for (text, kind, entry) in [
-            ("Example.org", ListKind::Host, "example.org"),
-            ("192.0.2.7", ListKind::Client, "192.0.2.7/32"),
-            ("192.0.2", ListKind::Client, "192.0.2.0/24"),
-            ("198.51.100.0/22", ListKind::Client, "198.51.100.0/22"),
-            ("2001:db8::/32", ListKind::Client, "2001:db8::/32"),
-        ] {
-            assert_eq!(read(text, false), Ok((kind, entry.to_owned())), "{text}");
-        }
-        for (text, entry) in
-            [("postmaster@", "postmaster@"), ("A@b.example", "a@b.example"), ("b.example", "b.example")]
-        {
-            assert_eq!(read(text, true), Ok((ListKind::Recipient, entry.to_owned())), "{text}");
-        }
-        for (text, recipients) in
-            [("/^mx\\d+/", false), ("localhost", false), ("0.0.0.0/0", false), ("@", true)]
-        {
-            assert!(read(text, recipients).is_err(), "{text}");
-        }
-    }
+    Ok(if entries.is_empty() { Outcome::NotSo } else { Outcome::Done })
 }

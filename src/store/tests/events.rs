@@ -386,3 +386,30 @@ fn what_a_later_version_wrote_is_not_overwritten() {
     assert_eq!(is(SUMMARY_KEY), Some(later.to_vec()));
     assert!(matches!(world.ask(&client, "b@x.example", 20), Verdict::New { .. }));
 }
+
+#[test]
+fn many_entries_are_one_commit_and_all_or_none_are_written() {
+    let world = world();
+    let entry = |text: &str| {
+        let texts = [ListKind::Host.canonical(text).unwrap(), Vec::new(), Vec::new()];
+        Entry::new(Kind::Listed(ListKind::Host), NOW, Timestamp(u32::MAX), texts)
+    };
+    let mut entries: Vec<_> = (0..300).map(|i| entry(&format!("host{i}.example"))).collect();
+    let listed = || {
+        let mut count = 0;
+        world.store.scan_entries(|_| count += 1).unwrap();
+        count
+    };
+    let before = world.env(Table::Known).version();
+    world.store.whitelist(&entries).unwrap();
+    assert_eq!((listed(), world.env(Table::Known).version()), (300, before + 1));
+
+    // What a later version wrote in the place of one entry is not overwritten.
+    let later = world.store.secret().listed(ListKind::Host, b"later.example");
+    let write = |writer: &mut lmdb::Writer<'_>| Ok(writer.put(&later.0, b"\x63 of a version to come")?);
+    world.env(Table::Known).write(Patience::None, write).unwrap();
+    entries.push(entry("another.example"));
+    entries.push(entry("later.example"));
+    assert!(matches!(world.store.whitelist(&entries), Err(StoreError::Damaged { .. })));
+    assert_eq!((listed(), world.env(Table::Known).version()), (300, before + 2));
+}

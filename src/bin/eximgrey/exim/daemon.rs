@@ -1,12 +1,14 @@
 //! The Exim of this machine, asked through its own options. Shared with `eximgrey doctor`.
 
 use super::bad_recipients;
+use crate::command::end_in_time;
+use nix::unistd::User;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 /// Where distributions put Exim.
 const BINARIES: [&str; 4] =
@@ -95,11 +97,8 @@ impl Exim {
 
     /// The user and the group that Exim runs as.
     pub(super) fn ids(&self) -> Option<(u32, u32)> {
-        let users = fs::read_to_string("/etc/passwd").ok()?;
-        let name = self.user.as_deref()?;
-        let mut fields =
-            users.lines().map(|line| line.split(':')).find(|f| f.clone().next() == Some(name))?;
-        Some((fields.nth(2)?.parse().ok()?, fields.next()?.parse().ok()?))
+        let user = User::from_name(self.user.as_deref()?).ok()??;
+        Some((user.uid.as_raw(), user.gid.as_raw()))
     }
 
     /// The value of a main option; `None` where it is not set.
@@ -154,7 +153,7 @@ impl Exim {
             .stdin(File::open(session).ok()?)
             .stdout(File::create(answers).ok()?)
             .stderr(File::create(trace).ok()?);
-        end_in_time(command.spawn().ok()?)?;
+        end_in_time(&mut command.spawn().ok()?, SESSION_DEADLINE)?;
         let text = fs::read(answers).ok()?;
         let text = String::from_utf8_lossy(&text);
         let last_line = |line: &&str| {
@@ -234,20 +233,6 @@ fn said(output: io::Result<Output>) -> Result<String, String> {
     }
     let complaint = text(&output.stderr);
     Err(if complaint.trim().is_empty() { output.status.to_string() } else { complaint.trim().to_owned() })
-}
-
-fn end_in_time(mut child: Child) -> Option<ExitStatus> {
-    let start = Instant::now();
-    while start.elapsed() < SESSION_DEADLINE {
-        if let Ok(Some(status)) = child.try_wait() {
-            return Some(status);
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    // It may have ended just now; in any case it is waited for.
-    let _ = child.kill();
-    let _ = child.wait();
-    None
 }
 
 /// A complaint of several lines as one.

@@ -13,7 +13,8 @@ const USUAL_PREFIX: &str = "/usr";
 /// The fragments that were installed with this command.
 pub(super) struct Fragments {
     prefix: PathBuf,
-    preload: bool,
+    /// Not where the administrator has set the option that preloading would set.
+    pub(super) preload: bool,
 }
 
 impl Fragments {
@@ -27,11 +28,6 @@ impl Fragments {
 
     pub(super) fn of_prefix(prefix: &Path) -> Self {
         Self { prefix: prefix.into(), preload: true }
-    }
-
-    /// The same for an Exim whose administrator has set the option that preloading would set.
-    pub(super) fn without_preload(self) -> Self {
-        Self { preload: false, ..self }
     }
 
     pub(super) fn directory(&self) -> PathBuf {

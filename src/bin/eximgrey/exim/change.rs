@@ -1,0 +1,247 @@
+//! A change of Debian's configuration: tried as a whole, put in place, and undone if it does not work there.
+
+use super::bad_recipients;
+use super::daemon::{self, Calls, Exim, TEST_CLIENT};
+use super::debian::{self, Layout};
+use super::files::{Saved, Scratch};
+use super::fragments::Fragments;
+use super::{LIMIT, LIMIT_HINT, Refusal, answer};
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
+
+pub(super) struct Change<'a, W> {
+    exim: &'a Exim,
+    layout: Layout,
+    /// What was there before.
+    undo: Vec<Saved>,
+    out: &'a mut W,
+}
+
+impl<'a, W: Write> Change<'a, W> {
+    pub(super) fn of(exim: &'a Exim, layout: Layout, out: &'a mut W) -> Self {
+        Self { exim, layout, undo: Vec::new(), out }
+    }
+
+    pub(super) fn enable(&mut self, observe: bool) -> Refusal {
+        let own_limit = self.exim.option(LIMIT).filter(|value| !value.contains("{greylist_preload}"));
+        let mut fragments = Fragments::installed();
+        fragments.preload = own_limit.is_none();
+        let file = self.layout.file();
+        let saved = note(&file)?;
+        let scratch = self.scratch()?;
+        let now = self.exim.calls(&self.exim.whole_configuration()?);
+
+        // Somebody may have put the lines there by hand.
+        let mut candidate = self.layout.try_out(saved.bytes(), &scratch)?;
+        let mut new = saved.bytes().map(<[u8]>::to_vec);
+        if !self.tried(&candidate)?.1.rcpt {
+            new = Some(self.layout.with_ours(&fragments, saved.bytes()));
+            candidate = self.layout.try_out(new.as_deref(), &scratch)?;
+        }
+        let changed = new.as_deref() != saved.bytes();
+        if !changed && now.rcpt {
+            answer(self.exim, self.exim, observe)
+                .and_then(|_| no_refusals(self.exim))
+                .map_err(|why| format!("the lines are in place, but {why}"))?;
+            return self.say(&format!("already enabled: {}", file.display()));
+        }
+        let (trial, calls) = self.tried(&candidate)?;
+        self.hooks_are_ours(&trial, calls)?;
+        preload_works(self.exim, &trial)?;
+        let words = answer(self.exim, &trial, observe)?;
+        self.say(&format!("tried: Exim accepts the new configuration; the library answers it {words}"))?;
+        self.session_goes_well(&trial, &scratch)?;
+        if let Some(limit) = own_limit {
+            self.say(&format!(
+                "not preloaded: {LIMIT} = {limit} is yours. To load the library once for all connections, put \
+                 EXIMGREY_PRELOAD = {limit} in its place"
+            ))?;
+        }
+        self.put_in_place(saved, new.as_deref(), &candidate)?;
+        if let Err(why) = answer(self.exim, self.exim, observe) {
+            return Err(self.undone(why));
+        }
+        self.reload()?;
+        self.say("enabled")
+    }
+
+    pub(super) fn disable(&mut self) -> Refusal {
+        let file = self.layout.file();
+        let saved = note(&file)?;
+        let scratch = self.scratch()?;
+        let new = self.layout.without_ours(saved.bytes());
+        let candidate = self.layout.try_out(new.as_deref(), &scratch)?;
+        let (trial, calls) = self.tried(&candidate)?;
+        if calls != Calls::default() {
+            return Err(
+                "lines of your own greylist as well; find them with: grep -r eximgrey /etc/exim4".into()
+            );
+        }
+        let now = self.exim.calls(&self.exim.whole_configuration()?);
+        if new.as_deref() == saved.bytes() && now == Calls::default() {
+            return self.say("already disabled");
+        }
+        self.say("tried: Exim accepts the configuration without greylisting")?;
+        self.session_goes_well(&trial, &scratch)?;
+        self.put_in_place(saved, new.as_deref(), &candidate)?;
+        self.reload()?;
+        self.say("disabled")
+    }
+
+    fn say(&mut self, line: &str) -> Refusal {
+        writeln!(self.out, "{line}").map_err(|error| error.to_string())
+    }
+
+    fn scratch(&self) -> Refusal<Scratch> {
+        let group = self.exim.ids().map(|(_, group)| group);
+        Scratch::new("trial", group).map_err(|error| format!("/run: {error}"))
+    }
+
+    /// Exim with the configuration `candidate`, and which of its ACLs greylist.
+    fn tried(&self, candidate: &Path) -> Refusal<(Exim, Calls)> {
+        let trial = self.exim.on(candidate);
+        trial.ask(&["-bV"]).map_err(|error| {
+            let hint = if error.contains(LIMIT) { LIMIT_HINT } else { "" };
+            format!("Exim refuses the configuration: {error}\n{hint}")
+        })?;
+        let whole = trial.whole_configuration()?;
+        // From 4.100 on Exim takes the last one without a word.
+        if daemon::times_set(&whole, LIMIT) > 1 {
+            return Err(format!("{LIMIT} is set twice: {LIMIT_HINT}"));
+        }
+        let calls = trial.calls(&whole);
+        Ok((trial, calls))
+    }
+
+    /// Debian's hooks name one file each: where the administrator uses one, he has to include the fragment.
+    fn hooks_are_ours(&mut self, trial: &Exim, calls: Calls) -> Refusal {
+        for (hook, name, called) in [
+            ("CHECK_RCPT_LOCAL_ACL_FILE", "rcpt.conf", calls.rcpt),
+            ("CHECK_DATA_LOCAL_ACL_FILE", "data.conf", calls.data),
+        ] {
+            if called {
+                continue;
+            }
+            let directory = trial.macro_value("EXIMGREY_DIR").unwrap_or_default();
+            let Some(file) = trial.macro_value(hook).filter(|file| !file.starts_with(&directory)) else {
+                return Err(format!("{hook} does not lead to {name}; is {directory} there?"));
+            };
+            let lines = format!(
+                "{hook} is yours. Add to {file}:\n    \
+                 .ifdef EXIMGREY_DIR\n    .include_if_exists EXIMGREY_DIR/{name}\n    .endif"
+            );
+            if name == "rcpt.conf" {
+                return Err(format!("{lines}\nand run this again"));
+            }
+            self.say(&format!("bounces are not greylisted: {lines}"))?;
+        }
+        Ok(())
+    }
+
+    /// Compares the answers of a session that is not for real, before and after.
+    fn session_goes_well(&mut self, trial: &Exim, scratch: &Scratch) -> Refusal {
+        let before = self.exim.answers_to_recipients(scratch.path());
+        let after = trial.answers_to_recipients(scratch.path());
+        let (Some(before), Some(after)) = (before, after) else {
+            return self.say(&format!("not tried: a session (exim -bh {TEST_CLIENT}) had no answer in time"));
+        };
+        let answers = after.iter().map(String::as_str).chain(std::iter::repeat("nothing"));
+        for (number, (before, after)) in (1..).zip(before.iter().zip(answers)) {
+            if after != before && !after.starts_with(['2', '3']) && !after.starts_with("451 4.7.1 ") {
+                no_refusals(trial)?;
+                return Err(format!(
+                    "recipient {number} of a trial session (exim -bh {TEST_CLIENT}) was answered \"{before}\", and \
+                     would be answered \"{after}\""
+                ));
+            }
+        }
+        let (first, count) = (after.first().map_or("", String::as_str), after.len());
+        self.say(&format!(
+            "tried: in a session that is not for real each of {count} recipients gets \"{first}\""
+        ))
+    }
+
+    /// Changes the source, has the configuration made, and sees to it that it is the one that was tried.
+    fn put_in_place(&mut self, saved: Saved, new: Option<&[u8]>, candidate: &Path) -> Refusal {
+        let generated = note(Path::new(debian::GENERATED))?;
+        let file = self.layout.file();
+        let changed = new != saved.bytes();
+        if changed {
+            let copy =
+                saved.back_up().map_err(|error| format!("no backup of {}: {error}", file.display()))?;
+            if let Some(copy) = copy {
+                self.say(&format!("backup: {}", copy.display()))?;
+            }
+            let made = saved.change(new);
+            self.undo = vec![saved];
+            if let Err(error) = made {
+                return Err(self.undone(format!("{}: {error}", file.display())));
+            }
+            let verb = if new.is_some() { "wrote" } else { "removed" };
+            self.say(&format!("{verb}: {}", file.display()))?;
+        }
+        self.undo.push(generated);
+        if let Err(error) = debian::generate() {
+            return Err(self.undone(format!("update-exim4.conf: {error}")));
+        }
+        let live = Path::new(debian::GENERATED);
+        if !debian::same(live, candidate) {
+            return Err(self.undone(format!("{} is not what was tried", live.display())));
+        }
+        self.say(&format!("made: {} (update-exim4.conf)", live.display()))
+    }
+
+    /// Puts back what was there; the reason for it, with what became of it.
+    fn undone(&mut self, why: String) -> String {
+        let restored: Vec<_> = self.undo.drain(..).rev().filter_map(|saved| saved.restore().err()).collect();
+        match restored.first() {
+            None => why + "\nundone: all files are as they were",
+            Some(error) => format!("{why}\nNOT UNDONE: {error}; see /var/backups/eximgrey"),
+        }
+    }
+
+    /// Has a running daemon read its configuration again.
+    fn reload(&mut self) -> Refusal {
+        let Some(pid) = self.exim.daemon() else {
+            return self.say("not reloaded: no running Exim was found; if there is one, reload it");
+        };
+        let reload = ["--disclose-deny", "exim4", "reload"];
+        let line = match daemon::printed(Command::new("/usr/sbin/invoke-rc.d").args(reload)) {
+            Ok(_) => format!("reloaded: Exim, process {pid} (invoke-rc.d exim4 reload)"),
+            Err(error) => format!(
+                "NOT reloaded: {} (invoke-rc.d exim4 reload); reload Exim yourself, process {pid}",
+                daemon::one_line(&error)
+            ),
+        };
+        self.say(&line)
+    }
+}
+
+fn note(file: &Path) -> Refusal<Saved> {
+    Saved::of(file).map_err(|error| format!("{}: {error}", file.display()))
+}
+
+/// A rule of the administrator's must not refuse for good whom greylisting has deferred.
+fn no_refusals(exim: &Exim) -> Refusal {
+    let refusals = exim.refusals_of_deferred(&exim.whole_configuration()?);
+    refusals.first().map_or(Ok(()), |rule| {
+        Err(format!(
+            "recipients that are deferred count as bad in a rule of yours, and the eleventh of a new sender would get a \
+             550:\n    {rule}\nMended:\n    {}",
+            bad_recipients::mended(rule)
+        ))
+    })
+}
+
+/// The daemon expands this option for each connection; where that fails, nobody can connect.
+fn preload_works(exim: &Exim, trial: &Exim) -> Refusal {
+    let Some(value) = trial.option(LIMIT).filter(|value| value.contains("{greylist_preload}")) else {
+        return Ok(());
+    };
+    let limit = exim.expand_as_its_user(&value).map_err(|error| format!("{LIMIT}: {error}"))?;
+    if limit.parse::<u32>().is_ok() {
+        return Ok(());
+    }
+    Err(format!("{LIMIT}: EXIMGREY_PRELOAD gives {limit:?}, which is no number"))
+}

@@ -1,0 +1,56 @@
+//! What another greylister has kept, as entries of ours. Each peer has a file here, which is pure: a function
+//! that makes an entry of a line, or says what it expected.
+
+pub mod postgrey;
+
+use crate::command::{self, Failure, Outcome, Result};
+use eximgrey::store::bulk::MOST;
+use eximgrey::whitelist::ListKind;
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+
+/// An entry for the whitelist.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Listed {
+    pub kind: ListKind,
+    /// In its canonical form.
+    pub entry: Vec<u8>,
+    pub comment: String,
+}
+
+/// What a line says: an entry, nothing, or not what was expected.
+pub type Line<E> = std::result::Result<Option<E>, &'static str>;
+
+/// Reads all lines of `files`. Yields the entries, and which lines were left out.
+pub fn read<E>(files: &[PathBuf], entry: impl Fn(&str) -> Line<E>) -> Result<(Vec<E>, Vec<String>)> {
+    let (mut entries, mut left_out) = (Vec::new(), Vec::new());
+    for file in files {
+        let name = file.display();
+        let bytes = fs::read(file).map_err(|e| Failure::Usage(format!("{name}: {e}")))?;
+        for (number, line) in (1..).zip(String::from_utf8_lossy(&bytes).lines()) {
+            match entry(line) {
+                Ok(entry) => entries.extend(entry),
+                Err(expected) => {
+                    left_out.push(format!("{name}:{number}: expected {expected}, found {:?}", line.trim()));
+                }
+            }
+        }
+    }
+    if entries.len() > MOST {
+        return Err(Failure::Usage(format!("more than {MOST} entries at once")));
+    }
+    Ok((entries, left_out))
+}
+
+/// Says how many entries were added, and names the lines that were left out.
+pub fn report(added: usize, left_out: &[String], out: &mut impl Write) -> Result {
+    writeln!(out, "{added} entries added")?;
+    if left_out.is_empty() {
+        return Ok(Outcome::Done);
+    }
+    out.flush()?;
+    let text = format!("{} lines were left out:\n{}", left_out.len(), left_out.join("\n"));
+    command::complain(&Failure::Usage(text));
+    Ok(Outcome::NotSo)
+}
