@@ -120,8 +120,8 @@ impl<'a> Request<'a> {
     }
 }
 
-/// The configuration file of a call whose arguments may be wrong otherwise: `Some(None)` is the default one. `None` where
-/// it cannot be told.
+/// The configuration file of a call whose arguments may be wrong otherwise: `Some(None)` is the default one.
+/// `None` where it cannot be told.
 #[must_use]
 pub fn configuration<'a>(arguments: &[&'a [u8]]) -> Option<Option<&'a Path>> {
     let mut named = arguments.iter().skip(3).filter_map(|option| option.strip_prefix(b"config="));

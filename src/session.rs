@@ -110,8 +110,8 @@ impl Session {
         Self { configurations: Vec::new(), stores: Vec::new(), came_back: None }
     }
 
-    /// Answers a call of `greylist`: client, sender, recipient and options. What is recorded is counted, and so is what
-    /// fails.
+    /// Answers a call of `greylist`: client, sender, recipient and options. What is recorded is counted, and
+    /// so is what fails.
     ///
     /// # Errors
     /// See [`Failure`].
@@ -125,8 +125,7 @@ impl Session {
         answer
     }
 
-    /// Counts a fault of a call, where it can be told which store is meant: the configuration file can be read, and the
-    /// store has been made.
+    /// Counts a fault of a call, if its configuration can be read and its store has been made.
     pub fn count(&mut self, arguments: &[&[u8]], fault: Fault, now: Timestamp) {
         let Some(config) = request::configuration(arguments) else { return };
         let Ok(settings) = self.configuration(config) else { return };
@@ -336,7 +335,7 @@ mod tests {
         assert_eq!([counted(3), counted(month), counted(2 * month)], [3, 1, 0]);
     }
 
-    /// What fails is counted like other decisions, in the store that the call means, and as far as that can be told.
+    /// What fails is counted in the store that the call means, as far as that can be told.
     #[test]
     fn faults_are_counted() {
         let (dir, config) = fixture("");

@@ -26,12 +26,6 @@ impl Timestamp {
         Self(self.0.saturating_add(span.0))
     }
 
-    /// The moment `span` earlier.
-    #[must_use]
-    pub const fn minus(self, span: Seconds) -> Self {
-        Self(self.0.saturating_sub(span.0))
-    }
-
     /// How long ago `earlier` was; 0 if it lies ahead.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Seconds {

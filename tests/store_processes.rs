@@ -21,12 +21,12 @@ mod stopped;
 use common::driver::{Built, Driver, greylist, hexadecimal};
 use common::{Place, as_store_user};
 use eximgrey::reply::{By, Fault, Reason};
+use eximgrey::store::Table;
 use eximgrey::store::record::{Facts, Record};
-use eximgrey::store::{Table, sys};
 use eximgrey::time::Timestamp;
+use rustix::fs::{FlockOperation, flock};
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 const CLIENT: &str = "192.0.2.1";
@@ -71,7 +71,7 @@ fn counted(place: &Place) -> BTreeMap<&'static str, u64> {
 fn at_once(place: &Place, drivers: &mut [Driver], commands: &[String]) -> Vec<Vec<String>> {
     let path = place.path("barrier");
     let barrier = File::create(&path).unwrap();
-    assert!(sys::try_lock(barrier.as_fd()).unwrap());
+    flock(&barrier, FlockOperation::LockExclusive).unwrap();
     for (number, driver) in drivers.iter_mut().enumerate() {
         assert_eq!(driver.ask(&format!("barrier {}", path.display())), "waiting");
         // Each begins at another place, so that all triplets are asked about at the same time.
@@ -79,7 +79,7 @@ fn at_once(place: &Place, drivers: &mut [Driver], commands: &[String]) -> Vec<Ve
         let (before, from) = commands.split_at(begin);
         driver.send(&[from, before].concat().join("\n"));
     }
-    sys::unlock(barrier.as_fd());
+    flock(&barrier, FlockOperation::Unlock).unwrap();
     let replies = |driver: &Driver| commands.iter().map(|_| driver.reply()).collect();
     drivers.iter().map(replies).collect()
 }
@@ -159,7 +159,7 @@ fn what_many_sessions_begin_at_once_is_begun_once() {
     let mut sessions: Vec<role::Role> = (0..SESSIONS).map(|_| role::Role::start(&place, "session")).collect();
     let path = place.path("barrier");
     let barrier = File::create(&path).unwrap();
-    assert!(sys::try_lock(barrier.as_fd()).unwrap());
+    flock(&barrier, FlockOperation::LockExclusive).unwrap();
     for (number, session) in sessions.iter_mut().enumerate() {
         assert_eq!(session.ask(&format!("barrier {}", path.display())), "waiting");
         for triplet in (0..TRIPLETS).map(|n| (n + number) % TRIPLETS) {
@@ -167,7 +167,7 @@ fn what_many_sessions_begin_at_once_is_begun_once() {
             session.send_decide(now, &[&format!("10.0.{triplet}.1"), SENDER, &recipient]);
         }
     }
-    sys::unlock(barrier.as_fd());
+    flock(&barrier, FlockOperation::Unlock).unwrap();
     let answers: Vec<String> =
         sessions.iter().flat_map(|session| (0..TRIPLETS).map(|_| session.answer())).collect();
     let counts = count(&answers);

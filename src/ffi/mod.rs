@@ -46,7 +46,7 @@ enum Answer {
 /// What a function makes of its arguments.
 type Body = fn(&[&[u8]]) -> Answer;
 
-/// Makes an exported function of Exim's type `exim_dlfunc_t` from a safe one, and one that answers when that panics.
+/// Makes an export of Exim's type `exim_dlfunc_t` from two safe functions: one answers, the other when it panics.
 macro_rules! boundary {
     ($(#[$doc:meta])* $name:ident = $body:expr, $panicked:expr) => {
         $(#[$doc])*
@@ -77,7 +77,8 @@ boundary! {
 
 boundary! {
     /// The same without recording anything.
-    greylist_peek = |arguments| decide(arguments, Access::Look), |_| Answer::Reply(Reply::error(Fault::Internal))
+    greylist_peek = |arguments| decide(arguments, Access::Look),
+        |_| Answer::Reply(Reply::error(Fault::Internal))
 }
 
 boundary! {
@@ -90,14 +91,16 @@ boundary! {
 boundary! {
     /// `${dlfunc{SO}{greylist_sent}{OUR-SENDER}{THEIR-RECIPIENT}[{OPTION=VALUE}]...}`: our user wrote to that address; mail
     /// from there passes with `reason=replied`. Answers `result=recorded`, `result=nothing` or `result=error error=...`.
-    greylist_sent = |arguments| tell(|session, access, now| session.sent(arguments, access, now)), nothing_told
+    greylist_sent = |arguments| tell(|session, access, now| session.sent(arguments, access, now)),
+        nothing_told
 }
 
 boundary! {
     /// `${dlfunc{SO}{greylist_feedback}{CLIENT}{SENDER}{RECIPIENT}{spam|ham|trap}[{OPTION=VALUE}]...}`: what later checks
     /// found. Answers `result=recorded`, `result=spared` (a trap for a network that has proved itself), `result=nothing` or
     /// `result=error error=...`.
-    greylist_feedback = |arguments| tell(|session, access, now| session.feedback(arguments, access, now)), nothing_told
+    greylist_feedback = |arguments| tell(|session, access, now| session.feedback(arguments, access, now)),
+        nothing_told
 }
 
 boundary! {
@@ -263,7 +266,7 @@ unsafe fn arguments<'a>(argc: c_int, argv: *mut *mut uschar) -> Option<Vec<&'a [
     (0..usize::try_from(argc).ok()?).map(text).collect()
 }
 
-/// Runs `body`; `None` for a panic, without a word on the standard error, which may be the client's connection.
+/// Runs `body`; `None` for a panic. Nothing is printed: the standard error may be the client's connection.
 fn guarded<T>(body: impl FnOnce() -> T) -> Option<T> {
     static QUIET: Once = Once::new();
     QUIET.call_once(|| std::panic::set_hook(Box::new(|_| {})));

@@ -1,13 +1,14 @@
 //! Counters of decisions, in the file `state`, where every process bumps them without a lock.
 //!
-//! A cell of 64 bits holds the number of its hour or minute in the high half and the count in the low half, so an old cell
-//! is recognised and taken over in one atomic step. A row has a cell for each word. There is a row for the minute that is
-//! counted in, beside the locks; a ring of rows for the minutes before it, and a ring for hours. Whoever takes over a cell
-//! passes on what it held: from the minute to the minutes, from there to the hours. So most decisions write to one page, the
-//! one that they have to write to anyway.
+//! A cell of 64 bits holds the number of its hour or minute in the high half and the count in the low half,
+//! so an old cell is recognised and taken over in one atomic step. A row has a cell for each word. There is a
+//! row for the minute that is counted in, beside the locks; a ring of rows for the minutes before it, and a
+//! ring for hours. Whoever takes over a cell passes on what it held: from the minute to the minutes, from
+//! there to the hours. So most decisions write to one page, the one that they have to write to anyway.
 //!
-//! Some words are never counted, and their cells stay 0: local submissions and mail for which greylisting is off are answered
-//! without the store, and where the configuration cannot be read, nobody knows where to count.
+//! Some words are never counted, and their cells stay 0: local submissions and mail for which greylisting is
+//! off are answered without the store, and where the configuration cannot be read, nobody knows where to
+//! count.
 //!
 //! Counting is never worth a mail: whatever fails here, nothing is counted.
 
@@ -34,7 +35,8 @@ struct Ring {
     span: Seconds,
 }
 
-/// What is counted goes from ring to ring: the minute that is counted in, 64 minutes, and 32 days, so that a month can be told.
+/// What is counted goes from ring to ring: the minute that is counted in, 64 minutes, and 32 days, so that a
+/// month can be told.
 const RINGS: [Ring; 3] = [
     Ring { first: 0, rows: 1, span: Seconds::MINUTE },
     Ring { first: 1, rows: 64, span: Seconds::MINUTE },
@@ -56,15 +58,21 @@ impl Ring {
         Timestamp(epoch.saturating_mul(self.span.0))
     }
 
+    /// When the last `rows` up to the one of `now` begin.
+    const fn since(&self, rows: u32, now: Timestamp) -> Timestamp {
+        self.beginning((self.epoch(now) + 1).saturating_sub(rows))
+    }
+
     const fn row(&self, epoch: u32) -> usize {
         self.first + epoch as usize % self.rows
     }
 
-    /// Adds what was counted at a time to its cell. Says what is to be passed on: what another time had left in the cell, or
-    /// what came too late for this ring.
+    /// Adds what was counted at a time to its cell. Says what is to be passed on: what another time had left
+    /// in the cell, or what came too late for this ring.
     ///
-    /// A cell that lies ahead of `now` was written by a clock that was ahead, and does not wait for that time: it is taken
-    /// over like an old one. A minute ahead is a process that has looked at the clock a little later.
+    /// A cell that lies ahead of `now` was written by a clock that was ahead, and does not wait for that
+    /// time: it is taken over like an old one. A minute ahead is a process that has looked at the clock a
+    /// little later.
     fn add(
         &self,
         state: &State,
@@ -74,8 +82,8 @@ impl Ring {
     ) -> Option<(Timestamp, u64)> {
         let [epoch, newest] = [time, now.plus(Seconds::MINUTE)].map(|time| self.epoch(time));
         let cell = state.count_row(self.row(epoch), true)?.get(word)?;
-        // Begins with a guess: in a new process a look would be a page fault of its own, and a try to write is none more. The
-        // low half does not run over: no hour has four billion decisions.
+        // Begins with a guess: in a new process a look would be a page fault of its own, and a try to write
+        // is none more. The low half does not run over: no hour has four billion decisions.
         let mut old = u64::from(epoch) << 32;
         loop {
             let (new, left) = match epoch_of(old) {
@@ -114,7 +122,7 @@ impl Tally {
         self.cells.get(FIRST_FAULT + fault as usize).copied().unwrap_or(0)
     }
 
-    /// The words that are counted, as they stand in a reply behind `reason=`; then the faults, with their `error=`.
+    /// The words that are counted, with their numbers: reasons, then faults as `error=...`.
     pub fn words(&self) -> impl Iterator<Item = (String, u64)> {
         let reasons = Reason::ALL.iter().filter(|reason| !matches!(reason, Reason::Local | Reason::Off));
         let faults = Fault::ALL.iter().filter(|fault| **fault != Fault::BadConfig);
@@ -126,12 +134,6 @@ impl Tally {
     #[must_use]
     pub fn would_defer(&self) -> u64 {
         self.cells.get(WOULD_DEFER).copied().unwrap_or(0)
-    }
-
-    fn add(&mut self, other: &Self) {
-        for (sum, more) in self.cells.iter_mut().zip(other.cells) {
-            *sum += more;
-        }
     }
 
     /// All decisions.
@@ -165,43 +167,37 @@ impl<'s> Counters<'s> {
         let _ = RINGS.iter().try_fold((now, 1), add);
     }
 
-    /// The decisions of each hour that `range` touches, from its beginning on, the oldest hour first. At most the last 768
-    /// hours of it: no more are kept.
+    /// The decisions of each hour that `range` touches, from its beginning on, the oldest hour first. At most
+    /// the last 768 hours of it: no more are kept.
     pub fn hours(&self, range: RangeInclusive<Timestamp>) -> impl Iterator<Item = (Timestamp, Tally)> {
-        let [_, _, ring] = &RINGS;
-        let [first, last] = [range.start(), range.end()].map(|time| ring.epoch(*time));
-        let first = first.max((last + 1).saturating_sub(ring.rows as u32));
-        (first..=last).map(|hour| {
+        let [.., ring] = &RINGS;
+        let [start, end] = [*range.start(), *range.end()];
+        let start = start.max(ring.since(ring.rows as u32, end));
+        (ring.epoch(start)..=ring.epoch(end)).map(|hour| {
             let begin = ring.beginning(hour);
-            (begin, self.sum(&RINGS, begin..=begin.plus(Seconds(ring.span.0 - 1))))
+            (begin, self.sum(&RINGS, begin..=begin.plus(Seconds(3_599))))
         })
     }
 
     /// The decisions of the last `hours` hours up to the one of `now`, at most 768.
     #[must_use]
     pub fn last_hours(&self, hours: u32, now: Timestamp) -> Tally {
-        let before = Seconds::HOUR.times(hours.saturating_sub(1));
-        let mut tally = Tally::default();
-        self.hours(now.minus(before)..=now).for_each(|(_, hour)| tally.add(&hour));
-        tally
+        let [.., ring] = &RINGS;
+        self.sum(&RINGS, ring.since(hours, now)..=now)
     }
 
     /// The decisions of the last `minutes` minutes up to the one of `now`, at most 64.
     #[must_use]
     pub fn last_minutes(&self, minutes: u32, now: Timestamp) -> Tally {
-        let [minute, earlier, _] = &RINGS;
-        let before = Seconds::MINUTE.times(minutes.saturating_sub(1));
-        self.sum([minute, earlier], now.minus(before)..=now)
+        let [ring, ..] = &RINGS;
+        let [rings @ .., _] = &RINGS;
+        self.sum(rings, ring.since(minutes, now)..=now)
     }
 
-    fn sum<'r>(
-        &self,
-        rings: impl IntoIterator<Item = &'r Ring, IntoIter: DoubleEndedIterator>,
-        range: RangeInclusive<Timestamp>,
-    ) -> Tally {
+    fn sum(&self, rings: &[Ring], range: RangeInclusive<Timestamp>) -> Tally {
         let mut tally = Tally::default();
         // Against the way of what is passed on: nothing is met twice.
-        for ring in rings.into_iter().rev() {
+        for ring in rings.iter().rev() {
             for epoch in ring.epoch(*range.start())..=ring.epoch(*range.end()) {
                 let row = self.0.count_row(ring.row(epoch), false);
                 for (sum, cell) in tally.cells.iter_mut().zip(row.into_iter().flatten()) {
@@ -302,8 +298,8 @@ mod tests {
         assert_eq!(counters.hours(Timestamp(0)..=at(40 * 24 * 60)).count(), 768, "as many as are kept");
     }
 
-    /// A clock that was ahead, for minutes or years, stops no counter when it is set right, and neither does one that was
-    /// behind.
+    /// A clock that was ahead, for minutes or years, stops no counter when it is set right, and neither does
+    /// one that was behind.
     #[test]
     fn a_clock_that_was_wrong_is_forgotten_when_it_is_right() {
         let now = Timestamp(1_000_000_800);
@@ -331,7 +327,8 @@ mod tests {
         }
     }
 
-    /// Two processes that look at the clock just before and just after a new minute are counted, each in its minute.
+    /// Two processes that look at the clock just before and just after a new minute are counted, each in its
+    /// minute.
     #[test]
     fn a_process_that_is_a_little_late_is_counted() {
         let dir = tempfile::tempdir().unwrap();

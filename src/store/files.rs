@@ -5,7 +5,7 @@ use super::error::StoreError;
 use super::lmdb::MAX_READERS;
 use super::mapping::Mapping;
 use super::sys;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
@@ -50,8 +50,7 @@ pub fn lock_device(dir: &Path) -> io::Result<Option<u64>> {
 /// a SIGBUS. Called before the environment is open in this process, so closing the file gives up no lock of ours.
 pub(super) fn allocate_lock_file(dir: &Path) -> io::Result<()> {
     let path = dir.join("lock.mdb");
-    let mut options = OpenOptions::new();
-    let file = options.write(true).create(true).truncate(false).mode(sys::FILE_MODE).open(path)?;
+    let file = open_or_make(&path)?;
     if file.metadata()?.len() == 0 {
         sys::do_not_copy(file.as_fd());
     }
@@ -92,11 +91,18 @@ impl CopiedLock {
     }
 }
 
+/// Many may do so at once. No link is followed: it could lead out of the store.
+fn open_or_make(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(sys::FILE_MODE);
+    options.custom_flags(libc::O_NOFOLLOW).open(path)
+}
+
 /// Reserves blocks for the first pages of `data.mdb` before LMDB writes them: on a disk that is almost full it would write one
 /// of the two head pages, and the half file would stay unreadable when there is room again.
 pub(super) fn reserve_data_file(dir: &Path) -> io::Result<()> {
     let path = dir.join("data.mdb");
-    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(sys::FILE_MODE).open(path)?;
+    let file = open_or_make(&path)?;
     sys::reserve(&file, FIRST_PAGES)
 }
 

@@ -20,10 +20,11 @@ use crate::time::Seconds;
 use lmdb::{
     Cursor, Database, Environment, EnvironmentFlags, RoTransaction, RwTransaction, Transaction, WriteFlags,
 };
+use rustix::io::FdFlags;
 use std::cell::{Ref, RefCell};
 use std::fs::DirBuilder;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -135,7 +136,8 @@ impl Opened {
         }
 
         let fd = data_fd(&env).map_err(lmdb_error)?;
-        sys::close_on_exec(fd.as_raw_fd()).map_err(fail)?;
+        // No program that Exim starts inherits the store.
+        rustix::io::fcntl_setfd(fd, FdFlags::CLOEXEC).map_err(|e| fail(e.into()))?;
         clear_dead_readers(&env);
         if !files::check_size(dir, fd, (used_bytes(&env), page_size(&env)), writable)? {
             drop(env);

@@ -238,3 +238,18 @@ fn large_deletions_leave_the_file_whole() {
         assert!(missing <= 64 << 12, "{missing}");
     }
 }
+
+/// A link in the place of a file could lead out of the store, to a file that would be written to.
+#[test]
+fn no_link_is_followed_where_files_are_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let outside = dir.path().join("outside");
+    std::fs::write(&outside, "not ours").unwrap();
+    for name in ["lock.mdb", "data.mdb"] {
+        let env = dir.path().join(name);
+        std::fs::create_dir(&env).unwrap();
+        std::os::unix::fs::symlink(&outside, env.join(name)).unwrap();
+        assert!(Env::open(&env, Durability::Everything, Purpose::Make).is_err());
+        assert_eq!(std::fs::read_to_string(&outside).unwrap(), "not ours", "{name}");
+    }
+}

@@ -293,7 +293,7 @@ fn begin<'s>(
     now: Timestamp,
 ) -> Result<Option<breaker::Call<'s>>, StoreError> {
     let Some(state) = state else { return Ok(None) };
-    state.prepare_locks().map_err(|cause| StoreError::from_io(store, cause))?;
+    state.prepare(0).map_err(|cause| StoreError::from_io(store, cause))?;
     let call = breaker::begin(state, part, store, now)?;
     // Before LMDB opens them.
     let may_go_on = call.may_go_on(now, || !repair::is_damaged(store));

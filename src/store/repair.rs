@@ -136,7 +136,7 @@ pub fn rebuild(dir: &Path, level: Level, now: Timestamp) -> Result<Repaired, Sto
     let durability =
         if known || boot_id().is_none() { Durability::LastCommit } else { Durability::Everything };
     let name = if known { "known" } else { "pending" };
-    let draft = dir.with_file_name(format!("{name}.repair-{}", std::process::id()));
+    let draft = sys::draft(&dir.with_file_name(name)).map_err(|cause| StoreError::from_io(dir, cause))?;
     let made = Env::open(&draft, durability, Purpose::Make).and_then(|env| {
         let repaired = fill(&source, &env, known.then_some(level), now)?;
         env.prepare()?;
@@ -468,6 +468,7 @@ mod tests {
     use super::super::gate::Gate;
     use super::*;
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     /// Where directories cannot change places in one step, nothing is removed either: not even a store that was begun in between.
     #[test]
@@ -488,7 +489,19 @@ mod tests {
         });
         assert_eq!((gone.is_err(), content(&known)), (true, "new".into()));
     }
-    use std::sync::atomic::{AtomicBool, Ordering};
+
+    /// What an earlier repair has left, or one in another container is making, is no part of a repair.
+    #[test]
+    fn the_draft_of_another_repair_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("env");
+        drop(Env::open(&path, Durability::Everything, Purpose::Make).unwrap());
+        let other = dir.path().join(format!("pending.repair-{}", std::process::id()));
+        fs::create_dir(&other).unwrap();
+        fs::write(other.join("data.mdb"), [7; 8192]).unwrap();
+        rebuild(&path, Level::Full, Timestamp(1_000_000_000)).unwrap();
+        assert_eq!(fs::read(other.join("data.mdb")).unwrap(), [7; 8192]);
+    }
 
     /// A store that is written to all the time is no damaged one.
     #[test]

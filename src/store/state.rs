@@ -10,7 +10,7 @@
 //! page 1      what was counted before
 //! ```
 //!
-//! A new process pays a page fault for each page that it writes to, so what every decision writes is on page 0.
+//! Each page that a new process writes to is a page fault, so what every decision writes is on page 0.
 //!
 //! Kept true here:
 //! - Nothing in the file is worth a mail. One that is missing, foreign, of another size or version is made anew, under
@@ -97,11 +97,12 @@ impl State {
         map(&path).map_err(fail)?.ok_or_else(|| fail(io::ErrorKind::InvalidData.into()))
     }
 
-    /// Makes the page that holds byte `at` writable, where it is not so for good.
+    /// Makes the page that holds byte `at` writable, where it is not so for good: that of the locks before each
+    /// call, because it may have been written to the disk meanwhile.
     ///
     /// # Errors
     /// What the system says, ENOSPC above all.
-    fn prepare(&self, at: usize) -> io::Result<()> {
+    pub(super) fn prepare(&self, at: usize) -> io::Result<()> {
         let Some(file) = &self.file else { return Ok(()) };
         let page = at / PAGE * PAGE;
         match self.map.prepare(page, PAGE) {
@@ -117,19 +118,11 @@ impl State {
         self.file.is_none() && self.device == device
     }
 
-    /// A row of the counters, [`ROWS`] at most; `None` also where it is for `writing` and cannot be written to.
+    /// A row of the counters; `None` where there is none, or it is for `writing` and cannot be written to.
     pub(super) fn count_row(&self, row: usize, writing: bool) -> Option<&Row> {
         let at = row.checked_sub(1).map_or(COUNTED, |row| PAGE + row * ROW_SIZE);
         let usable = row < ROWS && (!writing || self.prepare(at).is_ok());
         usable.then(|| self.map.cells(at, const { size_of::<Row>() / 8 }).first_chunk()).flatten()
-    }
-
-    /// Makes the page of the locks writable, before each call: it may have been written to the disk meanwhile.
-    ///
-    /// # Errors
-    /// As [`State::open`].
-    pub(super) fn prepare_locks(&self) -> io::Result<()> {
-        self.prepare(0)
     }
 
     /// The numbers of the breaker.
@@ -159,7 +152,7 @@ impl State {
     /// # Errors
     /// [`StoreError::Lock`] when time is up.
     pub(super) fn take(&self, turn: Turn, patience: Duration, dir: &Path) -> Result<Held<'_>, StoreError> {
-        self.prepare_locks().map_err(|cause| StoreError::from_io(dir, cause))?;
+        self.prepare(0).map_err(|cause| StoreError::from_io(dir, cause))?;
         let place = match turn {
             Turn::Open(table) => table as usize,
             Turn::Write(table) => 2 + table as usize,
@@ -191,7 +184,7 @@ fn map(path: &Path) -> io::Result<Option<State>> {
     let map = Mapping::new(file.as_fd(), SIZE)?;
     let mut state = State { map, file: copies.then_some(file), device: meta.dev(), kind: 0 };
     state.prepare(0)?;
-    // A try to write, not a look, for which the page would be faulted in once more. MADV_POPULATE_WRITE costs 5 us.
+    // A try to write, not a look, which would be a page fault more. MADV_POPULATE_WRITE costs 5 us.
     let guess = |kind: &AtomicU32| kind.compare_exchange(0, 0, Relaxed, Relaxed).unwrap_or_else(|kind| kind);
     state.kind = state.map.cells(MAGIC.len(), 1).first().map_or(0, guess);
     Ok((state.map.bytes::<{ MAGIC.len() }>(0) == MAGIC).then_some(state))
@@ -201,7 +194,7 @@ fn map(path: &Path) -> io::Result<Option<State>> {
 /// there, the first one's stays.
 fn make(dir: &Path, path: &Path, instead: bool) -> io::Result<()> {
     sys::may_make_files_in(dir)?;
-    let draft = dir.join(format!("{FILE}.{}", std::process::id()));
+    let draft = sys::draft(path)?;
     let result = write_new(&draft).and_then(|()| match std::fs::hard_link(&draft, path) {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists && instead => std::fs::rename(&draft, path),
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -213,8 +206,6 @@ fn make(dir: &Path, path: &Path, instead: bool) -> io::Result<()> {
 }
 
 fn write_new(path: &Path) -> io::Result<()> {
-    // A draft of a process that was killed, or that had this number elsewhere.
-    let _ = std::fs::remove_file(path);
     let mut file =
         OpenOptions::new().read(true).write(true).create_new(true).mode(sys::FILE_MODE).open(path)?;
     sys::do_not_copy(file.as_fd());
@@ -271,6 +262,17 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         std::fs::create_dir(&path).unwrap();
         assert!(State::open(dir.path(), true).is_err());
+    }
+
+    /// A process with the same number in another container may be making one, too.
+    #[test]
+    fn the_draft_of_another_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let draft = dir.path().join(format!("{FILE}.{}", std::process::id()));
+        std::fs::write(&draft, "half").unwrap();
+        open(dir.path());
+        assert_eq!(std::fs::read_to_string(&draft).unwrap(), "half");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
     }
 
     /// A lock full of rubbish is waited for once, and the file is made anew then.

@@ -1,4 +1,4 @@
-/* A machine without a clock: Rust's standard library panics over it, which no argument of a call can bring about. */
+/* A machine without a clock: a panic in Rust's standard library, which no argument can bring about. */
 
 #include <errno.h>
 #include <time.h>

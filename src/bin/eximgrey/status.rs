@@ -5,7 +5,6 @@ use crate::output::{bytes, count, span};
 use crate::owner;
 use clap::Args;
 use eximgrey::settings::Settings;
-use eximgrey::store::Store;
 use eximgrey::store::counters::Tally;
 use eximgrey::time::Timestamp;
 use serde_json::{Value, json};
@@ -16,7 +15,8 @@ use std::os::unix::fs::MetadataExt;
 
 /// Shows the state of the store: size, counts, recent decisions.
 ///
-/// Not counted are local submissions, mail for which greylisting is off, and calls whose configuration cannot be read.
+/// Not counted are local submissions, mail for which greylisting is off, and calls whose configuration cannot
+/// be read.
 #[derive(Args)]
 pub struct Status {
     /// Print JSON
@@ -44,7 +44,9 @@ pub fn run(command: &Status, settings: &Settings, out: &mut impl Write) -> Resul
         ("released", holds.released),
         ("trapped", holds.trapped),
     ];
-    let recent = Recent::of(&store, now);
+    let recent = store.counters().map(|counted| {
+        [counted.last_minutes(5, now), counted.last_minutes(60, now), counted.last_hours(24, now)]
+    });
 
     if command.json {
         let value = json!({
@@ -56,9 +58,10 @@ pub fn run(command: &Status, settings: &Settings, out: &mut impl Write) -> Resul
                         "bytes": holds.pending.bytes},
             "entries": BTreeMap::from(entries),
             "unreadable": unreadable,
-            "decisions": recent.as_ref().map(|r| json!({
-                "last_5_minutes": tally_json(&r.minutes), "last_hour": tally_json(&r.hour), "last_day": tally_json(&r.day),
-            })),
+            "decisions": recent.map(|recent| {
+                let [minutes, hour, day] = recent.map(|tally| tally_json(&tally));
+                json!({"last_5_minutes": minutes, "last_hour": hour, "last_day": day})
+            }),
         });
         writeln!(out, "{value}")?;
         return Ok(Outcome::Done);
@@ -97,9 +100,9 @@ pub fn run(command: &Status, settings: &Settings, out: &mut impl Write) -> Resul
     }
     match recent {
         Some(recent) => {
-            let rate = recent.minutes.total() as f64 / 5.0;
-            writeln!(out, "last 5 min {} ({rate:.1} a minute)", decisions(&recent.minutes))?;
-            writeln!(out, "last hour  {}\nlast day   {}", decisions(&recent.hour), decisions(&recent.day))?;
+            let rate = recent[0].total() as f64 / 5.0;
+            let [minutes, hour, day] = recent.map(|tally| decisions(&tally));
+            writeln!(out, "last 5 min {minutes} ({rate:.1} a minute)\nlast hour  {hour}\nlast day   {day}")?;
         }
         None => writeln!(out, "decisions  not counted: {} cannot be used", path.join("state").display())?,
     }
@@ -108,24 +111,6 @@ pub fn run(command: &Status, settings: &Settings, out: &mut impl Write) -> Resul
 
 fn expired(count: u64) -> String {
     if count == 0 { String::new() } else { format!(" (and {count} expired, to be tidied away)") }
-}
-
-/// The decisions of late.
-struct Recent {
-    minutes: Tally,
-    hour: Tally,
-    day: Tally,
-}
-
-impl Recent {
-    fn of(store: &Store, now: Timestamp) -> Option<Self> {
-        let counters = store.counters()?;
-        Some(Self {
-            minutes: counters.last_minutes(5, now),
-            hour: counters.last_minutes(60, now),
-            day: counters.last_hours(24, now),
-        })
-    }
 }
 
 /// `12 decisions: 8 new, 2 early, 2 known`
