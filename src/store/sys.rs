@@ -1,7 +1,7 @@
 //! The few system calls that the standard library lacks, each behind a safe function.
 #![allow(unsafe_code)]
 
-use rustix::fs::{self, FallocateFlags, IFlags, RenameFlags};
+use rustix::fs::{self, FallocateFlags, RenameFlags};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io;
@@ -143,8 +143,15 @@ pub fn copies_on_write(file: BorrowedFd<'_>) -> bool {
 /// Asks the file system to change the pages of `file`, which is still empty, in their place (chattr +C). Only btrfs can, and
 /// does so unless a snapshot was taken.
 pub fn do_not_copy(file: BorrowedFd<'_>) {
-    if let Ok(flags) = fs::ioctl_getflags(file) {
-        let _ = fs::ioctl_setflags(file, flags | IFlags::NOCOW);
+    // rustix has 32 bits of flags, as the kernel; valgrind wants the 64 that the number of the call says.
+    const FS_NOCOW_FL: libc::c_long = 0x0080_0000;
+    let mut flags: libc::c_long = 0;
+    // SAFETY: these calls take a descriptor and a place for the flags; where they are not known, they fail.
+    unsafe {
+        if libc::ioctl(file.as_raw_fd(), libc::FS_IOC_GETFLAGS, &raw mut flags) == 0 {
+            flags |= FS_NOCOW_FL;
+            libc::ioctl(file.as_raw_fd(), libc::FS_IOC_SETFLAGS, &raw const flags);
+        }
     }
 }
 

@@ -222,7 +222,7 @@ fn valgrind_finds_nothing() {
         driver.ask(&format!("call greylist {arguments}"));
     }
     let line = driver.ask(&format!("fork last 2 greylist {arguments}"));
-    assert!(line.ends_with(" 0"), "{line}");
+    assert!(line.ends_with(" 0"), "{line}: {}", fs::read_to_string(&log).unwrap_or_default());
     driver.end();
     let found = within_deadline("valgrind's log", || fs::read_to_string(&log).ok());
     assert_eq!(found, "", "valgrind");
