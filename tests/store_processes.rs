@@ -17,6 +17,8 @@ mod privacy;
 mod role;
 #[path = "store/stopped.rs"]
 mod stopped;
+#[path = "store/storm.rs"]
+mod storm;
 
 use common::driver::{Built, Driver, greylist, hexadecimal};
 use common::{Place, as_store_user};

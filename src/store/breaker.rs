@@ -5,7 +5,7 @@
 //! A process that was killed by something else leaves nothing to find. Where the store is damaged, the one who looks dies,
 //! too, and so does the next; after three the breaker is open. Every five minutes one call looks again.
 //!
-//! A second rule is for damage that shows only in a commit: three calls died and none came back between them.
+//! A second rule is for damage that shows only in a commit: calls died in three seconds, and none came back meanwhile.
 
 use super::error::StoreError;
 use super::mapping::{Held, Taken};
@@ -30,16 +30,18 @@ struct Cells<'s> {
     next_try: &'s AtomicU64,
     /// What was looked at when it was opened.
     about: &'s [AtomicU64; 6],
-    /// Calls that died since one came back.
+    /// Seconds in which calls died since one came back.
     in_a_row: &'s AtomicU64,
+    /// The last of these seconds.
+    last_sign: &'s AtomicU64,
     /// The hour in which the log was last told, as hours since 1970.
     told: &'s AtomicU64,
 }
 
 impl<'s> Cells<'s> {
     fn of(state: &'s State) -> Option<Self> {
-        let ([next_try, in_a_row, told], rest) = state.breaker()?.split_first_chunk()?;
-        Some(Self { next_try, about: rest.first_chunk()?, in_a_row, told })
+        let ([next_try, in_a_row, last_sign, told], rest) = state.breaker()?.split_first_chunk()?;
+        Some(Self { next_try, about: rest.first_chunk()?, in_a_row, last_sign, told })
     }
 
     fn open(&self, about: About, now: Timestamp) {
@@ -130,8 +132,10 @@ pub fn begin<'s>(state: &'s State, part: Part, dir: &Path, now: Timestamp) -> Re
     let mut call = Call { part, cells: None, suspects: Vec::new(), trial: false, place: None };
     let Some(cells) = Cells::of(state) else { return Ok(call) };
     take_place(state, &mut call);
-    // Those who died together are one sign: somebody may have killed them all.
-    let in_a_row = if call.suspects.is_empty() { 0 } else { cells.in_a_row.fetch_add(1, Relaxed) + 1 };
+    // Those who died in one second are one sign: somebody may have killed them all.
+    let second = u64::from(now.0);
+    let is_sign = !call.suspects.is_empty() && cells.last_sign.swap(second, Relaxed) != second;
+    let in_a_row = cells.in_a_row.fetch_add(u64::from(is_sign), Relaxed) + u64::from(is_sign);
     for (about, deaths) in &call.suspects {
         if (*deaths).max(in_a_row) >= DEATHS {
             cells.open(*about, now);
@@ -196,7 +200,7 @@ pub fn trip(state: &State, now: Timestamp) {
 pub fn close(state: &State) -> bool {
     (0..WATCHED_CALLS).map_while(|place| state.call(place)).for_each(|(lock, _)| drop(lock.try_take()));
     Cells::of(state).is_some_and(|cells| {
-        [cells.in_a_row, cells.told].iter().for_each(|cell| cell.store(0, Relaxed));
+        [cells.in_a_row, cells.last_sign, cells.told].iter().for_each(|cell| cell.store(0, Relaxed));
         cells.next_try.swap(0, Relaxed) != 0
     })
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! page 0   0  the head: "eximgrey", a version, and the kind of the locks
 //!         16  the breaker: see `breaker`
-//!         88  what is queued: see `queue`
+//!         96  what is queued: see `queue`
 //!        128  the locks around the opening of `known` and of `pending`, and around a write to each, 64 bytes each
 //!        384  what is counted in this minute: see `counters`
 //!        640  the places of calls that are under way, 104 bytes each
@@ -41,7 +41,7 @@ const SIZE: usize = PAGE + ((ROWS - 1) * ROW_SIZE).next_multiple_of(PAGE);
 const MAGIC: [u8; 12] = *b"eximgrey\x04\0\0\0";
 const PAGE: usize = 4096;
 const BREAKER: usize = 16;
-const QUEUE: usize = 88;
+const QUEUE: usize = 96;
 const LOCKS: usize = 128;
 const COUNTED: usize = 384;
 const CALLS: usize = 640;
@@ -126,8 +126,8 @@ impl State {
     }
 
     /// The numbers of the breaker.
-    pub(super) fn breaker(&self) -> Option<&[AtomicU64; 9]> {
-        self.map.cells(BREAKER, 9).first_chunk()
+    pub(super) fn breaker(&self) -> Option<&[AtomicU64; 10]> {
+        self.map.cells(BREAKER, 10).first_chunk()
     }
 
     /// The lock of a call under way, and its numbers.
@@ -224,7 +224,7 @@ fn write_new(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-const _: () = assert!(BREAKER + 9 * 8 <= QUEUE && QUEUE + 3 * 8 <= LOCKS && LOCKS + 4 * LOCK_SIZE <= COUNTED);
+const _: () = assert!(BREAKER + 10 * 8 <= QUEUE && QUEUE + 3 * 8 <= LOCKS && LOCKS + 4 * LOCK_SIZE <= COUNTED);
 const _: () = assert!(COUNTED + ROW_SIZE <= CALLS && CALLS + WATCHED_CALLS * CALL_SIZE <= PADDING);
 const _: () = assert!(size_of::<Row>() < ROW_SIZE && PAGE.is_multiple_of(ROW_SIZE));
 const _: () =

@@ -66,6 +66,11 @@ impl Role {
         self.answers.recv_timeout(DEADLINE).expect("an answer of the role")
     }
 
+    /// What was said before the process ended.
+    pub fn all_answers(&self) -> Vec<String> {
+        self.answers.iter().collect()
+    }
+
     pub fn ask(&mut self, command: &str) -> String {
         writeln!(self.commands, "{command}").unwrap();
         self.answer()
@@ -106,6 +111,7 @@ fn a_role_is_played() {
         "stop-in-known" => stop_in(open(config).environment(Table::Known).unwrap()),
         "stop-in-pending" => stop_in(open(config).environment(Table::Pending).unwrap()),
         "session" => session(config),
+        storm if storm.starts_with("storm-") => pass_for_ever(config, &storm["storm-".len()..]),
         _ => panic!("no such role: {role}"),
     }
 }
@@ -113,6 +119,28 @@ fn a_role_is_played() {
 fn open(config: &Path) -> Store {
     let settings = eximgrey::settings::Settings::load(Some(config)).unwrap();
     Store::open(&settings.store, Access::Record, Timestamp::now()).unwrap().unwrap()
+}
+
+/// Mail after mail, each from a network of its own: a first attempt, a retry that passes, and its recipient told.
+fn pass_for_ever(config: &Path, seed: &str) {
+    let option = format!("config={}", config.display());
+    let seed: u32 = seed.parse().unwrap();
+    let mut session = Session::new();
+    for n in 0..1_000 {
+        let number = seed * 1_000 + n;
+        let [_, a, b, c] = number.to_be_bytes();
+        let client = format!("{}.{b}.{c}.1", 10 + a);
+        let recipient = format!("{number}@rcpt.example");
+        let arguments: [&[u8]; 4] =
+            [client.as_bytes(), b"a@sender.example", recipient.as_bytes(), option.as_bytes()];
+        let mut ask = || session.answer(&arguments, Access::Record, Timestamp::now()).unwrap().to_string();
+        assert!(ask().contains("reason=new"));
+        let answer = ask();
+        assert!(answer.contains("reason=retried"), "{answer}");
+        say(&recipient);
+    }
+    // More would take longer than anybody lives here.
+    std::thread::sleep(DEADLINE);
 }
 
 /// Stops itself inside of a write transaction.
