@@ -224,7 +224,8 @@ fn write_new(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-const _: () = assert!(BREAKER + 10 * 8 <= QUEUE && QUEUE + 3 * 8 <= LOCKS && LOCKS + 4 * LOCK_SIZE <= COUNTED);
+const _: () =
+    assert!(BREAKER + 10 * 8 <= QUEUE && QUEUE + 3 * 8 <= LOCKS && LOCKS + 4 * LOCK_SIZE <= COUNTED);
 const _: () = assert!(COUNTED + ROW_SIZE <= CALLS && CALLS + WATCHED_CALLS * CALL_SIZE <= PADDING);
 const _: () = assert!(size_of::<Row>() < ROW_SIZE && PAGE.is_multiple_of(ROW_SIZE));
 const _: () =

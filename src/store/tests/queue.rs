@@ -56,26 +56,28 @@ fn what_was_carried_is_not_carried_again() {
     let world = world();
     let client = [network("192.0.2.1")];
     world.ask(&client, "a@x.example", 0);
+    world.ask(&client, "b@x.example", 3_700);
     world.stop_carrying(|| {
         world.ask(&client, "a@x.example", 300);
+        world.ask(&client, "b@x.example", 4_000);
     });
     let pending = world.env(Table::Pending);
     for _ in 0..2 {
         let known = world.env(Table::Known);
         let batch = known.write(Patience::None, |writer| world.store.write_queued(pending, writer)).unwrap();
-        assert_eq!(batch.updates.len(), 1, "it has not left the queue");
+        assert_eq!(batch.updates.len(), 2, "it has not left the queue");
     }
-    assert_eq!(world.passes(By::Network), Some(1));
+    assert_eq!(world.passes(By::Network), Some(2));
     // Spam takes back the one count, in its order: after what was queued before it.
-    world.ask(&client, "b@x.example", 10_000);
+    world.ask(&client, "c@x.example", 10_000);
     world.stop_carrying(|| {
-        world.ask(&client, "b@x.example", 10_300);
-        let triplet = Triplet::new(client.to_vec(), b"b@x.example", b"Bob@y.example", b"", Level::Full);
+        world.ask(&client, "c@x.example", 10_300);
+        let triplet = Triplet::new(client.to_vec(), b"c@x.example", b"Bob@y.example", b"", Level::Full);
         let question = world.question(&triplet, 10_301);
         world.store.tell(&Event::Feedback(&question, Finding::Spam)).unwrap();
     });
-    assert_eq!(world.passes(By::Network), Some(1));
-    assert!(matches!(world.ask(&client, "b@x.example", 10_302), Verdict::New { .. }));
+    assert_eq!(world.passes(By::Network), Some(2));
+    assert!(matches!(world.ask(&client, "c@x.example", 10_302), Verdict::New { .. }));
 }
 
 /// A queue begun anew, as after a repair of the first attempts, is not taken for the old one.
