@@ -146,7 +146,7 @@ impl fmt::Display for Identity {
 /// such a name says whose network it is, which the network says already, not who sends.
 #[must_use]
 pub fn registrable(host: &Domain, address: IpAddr) -> Option<Domain> {
-    let (labels, domain) = split_registered(host)?;
+    let (labels, domain) = split_registered(host.as_bytes())?;
     // With a suffix such as compute.amazonaws.com the generated label is part of the registrable domain.
     let generated = looks_generated(labels, address) || looks_generated(domain, address);
     if generated { None } else { Domain::parse(domain.as_bytes()) }
@@ -155,12 +155,13 @@ pub fn registrable(host: &Domain, address: IpAddr) -> Option<Domain> {
 /// The domain that `name` is registered under, by the public-suffix list. `None` for a public suffix itself.
 #[must_use]
 pub fn registered(name: &Domain) -> Option<Domain> {
-    split_registered(name).and_then(|(_, domain)| Domain::parse(domain.as_bytes()))
+    split_registered(name.as_bytes()).and_then(|(_, domain)| Domain::parse(domain.as_bytes()))
 }
 
-/// The labels before the domain that `name` is registered under, and that domain.
-fn split_registered(name: &Domain) -> Option<(&str, &str)> {
-    let name = std::str::from_utf8(name.as_bytes()).ok().filter(|name| name.is_ascii())?;
+/// What stands before the domain that `name`, in lower case, is registered under, and that domain. `None` for a
+/// public suffix itself, and for a name with bytes above ASCII: the list has those in `xn--` only.
+pub(crate) fn split_registered(name: &[u8]) -> Option<(&str, &str)> {
+    let name = std::str::from_utf8(name).ok().filter(|name| name.is_ascii())?;
     let domain = DEFAULT_PROVIDER.effective_tld_plus_one(name).ok()?;
     Some((name.strip_suffix(domain)?, domain))
 }
