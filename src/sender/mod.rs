@@ -49,7 +49,7 @@ pub enum Level {
     Full,
     /// Unwrap SRS and BATV only.
     Unwrap,
-    /// ASCII lower case only.
+    /// ASCII lower case, and no dot at the end of the domain.
     Exact,
 }
 
@@ -124,16 +124,18 @@ fn derive(sender: &[u8], recipient: Option<&[u8]>, level: Level, observer: &mut 
     if key::is_reserved(address) {
         return SenderKey::set_apart(address);
     }
-    let ruled = level != Level::Exact && address.len() <= MAX_RULED;
-    let Some(mut mailbox) = Mailbox::parse(address).filter(|_| ruled) else {
+    let Some(mut mailbox) = Mailbox::parse(address).filter(|_| address.len() <= MAX_RULED) else {
         return SenderKey::verbatim(address);
     };
 
     let mut forwarders = Vec::new();
-    mailbox.unquote(observer);
-    for _ in 0..MAX_UNWRAPPINGS {
-        if !(srs::unwrap(&mut mailbox, &mut forwarders, observer) || batv::unwrap(&mut mailbox, observer)) {
-            break;
+    if level != Level::Exact {
+        mailbox.unquote(observer);
+        for _ in 0..MAX_UNWRAPPINGS {
+            if !(srs::unwrap(&mut mailbox, &mut forwarders, observer) || batv::unwrap(&mut mailbox, observer))
+            {
+                break;
+            }
         }
     }
     let mask = if level == Level::Full { mask(mailbox, recipient, observer) } else { None };
