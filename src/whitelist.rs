@@ -2,6 +2,7 @@
 //! the store, each under the hash of its kind and text, so a look-up is a handful of reads however many there are.
 
 use crate::identity::{Domain, Identity};
+use crate::sender::own_address;
 use crate::triplet::Triplet;
 use ipnetwork::IpNetwork;
 use std::net::IpAddr;
@@ -51,29 +52,30 @@ impl ListKind {
                 Ok(network) if network.prefix() > 0 => Ok(network_text(network.ip(), network.prefix())),
                 _ => Err("an IP address or network such as 192.0.2.0/24"),
             },
-            Self::Host | Self::Spf | Self::Dkim => domain(text).ok_or("a domain such as example.org"),
-            Self::Sender => address(text).ok_or("an address or a domain such as example.org"),
+            Self::Host | Self::Spf | Self::Dkim => {
+                domain(text.as_bytes()).ok_or("a domain such as example.org")
+            }
+            Self::Sender => {
+                address(&own_address(text.as_bytes())).ok_or("an address or a domain such as example.org")
+            }
             Self::Recipient => {
                 let local = text.strip_suffix('@').filter(|local| !local.is_empty() && !local.contains('@'));
                 let whole = local.map(|_| text.to_ascii_lowercase().into_bytes());
-                whole.or_else(|| address(text)).ok_or("an address, local@ or a domain such as example.org")
+                let whole = whole.or_else(|| address(text.as_bytes()));
+                whole.ok_or("an address, local@ or a domain such as example.org")
             }
         }
     }
 }
 
-fn domain(text: &str) -> Option<Vec<u8>> {
-    Domain::parse(text.as_bytes()).map(|domain| domain.as_bytes().to_vec())
+fn domain(text: &[u8]) -> Option<Vec<u8>> {
+    Domain::parse(text).map(|domain| domain.as_bytes().to_vec())
 }
 
-fn address(text: &str) -> Option<Vec<u8>> {
-    match text.rsplit_once('@') {
-        Some((local, at)) if !local.is_empty() && domain(at).is_some() => {
-            Some(text.to_ascii_lowercase().into_bytes())
-        }
-        Some(_) => None,
-        None => domain(text),
-    }
+fn address(text: &[u8]) -> Option<Vec<u8>> {
+    let Some(at) = text.iter().rposition(|&byte| byte == b'@') else { return domain(text) };
+    let (local, after) = (text.get(..at)?, domain(text.get(at + 1..)?)?);
+    (!local.is_empty()).then(|| [&local.to_ascii_lowercase()[..], b"@", &after].concat())
 }
 
 fn network_text(address: IpAddr, prefix: u8) -> Vec<u8> {
@@ -143,7 +145,7 @@ impl Contents {
                 Identity::Network(_) | Identity::Host(_) => {}
             }
         }
-        let sender = triplet.sender.to_ascii_lowercase();
+        let sender = own_address(triplet.sender);
         for (kind, address) in
             [(ListKind::Sender, &sender[..]), (ListKind::Recipient, triplet.recipient.as_bytes())]
         {
@@ -240,6 +242,35 @@ mod tests {
         ] {
             assert!(!matches(kind, entry, &triplet), "{} {entry}", kind.word());
         }
+    }
+
+    /// A signature changes every day and names nobody else. A forwarder's rewriting does: only its own domain is verified.
+    #[test]
+    fn an_entry_for_a_sender_matches_its_signed_form_and_no_forwarder() {
+        let sent = |sender| triplet(sender, vec![]);
+        for signed in [
+            "prvs=0123456789=Alice@x.example",
+            "alice@X.example.",
+            "\"alice\"@x.example",
+            "btv1==9562b54e32b==prvs=0123456789=alice@x.example",
+        ] {
+            for entry in ["alice@x.example", "x.example.", signed] {
+                assert!(matches(ListKind::Sender, entry, &sent(signed)), "{signed} {entry}");
+            }
+            assert!(!matches(ListKind::Sender, "bob@x.example", &sent(signed)));
+        }
+        for rewritten in [
+            "SRS0=ab=QX=x.example=alice@fwd.example",
+            "SRS1=Djmi=x.example==rzl5=KB=x.example=alice@fwd.example",
+            "alice+SRS=ab=QX=x.example=alice@fwd.example",
+            "prvs=0123456789=SRS0=ab=QX=x.example=alice@fwd.example",
+        ] {
+            for entry in ["alice@x.example", "x.example", "alice@fwd.example"] {
+                assert!(!matches(ListKind::Sender, entry, &sent(rewritten)), "{rewritten} {entry}");
+            }
+            assert!(matches(ListKind::Sender, "fwd.example", &sent(rewritten)));
+        }
+        assert!(matches(ListKind::Recipient, "bob@rcpt.example.", &sent("")));
     }
 
     #[test]

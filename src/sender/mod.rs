@@ -84,6 +84,17 @@ pub fn explain(sender: &[u8], recipient: Option<&[u8]>, level: Level) -> Explana
     Explanation { key, steps }
 }
 
+/// The sender's own mailbox as people write it: lower case, without a BATV signature, a dot at the end, or quotes that it
+/// does not need. SRS stays: who is inside is no more than the forwarder's word.
+#[must_use]
+pub fn own_address(sender: &[u8]) -> Vec<u8> {
+    let lower = sender.to_ascii_lowercase();
+    let Some(mut mailbox) = Mailbox::parse(&lower) else { return lower };
+    mailbox.unquote(&mut ());
+    let _ = (0..MAX_UNWRAPPINGS).all(|_| batv::unwrap(&mut mailbox, &mut ()));
+    [mailbox.local, b"@", mailbox.domain].concat()
+}
+
 /// An address in two parts: lower case, neither part empty.
 #[derive(Clone, Copy)]
 struct Mailbox<'a> {
