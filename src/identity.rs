@@ -166,9 +166,8 @@ pub(crate) fn split_registered(name: &[u8]) -> Option<(&str, &str)> {
     Some((name.strip_suffix(domain)?, domain))
 }
 
-/// Whether `labels` hold the address, or two neighbouring parts of it, in the ways that providers write it:
-/// octets in either order (`1-2-3-4`, `004003002001`), hexadecimal, a decimal number; for IPv6 neighbouring
-/// groups, or the lower half in one piece.
+/// Whether `labels` hold the address in one of the ways in which providers write it into the names of their lines. Few and
+/// small numbers prove nothing: `o1.p2.example.net` may well be at 198.51.1.2.
 fn looks_generated(labels: &str, address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(v4) => holds_ipv4(labels, v4),
@@ -177,8 +176,7 @@ fn looks_generated(labels: &str, address: IpAddr) -> bool {
 }
 
 fn holds_ipv4(labels: &str, address: Ipv4Addr) -> bool {
-    let octets = address.octets();
-    let [a, b, c, d] = octets;
+    let [a, b, c, d] = address.octets();
     let whole = [
         format!("{a:02x}{b:02x}{c:02x}{d:02x}"),
         format!("{d:02x}{c:02x}{b:02x}{a:02x}"),
@@ -186,41 +184,50 @@ fn holds_ipv4(labels: &str, address: Ipv4Addr) -> bool {
         format!("{d:03}{c:03}{b:03}{a:03}"),
         address.to_bits().to_string(),
     ];
-    // A small number such as 1.2 could stand in any name; five digits do not by chance.
-    if whole.iter().any(|text| text.len() >= 5 && labels.contains(text.as_str())) {
+    let mut numbers = numbers(labels, |c| c.is_ascii_digit(), 10);
+    // The last two octets tell the host from its neighbours: `host-2-77` at 192.0.2.77, but not `smtp-2-10` at 192.2.10.77.
+    if whole.iter().any(|text| labels.contains(text)) || neighbours(&numbers, &[c, d].map(u16::from), 3) {
         return true;
     }
-    let numbers: Vec<Option<u8>> = labels
-        .split(|c: char| !c.is_ascii_digit())
-        .filter(|run| !run.is_empty())
-        .map(|run| run.parse().ok())
-        .collect();
-    neighbours(&numbers, &octets.map(Some))
+    // Any three in any order: `77.red-192-0-2`.
+    let there = [a, b, c, d].into_iter().filter_map(|octet| {
+        let at = numbers.iter().position(|(number, _)| *number == Some(octet.into()))?;
+        Some(numbers.swap_remove(at).1)
+    });
+    let (octets, digits) = there.fold((0, 0), |(octets, sum), digits| (octets + 1, sum + digits));
+    octets >= 3 && digits >= 4
 }
 
 fn holds_ipv6(labels: &str, address: Ipv6Addr) -> bool {
     let groups = address.segments();
     let low: String = groups.iter().skip(4).map(|group| format!("{group:04x}")).collect();
-    if labels.contains(&low) {
-        return true;
-    }
-    let numbers: Vec<Option<u16>> = labels
-        .split(|c: char| !c.is_ascii_alphanumeric())
-        .filter(|run| !run.is_empty())
-        .map(|run| u16::from_str_radix(run, 16).ok())
-        .collect();
-    // Groups of zeros prove nothing.
-    neighbours(&numbers, &groups.map(|group| (group != 0).then_some(group)))
+    // Also as digits with signs between them, from the last one on, as in ip6.arpa.
+    let signs: String = labels.chars().filter(char::is_ascii_alphanumeric).collect();
+    let backwards: String = low.chars().rev().collect();
+    signs.contains(&low)
+        || signs.contains(&backwards)
+        // `2001-db8`; four digits can be words: `be-fe`.
+        || neighbours(&numbers(labels, |c| c.is_ascii_alphanumeric(), 16), &groups, 5)
 }
 
-/// Whether two neighbours of `parts` are neighbours in `numbers` too, in either order.
-fn neighbours<T: PartialEq>(numbers: &[Option<T>], parts: &[Option<T>]) -> bool {
-    let is = |x: &Option<T>, y: &Option<T>| x.is_some() && x == y;
-    numbers.windows(2).any(|pair| {
-        parts.windows(2).any(|part| match (pair, part) {
-            ([p, q], [x, y]) => (is(p, x) && is(q, y)) || (is(p, y) && is(q, x)),
-            _ => false,
-        })
+/// The runs of such characters as numbers, where they are some, and how many digits each has. A zero in front does not
+/// count: hosts are numbered so, too.
+fn numbers(labels: &str, class: fn(&char) -> bool, radix: u32) -> Vec<(Option<u16>, usize)> {
+    let runs = labels.split(|c| !class(&c)).filter(|run| !run.is_empty());
+    runs.map(|run| {
+        let digits = run.strip_prefix('0').unwrap_or(run).len().max(1);
+        (u16::from_str_radix(run, radix).ok(), digits)
+    })
+    .collect()
+}
+
+/// Whether two neighbours of `parts` are neighbours in `numbers` too, in either order, with so many digits together.
+fn neighbours(numbers: &[(Option<u16>, usize)], parts: &[u16], digits: usize) -> bool {
+    numbers.windows(2).any(|pair| match pair {
+        [(Some(p), m), (Some(q), n)] if m + n >= digits => {
+            parts.windows(2).any(|part| part == [*p, *q] || part == [*q, *p])
+        }
+        _ => false,
     })
 }
 
@@ -311,6 +318,20 @@ mod tests {
             ("2001-db8-1-2-3-4-5-6.provider.net", "2001:db8:1:2:3:4:5:6"),
             ("x-0003000400050006.provider.net", "2001:db8:1:2:3:4:5:6"),
             ("dyn-192-0-2-77.provider.net", "::ffff:192.0.2.77"),
+            ("77.red-192-0-2.staticip.provider.net", "192.0.2.77"),
+            ("h77n2c0s192.provider.net", "192.0.2.77"),
+            ("192x0x2x77.ap.provider.net", "192.0.2.77"),
+            ("host77.net2.provider.net", "192.0.2.77"),
+            ("dsl-0-77.provider.net", "192.0.0.77"),
+            ("51-1-2.provider.net", "198.51.1.2"),
+            ("1-2-3-4.provider.net", "1.2.3.4"),
+            ("host-001-002.provider.net", "198.51.1.2"),
+            ("4d0200c0.provider.net", "192.0.2.77"),
+            ("077002000192.provider.net", "192.0.2.77"),
+            ("2001-db8--1.provider.net", "2001:db8::1"),
+            ("2001-0db8-0000-0000-0000-0000-0000-0001.provider.net", "2001:db8::1"),
+            ("ip6-3-0004-0005-6.provider.net", "2001:db8:1:2:3:4:5:6"),
+            ("6.0.0.0.5.0.0.0.4.0.0.0.3.0.0.0.provider.net", "2001:db8:1:2:3:4:5:6"),
         ] {
             assert_eq!(host(name, address), None, "{name}");
         }
@@ -320,6 +341,17 @@ mod tests {
             ("mail-77.example.net", "192.0.2.77"),
             ("mx.example.net", "2001:db8::1"),
             ("o1.p2.example.net", "2001:db8::25"),
+            ("o1.p2.example.net", "198.51.1.2"),
+            ("o2.p1.example.net", "198.51.1.2"),
+            ("mx1-2.example.net", "203.0.1.2"),
+            ("mx01-02.example.net", "203.0.1.2"),
+            ("o1.p2.s3.example.net", "198.1.2.3"),
+            ("smtp-2-10.mail.example.net", "192.2.10.77"),
+            ("mail3.dc10.example.net", "192.10.3.77"),
+            ("mta-2-2.example.net", "198.2.2.20"),
+            ("a-b.example.net", "2001:db8:a:b::1"),
+            ("be-fe.example.net", "2001:db8:be:fe::1"),
+            ("mx1-25.example.net", "2001:db8:0:0:1:25:0:1"),
         ] {
             assert_eq!(host(name, address).as_deref(), Some("example.net"), "{name}");
         }
