@@ -3,9 +3,9 @@
 use super::*;
 use crate::store::lmdb::{Durability, Env, Patience, Purpose};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-#[path = "../../tests/common/damage.rs"]
+#[path = "../../../tests/common/damage.rs"]
 mod damage;
 
 type Table = BTreeMap<Vec<u8>, Vec<u8>>;
