@@ -1,0 +1,140 @@
+//! Makes a damaged environment anew from what [`salvage`](super::salvage) can read of it. LMDB never opens the damaged one here.
+//!
+//! Kept true:
+//! - Nothing is removed: the damaged directory stays beside the new one, under a name with the time.
+//! - The new directory has its own data.mdb and lock.mdb. Two lock files for one data file would let two write at once.
+//! - The two change places in one step where the file system can, so nobody finds no store in between and begins one with
+//!   another secret. Whoever has the damaged files open writes into them until its session ends.
+//! - Every key depends on the secret. Where it is lost, the records that hold their texts get new keys.
+
+mod fill;
+mod rebuild;
+
+pub use rebuild::{Fate, Repaired, rebuild};
+
+use super::error::StoreError;
+use super::salvage::{DataFile, Walk};
+use super::{boot_id, files, pending_dir, sys};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long a writer may keep a file that is looked at.
+const LOCK: Duration = Duration::from_secs(5);
+
+/// A walk through so much takes less than a tenth of a second, which writers can wait (see docs/design.md).
+const CHECKED_UNDER_LOCK: u64 = 64 << 20;
+
+/// The same for a decision that waits, once for each process that died of something.
+const CHECKED_WHILE_MAIL_WAITS: u64 = 256 << 20;
+
+/// The environments of the store that are there: `known`, then the first attempts of this boot.
+#[must_use]
+pub fn environments(store: &Path) -> Vec<PathBuf> {
+    let mut dirs = vec![store.join("known"), pending_dir(store, boot_id())];
+    dirs.retain(|dir| files::has_data(dir));
+    dirs
+}
+
+/// Checks the structure of the environment in `dir` without LMDB. A live store changes under the walk, so a fault counts only
+/// where nobody has committed meanwhile; where that fails again and again, and the file is small enough or `thorough`, the
+/// writers wait. `None`: it changed all the time.
+///
+/// # Errors
+/// If its data file cannot be opened.
+pub fn check(dir: &Path, thorough: bool) -> Result<Option<Walk>, StoreError> {
+    for _ in 0..5 {
+        let data = open(dir)?;
+        let before = data.state();
+        let walk = data.walk(&mut |_, _| ());
+        if walk.faults.count == 0 || data.state() == before {
+            return Ok(Some(walk));
+        }
+    }
+    let data = open(dir)?;
+    let small = sys::size(data.as_fd()).is_ok_and(|size| size <= CHECKED_UNDER_LOCK);
+    if !(small || thorough) || !lock(&data, dir)? {
+        return Ok(None);
+    }
+    // Opened again, because it may have grown.
+    Ok(Some(open(dir)?.walk(&mut |_, _| ())))
+}
+
+/// Whether the files of the store are damaged for sure, as far as they can be read in a tenth of a second or so: while mail
+/// waits. Nobody is locked out for it.
+pub(super) fn is_damaged(store: &Path) -> bool {
+    environments(store).iter().filter_map(|dir| open(dir).ok()).any(|data| {
+        let small = sys::size(data.as_fd()).is_ok_and(|size| size <= CHECKED_WHILE_MAIL_WAITS);
+        let before = data.state();
+        small && data.walk(&mut |_, _| ()).faults.count > 0 && data.state() == before
+    })
+}
+
+fn open(dir: &Path) -> Result<DataFile, StoreError> {
+    let path = dir.join("data.mdb");
+    DataFile::open(&path).map_err(|cause| StoreError::from_io(&path, cause))
+}
+
+/// Takes the writers' lock on the file, which goes with it. Waits for a writer, but not for ever; says whether it has it.
+fn lock(data: &DataFile, dir: &Path) -> Result<bool, StoreError> {
+    let start = Instant::now();
+    loop {
+        match sys::try_lock(data.as_fd()) {
+            Ok(false) if start.elapsed() < LOCK => std::thread::sleep(Duration::from_millis(1)),
+            Ok(locked) => return Ok(locked),
+            Err(cause) => return Err(StoreError::from_io(dir, cause)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::lmdb::{Durability, Env, Patience, Purpose};
+    use crate::time::Seconds;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    /// A store that is written to all the time is no damaged one.
+    #[test]
+    fn a_busy_store_is_sound() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("env");
+        let put = |env: &Env, from: u64| {
+            env.write(Patience::UpTo(Seconds(60)), |writer| {
+                for number in from..from + 20 {
+                    let key =
+                        u128::from(number % 5_000).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+                    writer.put(&key.to_be_bytes(), &vec![7; 20 + (number % 97) as usize])?;
+                }
+                Ok(())
+            })
+            .unwrap();
+        };
+        let done = AtomicBool::new(false);
+        let (started, wait) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let env = Env::open(&path, Durability::Everything, Purpose::Make).unwrap();
+                (0..5_000).step_by(20).for_each(|from| put(&env, from));
+                started.send(()).unwrap();
+                for from in (5_000..2_000_000).step_by(20) {
+                    if done.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    put(&env, from);
+                }
+            });
+            wait.recv().unwrap();
+            let mut under_way = 0;
+            for _ in 0..5 {
+                let data = open(&path).unwrap();
+                under_way += data.walk(&mut |_, _| ()).faults.count;
+                let walk =
+                    check(&path, false).unwrap().expect("the lock is free for the small file of a test");
+                assert_eq!(walk.faults.count, 0, "{}", walk.faults);
+            }
+            done.store(true, Ordering::Relaxed);
+            assert!(under_way > 0, "nothing changed under a single walk");
+        });
+    }
+}
