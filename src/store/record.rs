@@ -134,37 +134,11 @@ impl Record {
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let mut reader = Reader(bytes);
-        let [version, kind, by, flags] = reader.array()?;
-        if version != VERSION {
-            return None;
-        }
-        let by = By::ALL.get(usize::from(by)).copied()?;
-        let first_seen = reader.time()?;
-        let expires = reader.time()?;
-        let facts = match kind {
-            PENDING => Facts::Pending {
-                record: Pending { first_seen },
-                ripe: reader.time()?,
-                network: reader.number()?,
-            },
-            KNOWN => Facts::Known(Known {
-                first_seen,
-                passed: reader.time()?,
-                last_seen: reader.time()?,
-                counted: flags & COUNTED != 0,
-            }),
-            IDENTITY => Facts::Identity(Earned {
-                first_seen,
-                counted: reader.time()?,
-                last_seen: reader.time()?,
-                passes: reader.number()?,
-            }),
-            _ => return None,
-        };
+        let (by, flags, expires, facts) = reader.numbers()?;
         let mut texts = Texts { cut: flags & CUT != 0, ..Texts::default() };
         if !reader.0.is_empty() {
             texts.identity = reader.text()?;
-            if kind != IDENTITY {
+            if !matches!(facts, Facts::Identity(_)) {
                 texts.sender = reader.text()?;
                 texts.recipient = reader.text()?;
             }
@@ -175,48 +149,31 @@ impl Record {
 
 /// The longest text a record holds: addresses that people write are shorter, and a record must stay well under
 /// the size at which LMDB gives it pages of its own.
-pub const LONGEST_TEXT: usize = 255;
+const LONGEST_TEXT: usize = 255;
 
-/// Reads without the texts: this is the path of every decision.
-macro_rules! found {
-    ($name:ident, $record:ty, $kind:expr, $numbers:literal, $build:expr) => {
-        #[doc = concat!("The ", stringify!($record), " that `bytes` hold.")]
-        #[must_use]
-        pub fn $name(bytes: Option<&[u8]>) -> Found<$record> {
-            let Some(bytes) = bytes else {
-                return Found::Absent;
-            };
-            let read = || {
-                let mut reader = Reader(bytes);
-                let [version, kind, _, flags] = reader.array()?;
-                if version != VERSION || kind != $kind {
-                    return None;
-                }
-                let mut numbers = [Timestamp::default(); $numbers];
-                for number in &mut numbers {
-                    *number = reader.time()?;
-                }
-                let build: fn([Timestamp; $numbers], u8) -> $record = $build;
-                Some(build(numbers, flags))
-            };
-            read().map_or(Found::Unreadable, Found::Here)
-        }
-    };
+/// The first attempt that `bytes` hold. Like the next two it reads no texts: this is the path of every decision.
+#[must_use]
+pub fn pending(bytes: Option<&[u8]>) -> Found<Pending> {
+    found(bytes, |facts| if let Facts::Pending { record, .. } = facts { Some(record) } else { None })
 }
 
-found!(pending, Pending, PENDING, 2, |[first_seen, _], _| Pending { first_seen });
-found!(known, Known, KNOWN, 4, |[first_seen, _, passed, last_seen], flags| Known {
-    first_seen,
-    passed,
-    last_seen,
-    counted: flags & COUNTED != 0
-});
-found!(earned, Earned, IDENTITY, 5, |[first_seen, _, counted, last_seen, passes], _| Earned {
-    first_seen,
-    counted,
-    last_seen,
-    passes: passes.0
-});
+/// The known triplet that `bytes` hold.
+#[must_use]
+pub fn known(bytes: Option<&[u8]>) -> Found<Known> {
+    found(bytes, |facts| if let Facts::Known(known) = facts { Some(known) } else { None })
+}
+
+/// What an identity has earned, as `bytes` hold it.
+#[must_use]
+pub fn earned(bytes: Option<&[u8]>) -> Found<Earned> {
+    found(bytes, |facts| if let Facts::Identity(earned) = facts { Some(earned) } else { None })
+}
+
+fn found<T>(bytes: Option<&[u8]>, pick: fn(Facts) -> Option<T>) -> Found<T> {
+    let Some(bytes) = bytes else { return Found::Absent };
+    let read = Reader(bytes).numbers().and_then(|(.., facts)| pick(facts));
+    read.map_or(Found::Unreadable, Found::Here)
+}
 
 /// What a tidying writer must know of a neighbour: whether it may go, and whose flood it may be part of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -281,6 +238,36 @@ impl Reader<'_> {
         let (head, rest) = self.0.split_first_chunk()?;
         self.0 = rest;
         Some(*head)
+    }
+
+    /// All of a record but its texts: its identity's kind, flags, expiry and facts.
+    fn numbers(&mut self) -> Option<(By, u8, Timestamp, Facts)> {
+        let [version, kind, by, flags] = self.array()?;
+        if version != VERSION {
+            return None;
+        }
+        let by = By::ALL.get(usize::from(by)).copied()?;
+        let first_seen = self.time()?;
+        let expires = self.time()?;
+        let facts = match kind {
+            PENDING => {
+                Facts::Pending { record: Pending { first_seen }, ripe: self.time()?, network: self.number()? }
+            }
+            KNOWN => Facts::Known(Known {
+                first_seen,
+                passed: self.time()?,
+                last_seen: self.time()?,
+                counted: flags & COUNTED != 0,
+            }),
+            IDENTITY => Facts::Identity(Earned {
+                first_seen,
+                counted: self.time()?,
+                last_seen: self.time()?,
+                passes: self.number()?,
+            }),
+            _ => return None,
+        };
+        Some((by, flags, expires, facts))
     }
 
     fn number(&mut self) -> Option<u32> {
