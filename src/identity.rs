@@ -3,7 +3,7 @@
 //! A retry matches when any of them matches one of the first attempt, so a pool of servers waits once.
 
 use crate::reply::By;
-use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
+use ipnetwork::IpNetwork;
 use public_suffix::{DEFAULT_PROVIDER, EffectiveTLDProvider};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -41,23 +41,15 @@ impl ClientNetwork {
     /// The network of `prefixes` around `address`; an IPv4 address mapped into IPv6 counts as IPv4.
     #[must_use]
     pub fn of(address: IpAddr, prefixes: Prefixes) -> Self {
-        // `new` fails only for a prefix above 32 or 128; `Prefixes` holds none, and the address alone is right then.
-        let network = match address.to_canonical() {
-            IpAddr::V4(v4) => {
-                IpNetwork::V4(Ipv4Network::new(v4, prefixes.ipv4).unwrap_or_else(|_| v4.into()))
-            }
-            IpAddr::V6(v6) => {
-                IpNetwork::V6(Ipv6Network::new(v6, prefixes.ipv6).unwrap_or_else(|_| v6.into()))
-            }
-        };
-        let base = network.network();
-        Self(IpNetwork::new(base, network.prefix()).unwrap_or(network))
+        let address = address.to_canonical();
+        Self::new(address, if address.is_ipv4() { prefixes.ipv4 } else { prefixes.ipv6 })
     }
 
-    /// Whether the network holds `address`.
+    /// The network of so many bits around `address`; the address alone where it has fewer bits.
     #[must_use]
-    pub fn contains(&self, address: IpAddr) -> bool {
-        self.0.contains(address.to_canonical())
+    pub fn new(address: IpAddr, prefix: u8) -> Self {
+        let around = IpNetwork::new(address, prefix).unwrap_or_else(|_| address.into());
+        Self(IpNetwork::new(around.network(), around.prefix()).unwrap_or(around))
     }
 }
 

@@ -128,7 +128,7 @@ impl<'a> Triplet<'a> {
         secret.key(Tag::Replied, &[self.sender_key.as_bytes(), self.recipient.as_bytes()])
     }
 
-    /// The same for the whole domain of the sender; `None` for the null sender and other senders without one.
+    /// The same for the whole domain of the sender; `None` where it has none.
     #[must_use]
     pub fn replied_domain_key(&self, secret: &Secret) -> Option<Key> {
         let domain = self.sender_domain()?;
@@ -148,7 +148,9 @@ impl<'a> Triplet<'a> {
         [sender, host].into_iter().flatten().map(key).collect()
     }
 
-    fn sender_domain(&self) -> Option<Domain> {
+    /// The domain of the sender; `None` for the null sender and other senders without one.
+    #[must_use]
+    pub fn sender_domain(&self) -> Option<Domain> {
         let at = self.sender.iter().rposition(|&b| b == b'@')?;
         Domain::parse(self.sender.get(at + 1..)?)
     }

@@ -1,7 +1,7 @@
 //! The administrator's whitelist: what an entry may be, and which entries a triplet could match. Pure; the entries are in
 //! the store, each under the hash of its kind and text, so a look-up is a handful of reads however many there are.
 
-use crate::identity::{Domain, Identity};
+use crate::identity::{ClientNetwork, Domain, Identity};
 use crate::sender::own_address;
 use crate::triplet::Triplet;
 use ipnetwork::IpNetwork;
@@ -49,7 +49,7 @@ impl ListKind {
     pub fn canonical(self, text: &str) -> Result<Vec<u8>, &'static str> {
         match self {
             Self::Client => match text.parse::<IpNetwork>() {
-                Ok(network) if network.prefix() > 0 => Ok(network_text(network.ip(), network.prefix())),
+                Ok(range) if range.prefix() > 0 => Ok(network(range.ip(), range.prefix())),
                 _ => Err("an IP address or network such as 192.0.2.0/24"),
             },
             Self::Host | Self::Spf | Self::Dkim => {
@@ -78,10 +78,8 @@ fn address(text: &[u8]) -> Option<Vec<u8>> {
     (!local.is_empty()).then(|| [&local.to_ascii_lowercase()[..], b"@", &after].concat())
 }
 
-fn network_text(address: IpAddr, prefix: u8) -> Vec<u8> {
-    // An IpNetwork keeps the address it was given; its network is what an entry names.
-    let network = IpNetwork::new(address, prefix).map(|n| n.network()).unwrap_or(address);
-    format!("{network}/{prefix}").into_bytes()
+fn network(address: IpAddr, prefix: u8) -> Vec<u8> {
+    ClientNetwork::new(address, prefix).to_string().into_bytes()
 }
 
 /// Which entries there are at all, so that nothing is looked up in vain. In the store as one record.
@@ -128,7 +126,7 @@ impl Contents {
                 if is_v4 { bit < 32 && self.ipv4 >> bit & 1 == 1 } else { self.ipv6 >> bit & 1 == 1 }
             };
             let prefixes = (0..128).filter(|&bit| used(bit)).map(|bit| bit + 1);
-            found.extend(prefixes.map(|prefix| (ListKind::Client, network_text(client, prefix))));
+            found.extend(prefixes.map(|prefix| (ListKind::Client, network(client, prefix))));
         }
         let mut domains = |kind, domain: &[u8]| {
             if self.has(kind) {
@@ -173,8 +171,7 @@ fn parents(domain: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// an entry for a sender counts only then, unless the administrator insists.
 #[must_use]
 pub fn sender_is_authenticated(triplet: &Triplet<'_>) -> bool {
-    let Some(at) = triplet.sender.iter().rposition(|&byte| byte == b'@') else { return false };
-    let Some(sender) = triplet.sender.get(at + 1..).and_then(Domain::parse) else { return false };
+    let Some(sender) = triplet.sender_domain() else { return false };
     triplet.identities.iter().any(|identity| match identity {
         Identity::Spf(domain) => *domain == sender,
         Identity::Dkim(domain) => parents(sender.as_bytes()).any(|parent| parent == domain.as_bytes()),
@@ -185,7 +182,7 @@ pub fn sender_is_authenticated(triplet: &Triplet<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::{ClientNetwork, Prefixes};
+    use crate::identity::Prefixes;
     use crate::sender::Level;
 
     fn triplet(sender: &'static str, more: Vec<Identity>) -> Triplet<'static> {

@@ -1,7 +1,7 @@
 //! Fills a new environment with what can be read of the damaged one.
 
 use super::rebuild::{Fate, Repaired};
-use crate::identity::{ClientNetwork, Domain, Identity, Prefixes};
+use crate::identity::{ClientNetwork, Domain, Identity};
 use crate::reply::By;
 use crate::sender::Level;
 use crate::store::error::StoreError;
@@ -259,8 +259,7 @@ impl Any {
 fn identity(by: By, text: &[u8]) -> Option<Identity> {
     if by == By::Network {
         let network: IpNetwork = str::from_utf8(text).ok()?.parse().ok()?;
-        let prefixes = Prefixes { ipv4: network.prefix(), ipv6: network.prefix() };
-        return Some(Identity::Network(ClientNetwork::of(network.ip(), prefixes)));
+        return Some(Identity::Network(ClientNetwork::new(network.ip(), network.prefix())));
     }
     let domain = Domain::parse(text)?;
     match by {
