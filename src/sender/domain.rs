@@ -1,12 +1,12 @@
 //! Domains: whether one is for bounces, and which of its labels name one machine of many.
 //!
-//! The registered name stays, by the public-suffix list: a name that a stranger can register never merges with another.
+//! The registered name stays whole, so two names that strangers can register never get one key.
 
 use super::bounce;
 use super::segment::{CERTAIN, SLIGHT, whole};
 use crate::identity::split_registered;
 
-/// Whether a label left of the registered name says so: `bounces.example.org`, `bnc3.mail.example.org`.
+/// Whether a label before the registered name says so: `bounces.example.org`, `bnc3.mail.example.org`.
 pub(super) fn is_for_bounces(domain: &[u8]) -> bool {
     // Few domains hold such a word, so the list of suffixes is rarely asked.
     labels(domain)
@@ -14,7 +14,7 @@ pub(super) fn is_for_bounces(domain: &[u8]) -> bool {
         .is_some_and(|(_, end)| end <= front(domain).len())
 }
 
-/// The length of the front of the domain up to the last label that names a machine; 0 if none does.
+/// How many bytes at the front of the domain go: up to the last label that names a machine.
 ///
 /// Asked only where the local part was masked: `root@web01.example.org` is not `root@web02.example.org`.
 pub(super) fn machine_part(domain: &[u8]) -> usize {
@@ -22,7 +22,7 @@ pub(super) fn machine_part(domain: &[u8]) -> usize {
     machines.last().map_or(0, |(_, end)| end)
 }
 
-/// The labels with the offset where each ends.
+/// The labels, and the offset at which each ends.
 fn labels(front: &[u8]) -> impl Iterator<Item = (&[u8], usize)> {
     let mut end = 0;
     front.split(|&byte| byte == b'.').map(move |label| {
@@ -31,13 +31,13 @@ fn labels(front: &[u8]) -> impl Iterator<Item = (&[u8], usize)> {
     })
 }
 
-/// What is left of the registered name. Empty where that is not known: then all labels stay.
+/// What stands before the registered name. Nothing where that name is not known, so all labels stay.
 fn front(domain: &[u8]) -> &[u8] {
     split_registered(domain).map_or(b"", |(front, _)| front.as_bytes())
 }
 
-/// `mail176`, `atl81`, `bf01x`, or a random label. Four digits and more number a customer (`em7419`), a hyphen
-/// a region (`eu-west-1`): these stay.
+/// `mail176`, `atl81`, `bf01x`, or a random label. Labels with four digits or more are a customer's
+/// (`em7419`), those with a hyphen a region's (`eu-west-1`): they stay.
 fn is_machine(label: &[u8]) -> bool {
     let Some(segment) = whole(label) else {
         return false;
