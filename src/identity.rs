@@ -1,6 +1,6 @@
-//! Client identities: what a client is known by. Its network always; and, where Exim verified them, the
+//! Client identities: what a client is known by. That is its network and, where Exim verified them, the
 //! domain that SPF passed for, the domain that signed with DKIM, and the registrable domain of its host name.
-//! A retry matches when any of them matches one of the first attempt, so a pool of servers waits once.
+//! A retry matches when any of them is one of the first attempt, so a pool of servers waits once.
 
 use crate::reply::By;
 use ipnetwork::IpNetwork;
@@ -8,8 +8,8 @@ use public_suffix::{DEFAULT_PROVIDER, EffectiveTLDProvider};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// A domain name from the outside: ASCII lower case, no final dot, at most 253 bytes, every label 1 to 63 bytes of
-/// letters, digits, `-`, `_` or bytes above 127 (RFC 1035 section 2.3.4; RFC 6531 for the last).
+/// A domain name from the outside, in lower case, without a dot at the end: at most 253 bytes, in each label
+/// 1 to 63 letters, digits, `-`, `_` (RFC 1035 section 2.3.4) or bytes above 127 (RFC 6531).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Domain(Box<[u8]>);
 
@@ -63,13 +63,13 @@ pub struct Prefixes {
 }
 
 impl Default for Prefixes {
-    /// /24: the pools of most senders stay within it. /64: one IPv6 link, of which a host picks addresses at will.
+    /// /24: the pools of most senders stay within it. /64: one link, where a host picks addresses at will.
     fn default() -> Self {
         Self { ipv4: 24, ipv6: 64 }
     }
 }
 
-/// One client identity.
+/// A client identity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Identity {
     /// The client's network.
@@ -82,7 +82,7 @@ pub enum Identity {
     Host(Domain),
 }
 
-/// No client has more identities than there are kinds.
+/// A client has at most one identity of each kind.
 pub const MAX_IDENTITIES: usize = 4;
 
 impl Identity {
@@ -97,7 +97,7 @@ impl Identity {
         }
     }
 
-    /// Calls `f` with the bytes that stand for the value: family, prefix and network address, or the domain.
+    /// Calls `f` with the bytes of the value: the domain, or family (4 or 6), prefix and network address.
     pub fn with_bytes<T>(&self, f: impl FnOnce(&[u8]) -> T) -> T {
         let ip = |family: u8, prefix: u8, octets: &[u8]| {
             let mut bytes = [0_u8; 18];
@@ -133,33 +133,33 @@ impl fmt::Display for Identity {
     }
 }
 
-/// The registrable domain of a verified host name, by the public-suffix list (`mail.example.co.uk` gives
-/// `example.co.uk`). `None` for a public suffix itself, and for a name that looks generated from the address:
-/// such a name says whose network it is, which the network says already, not who sends.
+/// The registrable domain of a verified host name, by the public-suffix list: `example.co.uk` for
+/// `mail.example.co.uk`. `None` for a public suffix, and for a name that looks generated from the address: it
+/// does not say who sends, but whose network it is, and the network is an identity already.
 #[must_use]
 pub fn registrable(host: &Domain, address: IpAddr) -> Option<Domain> {
     let (labels, domain) = split_registered(host.as_bytes())?;
-    // With a suffix such as compute.amazonaws.com the generated label is part of the registrable domain.
+    // Under a suffix such as compute-1.amazonaws.com the generated label is part of the registrable domain.
     let generated = looks_generated(labels, address) || looks_generated(domain, address);
     if generated { None } else { Domain::parse(domain.as_bytes()) }
 }
 
-/// The domain that `name` is registered under, by the public-suffix list. `None` for a public suffix itself.
+/// The domain that `name` is registered under, by the public-suffix list. `None` for a public suffix.
 #[must_use]
 pub fn registered(name: &Domain) -> Option<Domain> {
     split_registered(name.as_bytes()).and_then(|(_, domain)| Domain::parse(domain.as_bytes()))
 }
 
-/// What stands before the domain that `name`, in lower case, is registered under, and that domain. `None` for a
-/// public suffix itself, and for a name with bytes above ASCII: the list has those in `xn--` only.
+/// Divides `name`, in lower case, before the domain that it is registered under. `None` for a public suffix,
+/// and for a name with bytes above ASCII: the list has those in `xn--` only.
 pub(crate) fn split_registered(name: &[u8]) -> Option<(&str, &str)> {
     let name = std::str::from_utf8(name).ok().filter(|name| name.is_ascii())?;
     let domain = DEFAULT_PROVIDER.effective_tld_plus_one(name).ok()?;
     Some((name.strip_suffix(domain)?, domain))
 }
 
-/// Whether `labels` hold the address in one of the ways in which providers write it into the names of their lines. Few and
-/// small numbers prove nothing: `o1.p2.example.net` may well be at 198.51.1.2.
+/// Whether `labels` hold the address in one of the ways in which providers write it into host names. Small
+/// numbers prove nothing: `o1.p2.example.net` may be at 198.51.1.2 by chance.
 fn looks_generated(labels: &str, address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(v4) => holds_ipv4(labels, v4),
@@ -177,11 +177,11 @@ fn holds_ipv4(labels: &str, address: Ipv4Addr) -> bool {
         address.to_bits().to_string(),
     ];
     let mut numbers = numbers(labels, |c| c.is_ascii_digit(), 10);
-    // The last two octets tell the host from its neighbours: `host-2-77` at 192.0.2.77, but not `smtp-2-10` at 192.2.10.77.
+    // The last two octets tell a host from its neighbours: `host-2-77`, but not `smtp-2-10` at 192.2.10.77.
     if whole.iter().any(|text| labels.contains(text)) || neighbours(&numbers, &[c, d].map(u16::from), 3) {
         return true;
     }
-    // Any three in any order: `77.red-192-0-2`.
+    // Three octets in any order: `77.red-192-0-2`.
     let there = [a, b, c, d].into_iter().filter_map(|octet| {
         let at = numbers.iter().position(|(number, _)| *number == Some(octet.into()))?;
         Some(numbers.swap_remove(at).1)
@@ -193,7 +193,7 @@ fn holds_ipv4(labels: &str, address: Ipv4Addr) -> bool {
 fn holds_ipv6(labels: &str, address: Ipv6Addr) -> bool {
     let groups = address.segments();
     let low: String = groups.iter().skip(4).map(|group| format!("{group:04x}")).collect();
-    // Also as digits with signs between them, from the last one on, as in ip6.arpa.
+    // Digit by digit, also from the last to the first as in ip6.arpa.
     let signs: String = labels.chars().filter(char::is_ascii_alphanumeric).collect();
     let backwards: String = low.chars().rev().collect();
     signs.contains(&low)
@@ -202,8 +202,8 @@ fn holds_ipv6(labels: &str, address: Ipv6Addr) -> bool {
         || neighbours(&numbers(labels, |c| c.is_ascii_alphanumeric(), 16), &groups, 5)
 }
 
-/// The runs of such characters as numbers, where they are some, and how many digits each has. A zero in front does not
-/// count: hosts are numbered so, too.
+/// The runs of such characters, as numbers where they are some, and how many digits each has. A zero in front
+/// does not count: people number hosts so, too (`mx01`).
 fn numbers(labels: &str, class: fn(&char) -> bool, radix: u32) -> Vec<(Option<u16>, usize)> {
     let runs = labels.split(|c| !class(&c)).filter(|run| !run.is_empty());
     runs.map(|run| {
@@ -213,7 +213,7 @@ fn numbers(labels: &str, class: fn(&char) -> bool, radix: u32) -> Vec<(Option<u1
     .collect()
 }
 
-/// Whether two neighbours of `parts` are neighbours in `numbers` too, in either order, with so many digits together.
+/// Whether two neighbours of `parts` are neighbours in `numbers`, in either order and with so many digits.
 fn neighbours(numbers: &[(Option<u16>, usize)], parts: &[u16], digits: usize) -> bool {
     numbers.windows(2).any(|pair| match pair {
         [(Some(p), m), (Some(q), n)] if m + n >= digits => {

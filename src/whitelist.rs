@@ -1,5 +1,5 @@
-//! The administrator's whitelist: what an entry may be, and which entries a triplet could match. Pure; the entries are in
-//! the store, each under the hash of its kind and text, so a look-up is a handful of reads however many there are.
+//! The administrator's whitelist: what an entry may be, and which entries a triplet could match. Pure. The
+//! entries are in the store, each under the hash of its kind and text: a few reads find any of them.
 
 use crate::identity::{ClientNetwork, Domain, Identity};
 use crate::sender::own_address;
@@ -29,7 +29,7 @@ impl ListKind {
     pub const ALL: &[Self] =
         &[Self::Client, Self::Host, Self::Spf, Self::Dkim, Self::Sender, Self::Recipient];
 
-    /// Its name on the command line.
+    /// The word for it on the command line.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -42,10 +42,10 @@ impl ListKind {
         }
     }
 
-    /// The text of an entry in the one form that is stored and looked up.
+    /// The text of an entry in the one form in which it is stored and looked up.
     ///
     /// # Errors
-    /// What was expected instead.
+    /// What was expected instead, for the administrator.
     pub fn canonical(self, text: &str) -> Result<Vec<u8>, &'static str> {
         match self {
             Self::Client => match text.parse::<IpNetwork>() {
@@ -82,7 +82,7 @@ fn network(address: IpAddr, prefix: u8) -> Vec<u8> {
     ClientNetwork::new(address, prefix).to_string().into_bytes()
 }
 
-/// Which entries there are at all, so that nothing is looked up in vain. In the store as one record.
+/// Which kinds of entries there are at all, so that nothing is looked up in vain. One record of the store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Contents {
     /// A bit for each kind.
@@ -94,7 +94,7 @@ pub struct Contents {
 }
 
 impl Contents {
-    /// Adds an entry in its canonical form.
+    /// Notes an entry in its canonical form.
     pub fn add(&mut self, kind: ListKind, text: &[u8]) {
         self.kinds |= 1 << kind as u8;
         if kind == ListKind::Client
@@ -112,7 +112,7 @@ impl Contents {
         self.kinds & (1 << kind as u8) != 0
     }
 
-    /// The canonical texts of the entries that `triplet` would match, those of clients first.
+    /// The canonical texts of all entries that would match `triplet`, those of clients first.
     #[must_use]
     pub fn candidates(&self, triplet: &Triplet<'_>) -> Vec<(ListKind, Vec<u8>)> {
         let mut found = Vec::new();
@@ -167,8 +167,8 @@ fn parents(domain: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::once(0).chain(starts).filter_map(|start| domain.get(start..)).filter(|d| d.contains(&b'.'))
 }
 
-/// Whether the sender's domain is vouched for: SPF passed for it, or it or a domain above it signed. Senders are forged;
-/// an entry for a sender counts only then, unless the administrator insists.
+/// Whether the sender's domain is verified: SPF passed for it, or it signed, or a domain above it. Senders
+/// are easily forged, so an entry for one counts only then, unless the administrator says otherwise.
 #[must_use]
 pub fn sender_is_authenticated(triplet: &Triplet<'_>) -> bool {
     let Some(sender) = triplet.sender_domain() else { return false };
@@ -241,7 +241,7 @@ mod tests {
         }
     }
 
-    /// A signature changes every day and names nobody else. A forwarder's rewriting does: only its own domain is verified.
+    /// A signature leaves the domain as it is. A forwarder does not, and only its own domain is verified.
     #[test]
     fn an_entry_for_a_sender_matches_its_signed_form_and_no_forwarder() {
         let sent = |sender| triplet(sender, vec![]);
