@@ -168,21 +168,21 @@ fn looks_generated(labels: &str, address: IpAddr) -> bool {
 }
 
 fn holds_ipv4(labels: &str, address: Ipv4Addr) -> bool {
-    let [a, b, c, d] = address.octets();
-    let whole = [
-        format!("{a:02x}{b:02x}{c:02x}{d:02x}"),
-        format!("{d:02x}{c:02x}{b:02x}{a:02x}"),
-        format!("{a:03}{b:03}{c:03}{d:03}"),
-        format!("{d:03}{c:03}{b:03}{a:03}"),
-        address.to_bits().to_string(),
-    ];
+    let octets @ [a, b, c, d] = address.octets();
+    let whole = |[a, b, c, d]: [u8; 4]| {
+        labels.contains(&format!("{a:02x}{b:02x}{c:02x}{d:02x}"))
+            || labels.contains(&format!("{a:03}{b:03}{c:03}{d:03}"))
+    };
+    if whole(octets) || whole([d, c, b, a]) || labels.contains(&address.to_bits().to_string()) {
+        return true;
+    }
     let mut numbers = numbers(labels, |c| c.is_ascii_digit(), 10);
     // The last two octets tell a host from its neighbours: `host-2-77`, but not `smtp-2-10` at 192.2.10.77.
-    if whole.iter().any(|text| labels.contains(text)) || neighbours(&numbers, &[c, d].map(u16::from), 3) {
+    if neighbours(&numbers, &[c, d].map(u16::from), 3) {
         return true;
     }
     // Three octets in any order: `77.red-192-0-2`.
-    let there = [a, b, c, d].into_iter().filter_map(|octet| {
+    let there = octets.into_iter().filter_map(|octet| {
         let at = numbers.iter().position(|(number, _)| *number == Some(octet.into()))?;
         Some(numbers.swap_remove(at).1)
     });

@@ -121,11 +121,8 @@ impl Contents {
         }
         if let Some(client) = triplet.client.filter(|_| self.has(ListKind::Client)) {
             let client = client.to_canonical();
-            let is_v4 = client.is_ipv4();
-            let used = |bit: u8| {
-                if is_v4 { bit < 32 && self.ipv4 >> bit & 1 == 1 } else { self.ipv6 >> bit & 1 == 1 }
-            };
-            let prefixes = (0..128).filter(|&bit| used(bit)).map(|bit| bit + 1);
+            let used = if client.is_ipv4() { self.ipv4.into() } else { self.ipv6 };
+            let prefixes = (1..=128).filter(|prefix| used >> (prefix - 1) & 1 == 1);
             found.extend(prefixes.map(|prefix| (ListKind::Client, network(client, prefix))));
         }
         let mut domains = |kind, domain: &[u8]| {

@@ -24,7 +24,8 @@ const SAMPLES: usize = 1_000;
 /// Nobody else writes to the new environment.
 const PATIENCE: Patience = Patience::UpTo(Seconds(5));
 
-/// Fills `env`. That of `known` gets the store's head, and where the secret is lost, new keys with the sender keys of the level.
+/// Fills `env`. `known`: it is that of known triplets, which begins with the store's head, and this is the
+/// level of the sender keys, for new keys where the secret is lost.
 pub(super) fn fill(
     source: &DataFile,
     env: &Env,
@@ -60,7 +61,7 @@ pub(super) fn fill(
     source.sweep(&walk.lost, &mut |key, value| take(&mut filling, key, value));
     filling.write()?;
     if walk.older {
-        // What the last commit wrote is as new as the table's newest record, or newer.
+        // What the last commit wrote is as new as the newest record of the tree, or newer.
         filling.since = filling.newest;
         source.sweep(&[Keys::default()], &mut |key, value| take(&mut filling, key, value));
         filling.write()?;
@@ -73,12 +74,12 @@ pub(super) fn fill(
     Ok(Repaired { lost_pages: walk.lost_pages, faults: walk.faults, ..repaired })
 }
 
-/// The store's head: that of the tree, else the most frequent among older copies, but rather one whose secret made the keys of
-/// the records; else a new one.
+/// The store's head: of those found in the tree and in older copies, the one whose secret made most keys of
+/// the records; else that of the tree, or the most frequent; else a new one.
 fn head(source: &DataFile, level: Level, now: Timestamp) -> Result<(Meta, Fate), StoreError> {
     let mut heads: Vec<(Meta, usize)> = Vec::new();
     let mut samples: Vec<(Vec<u8>, Any)> = Vec::new();
-    // A secret is only compared for being its own, so any does here.
+    // Only whether there is a key matters here, so any secret does.
     let any = Secret([0; 16]);
     source.walk(&mut |key, value| {
         if key == META_KEY {
@@ -131,7 +132,7 @@ struct Filling<'a> {
     copies: bool,
     /// The newest time in the tree.
     newest: Timestamp,
-    /// What is older than that is not taken from a sweep.
+    /// Records from a sweep must be as new as this.
     since: Timestamp,
     batch: Vec<(Key, Vec<u8>, Any)>,
     summary: Summary,
@@ -151,14 +152,14 @@ impl Filling<'_> {
             Some((key?, record))
         });
         let Some((key, record)) = read else {
-            // Other pages hold keys of other tables, and those of lost pages are counted as lost.
+            // A sweep meets keys of other tables, too, and what a lost page held is counted as lost already.
             self.repaired.left += u64::from(!self.copies);
             return Ok(());
         };
         let moment = Some(record.moment()).filter(|moment| *moment <= self.now).unwrap_or_default();
         if !self.copies {
             self.newest = self.newest.max(moment);
-        } else if record.is_trap() || record.expires() < self.now || moment < self.since {
+        } else if record.kind() == Some(Kind::Trap) || record.expires() < self.now || moment < self.since {
             return Ok(());
         }
         if let Any::Standing(standing) = &record {
@@ -178,7 +179,7 @@ impl Filling<'_> {
                     Some(_) => {}
                     None => {
                         kept += 1;
-                        listed += u64::from(record.is_listed());
+                        listed += u64::from(matches!(record.kind(), Some(Kind::Listed(_))));
                     }
                 }
                 writer.put(key, value)?;
@@ -225,15 +226,12 @@ impl Any {
         }
     }
 
-    fn is_trap(&self) -> bool {
-        matches!(self, Self::Standing(Standing { kind: Kind::Trap, .. }))
+    fn kind(&self) -> Option<Kind> {
+        if let Self::Standing(standing) = self { Some(standing.kind) } else { None }
     }
 
-    fn is_listed(&self) -> bool {
-        matches!(self, Self::Standing(Standing { kind: Kind::Listed(_), .. }))
-    }
-
-    /// Its key in `known` by its texts; `None` where it holds too little, and for what lives only for hours.
+    /// Its key in `known`, made from its texts. `None` where they do not suffice, and for what lasts only for
+    /// hours.
     fn key(&self, secret: &Secret, level: Level) -> Option<Key> {
         let record = match self {
             Self::Standing(Standing { kind: Kind::Listed(kind), texts: [text, ..], .. }) => {
@@ -257,15 +255,14 @@ impl Any {
 
 /// An identity from its text.
 fn identity(by: By, text: &[u8]) -> Option<Identity> {
-    if by == By::Network {
-        let network: IpNetwork = str::from_utf8(text).ok()?.parse().ok()?;
-        return Some(Identity::Network(ClientNetwork::new(network.ip(), network.prefix())));
-    }
-    let domain = Domain::parse(text)?;
-    match by {
-        By::Spf => Some(Identity::Spf(domain)),
-        By::Dkim => Some(Identity::Dkim(domain)),
-        By::Host => Some(Identity::Host(domain)),
-        By::Network => None,
-    }
+    let domain = || Domain::parse(text);
+    Some(match by {
+        By::Network => {
+            let network: IpNetwork = str::from_utf8(text).ok()?.parse().ok()?;
+            Identity::Network(ClientNetwork::new(network.ip(), network.prefix()))
+        }
+        By::Spf => Identity::Spf(domain()?),
+        By::Dkim => Identity::Dkim(domain()?),
+        By::Host => Identity::Host(domain()?),
+    })
 }

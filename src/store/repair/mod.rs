@@ -1,11 +1,14 @@
-//! Makes a damaged environment anew from what [`salvage`](super::salvage) can read of it. LMDB never opens the damaged one here.
+//! Looks for damage in an environment, and makes it anew from what [`salvage`](super::salvage) can read of
+//! it. LMDB never opens a damaged one here.
 //!
 //! Kept true:
 //! - Nothing is removed: the damaged directory stays beside the new one, under a name with the time.
-//! - The new directory has its own data.mdb and lock.mdb. Two lock files for one data file would let two write at once.
-//! - The two change places in one step where the file system can, so nobody finds no store in between and begins one with
-//!   another secret. Whoever has the damaged files open writes into them until its session ends.
-//! - Every key depends on the secret. Where it is lost, the records that hold their texts get new keys.
+//! - The new directory has its own data.mdb and lock.mdb: with two lock files for one data file, two could
+//!   write at once.
+//! - The two change places in one step where the file system can. Otherwise somebody could find no store in
+//!   between and begin one with another secret. Who has the damaged files open writes into them until the
+//!   session ends.
+//! - All keys depend on the secret. Where it is lost, records that hold their texts get new keys.
 
 mod fill;
 mod rebuild;
@@ -19,16 +22,17 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How long a writer may keep a file that is looked at.
+/// How long a writer is waited for.
 const LOCK: Duration = Duration::from_secs(5);
 
-/// A walk through so much takes less than a tenth of a second, which writers can wait (see docs/design.md).
+/// Writers can wait for a walk through so much: less than a tenth of a second (see docs/design.md).
 const CHECKED_UNDER_LOCK: u64 = 64 << 20;
 
-/// The same for a decision that waits, once for each process that died of something.
+/// A decision can wait for a walk through so much, once for each process that has died.
 const CHECKED_WHILE_MAIL_WAITS: u64 = 256 << 20;
 
-/// The environments of the store that are there: `known`, then the first attempts of this boot.
+/// The directories of the store's environments, if they are there: `known`, then the first attempts of this
+/// boot.
 #[must_use]
 pub fn environments(store: &Path) -> Vec<PathBuf> {
     let mut dirs = vec![store.join("known"), pending_dir(store, boot_id())];
@@ -36,18 +40,15 @@ pub fn environments(store: &Path) -> Vec<PathBuf> {
     dirs
 }
 
-/// Checks the structure of the environment in `dir` without LMDB. A live store changes under the walk, so a fault counts only
-/// where nobody has committed meanwhile; where that fails again and again, and the file is small enough or `thorough`, the
-/// writers wait. `None`: it changed all the time.
+/// Walks through the environment in `dir`. A live store changes meanwhile, so a fault counts only where
+/// nobody has committed. Where somebody does again and again, the writers have to wait, if the file is small
+/// or the walk shall be `thorough`. `None`: it changed all the time.
 ///
 /// # Errors
 /// If its data file cannot be opened.
 pub fn check(dir: &Path, thorough: bool) -> Result<Option<Walk>, StoreError> {
     for _ in 0..5 {
-        let data = open(dir)?;
-        let before = data.state();
-        let walk = data.walk(&mut |_, _| ());
-        if walk.faults.count == 0 || data.state() == before {
+        if let Some(walk) = steady_walk(&open(dir)?) {
             return Ok(Some(walk));
         }
     }
@@ -60,14 +61,20 @@ pub fn check(dir: &Path, thorough: bool) -> Result<Option<Walk>, StoreError> {
     Ok(Some(open(dir)?.walk(&mut |_, _| ())))
 }
 
-/// Whether the files of the store are damaged for sure, as far as they can be read in a tenth of a second or so: while mail
-/// waits. Nobody is locked out for it.
+/// Whether the files of the store are damaged for sure. Mail waits for it, so a large file is not read; no
+/// writer has to wait.
 pub(super) fn is_damaged(store: &Path) -> bool {
     environments(store).iter().filter_map(|dir| open(dir).ok()).any(|data| {
         let small = sys::size(data.as_fd()).is_ok_and(|size| size <= CHECKED_WHILE_MAIL_WAITS);
-        let before = data.state();
-        small && data.walk(&mut |_, _| ()).faults.count > 0 && data.state() == before
+        small && steady_walk(&data).is_some_and(|walk| walk.faults.count > 0)
     })
+}
+
+/// A walk that found nothing wrong, or during which nobody has committed.
+fn steady_walk(data: &DataFile) -> Option<Walk> {
+    let before = data.state();
+    let walk = data.walk(&mut |_, _| ());
+    (walk.faults.count == 0 || data.state() == before).then_some(walk)
 }
 
 fn open(dir: &Path) -> Result<DataFile, StoreError> {
@@ -75,7 +82,7 @@ fn open(dir: &Path) -> Result<DataFile, StoreError> {
     DataFile::open(&path).map_err(|cause| StoreError::from_io(&path, cause))
 }
 
-/// Takes the writers' lock on the file, which goes with it. Waits for a writer, but not for ever; says whether it has it.
+/// Takes the writers' lock, which is given back when the file is closed; says whether it was free in time.
 fn lock(data: &DataFile, dir: &Path) -> Result<bool, StoreError> {
     let start = Instant::now();
     loop {

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 /// What became of the secret.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Fate {
-    /// It was where it belongs, or is not of this environment.
+    /// It was in its place, or this environment has none.
     #[default]
     Kept,
     /// It was found in an older copy of its page.
@@ -27,31 +27,31 @@ pub enum Fate {
 /// What a repair did.
 #[derive(Clone, Debug, Default)]
 pub struct Repaired {
-    /// Records kept from the tree.
+    /// Records taken over from the tree.
     pub from_tree: u64,
-    /// Records kept from older copies of lost pages.
+    /// Records taken over from older copies of lost pages.
     pub from_copies: u64,
-    /// Entries of the whitelist among the latter: one that was removed may be back.
+    /// Entries of the whitelist among those: one that was removed may be back.
     pub listed_from_copies: u64,
-    /// Records that were read but not kept: damaged, or of another version, or without the texts that a new key needs.
+    /// Records that were left: damaged, of another version, or without the texts that a new key needs.
     pub left: u64,
     /// Pages of the table that could not be read.
     pub lost_pages: u64,
     /// What was wrong.
     pub faults: Faults,
-    /// The secret.
+    /// What became of the secret.
     pub secret: Fate,
     /// Where the damaged files are.
     pub aside: PathBuf,
 }
 
-/// Makes the environment in `dir` anew, and puts the damaged one aside.
+/// Makes the environment in `dir` anew, and puts the damaged one aside. `level`: that of the sender keys.
 ///
 /// # Errors
 /// See [`StoreError`]; then everything is as it was.
 pub fn rebuild(dir: &Path, level: Level, now: Timestamp) -> Result<Repaired, StoreError> {
     let locked = open(dir)?;
-    // A writer that is stuck in the damaged file does not stop the repair.
+    // The repair goes on without the lock: a writer may be stuck in the damaged file for ever.
     lock(&locked, dir)?;
     let source = open(dir)?;
     let known = dir.ends_with("known");
@@ -79,7 +79,7 @@ fn put_in_place(draft: &Path, dir: &Path, name: &str, now: Timestamp) -> io::Res
     let free = || free_name(dir, name, now);
     let mut aside = free()?;
     match sys::exchange(draft, dir) {
-        // Where they cannot get their name, the damaged files keep the draft's.
+        // Without a name of their own the damaged files keep that of the draft.
         Ok(()) => {
             if fs::rename(draft, &aside).is_err() {
                 aside = draft.into();
@@ -90,13 +90,13 @@ fn put_in_place(draft: &Path, dir: &Path, name: &str, now: Timestamp) -> io::Res
         }
         Err(e) => return Err(e),
     }
-    // Where this fails, a crash of the machine in the next seconds brings the damaged files back.
+    // If this fails, and the machine crashes within seconds, the damaged files are back.
     let _ = dir.parent().map(|store| fs::File::open(store).and_then(|store| store.sync_all()));
     Ok(aside)
 }
 
-/// The same where the file system cannot exchange two directories. In between somebody may begin a store, which is empty: it
-/// goes aside too.
+/// The same where the file system cannot exchange two directories. In between somebody may begin a store: it
+/// is empty, and goes aside, too.
 fn step_by_step(
     draft: &Path,
     dir: &Path,
@@ -130,7 +130,8 @@ fn free_name(path: &Path, name: &str, now: Timestamp) -> io::Result<PathBuf> {
 mod tests {
     use super::*;
 
-    /// Where directories cannot change places in one step, nothing is removed either: not even a store that was begun in between.
+    /// Nothing is removed where directories cannot change places in one step, not even a store that was begun
+    /// meanwhile.
     #[test]
     fn what_stands_in_the_way_goes_aside() {
         let dir = tempfile::tempdir().unwrap();

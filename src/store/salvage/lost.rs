@@ -2,7 +2,7 @@
 
 use super::{DataFile, LEAF};
 
-/// Keys from the first on, and below the second; none means no bound.
+/// A range of keys, from the first on and below the second; `None` is no bound.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Keys {
     pub(super) from: Option<Vec<u8>>,
@@ -17,7 +17,7 @@ impl Keys {
 }
 
 impl DataFile {
-    /// Gives the records with keys in `lost` that stand in any page that looks like a leaf. A key may come more than once.
+    /// Gives the records with keys in `lost` from every page that looks like a leaf, so a key may come twice.
     pub fn sweep(&self, lost: &[Keys], visit: &mut dyn FnMut(&[u8], &[u8])) {
         if lost.is_empty() {
             return;
@@ -36,7 +36,7 @@ impl DataFile {
     }
 }
 
-/// The same ranges, in order, without overlap.
+/// The same keys, as ranges in order and apart from each other.
 pub(super) fn disjoint(mut ranges: Vec<Keys>) -> Vec<Keys> {
     ranges.sort_by(|a, b| a.from.cmp(&b.from));
     let mut merged: Vec<Keys> = Vec::new();

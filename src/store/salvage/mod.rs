@@ -1,18 +1,21 @@
-//! Reads LMDB's data file without LMDB, which has no checksums and crashes over a damaged one. Here every number of the file
-//! is checked before it is used, and a page that makes no sense is one that was lost. No unsafe code, no mapping.
+//! Reads LMDB's data file without LMDB, which has no checksums and crashes over a damaged one. Here every
+//! number of the file is checked before it is used, and a page that makes no sense counts as lost. No unsafe
+//! code, no mapping.
 //!
-//! - [`DataFile::walk`] follows the tree of the newest head page whose root makes sense: what it gives is the table. It tells what
-//!   LMDB would stumble over, in the list of free pages too, and the ranges of keys that it could not read.
-//! - [`DataFile::sweep`] looks for records of those ranges in every page of the file that looks like a leaf: LMDB copies a page
-//!   before it changes it, so an older copy of a lost page is often there.
+//! - [`DataFile::walk`] gives the records of the newest commit whose root page makes sense. It also tells
+//!   what LMDB would stumble over, in the list of free pages, too, and which ranges of keys it could not
+//!   read.
+//! - [`DataFile::sweep`] looks for records of those ranges in every page that looks like a leaf. LMDB copies
+//!   a page before it changes it, so an older copy of a lost page is often there.
 //!
-//! What a sweep finds may have been deleted since. A known triplet, an identity, a leave, a release or an entry of the
-//! whitelist that comes back lets mail pass that would have waited, and expires; a trap would hold back mail, so
-//! whoever repairs leaves traps alone. Outside the lost ranges nothing comes back, but what is as new as the newest record where
-//! the root page of the last commit was lost.
+//! What a sweep finds may have been deleted since. Most records let mail pass that would have waited, and
+//! expire; a trap that comes back would hold back mail, so whoever repairs leaves traps alone. Outside the
+//! lost ranges nothing comes back, unless the root page of the last commit was lost: then what is as new as
+//! the newest record does.
 //!
-//! The layout is that of mdb.c in LMDB 0.9.24 (MDB_page, MDB_node, MDB_db, MDB_meta), in the host's byte order and word size.
-//! The table has small records without duplicates; only the list of free pages has values on pages of their own.
+//! The layout is that of mdb.c in LMDB 0.9.24 (MDB_page, MDB_node, MDB_db, MDB_meta), in the machine's byte
+//! order and word size. Our records are small and have no duplicates: values on pages of their own are in the
+//! list of free pages only.
 
 mod lost;
 mod walk;
@@ -28,7 +31,7 @@ pub use lost::Keys;
 pub use walk::{Faults, Walk};
 
 const WORD: usize = size_of::<usize>();
-/// A page begins with its number, padding, flags, and the bounds of its free space (or a count of overflow pages).
+/// A page begins with its number, padding, flags, and the bounds of its free space (or a count of pages).
 const PAGE_HEAD: usize = WORD + 8;
 /// A node begins with the size of its value (or a page's number), flags, and the size of its key.
 const NODE_HEAD: usize = 8;
@@ -38,7 +41,7 @@ const BRANCH: u16 = 1;
 const LEAF: u16 = 2;
 const OVERFLOW: u16 = 4;
 const META: u16 = 8;
-/// The value is on overflow pages.
+/// The node's value is on overflow pages.
 const BIG: u16 = 1;
 /// The keys of the list of free pages are numbers.
 const INTEGER_KEY: u16 = 8;
@@ -79,10 +82,10 @@ pub struct DataFile {
 }
 
 impl DataFile {
-    /// Opens `path`, which must be a regular file.
+    /// Opens `path`, without waiting.
     ///
     /// # Errors
-    /// What the system says.
+    /// What the system says, or that it is no regular file.
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
         let meta = file.metadata()?;
@@ -100,8 +103,8 @@ impl DataFile {
         Ok(data)
     }
 
-    /// The file's state as its head pages tell it. A walk between two that are the same has seen one state: LMDB never writes to
-    /// the pages of the last commit.
+    /// What the head pages say. If it is the same before and after a walk, the walk has seen one commit: LMDB
+    /// never writes to the pages of the last one.
     #[must_use]
     pub fn state(&self) -> impl PartialEq + use<> {
         self.heads()
@@ -152,7 +155,7 @@ impl DataFile {
         })
     }
 
-    /// A branch or leaf (or only `kind`) that makes sense as page `number`.
+    /// The page, if it makes sense: a branch or a leaf, or only the `kind` asked for.
     fn page(&self, number: u64, kind: Option<u16>) -> Result<Page, String> {
         let fail = |why: &str| Err(format!("page {number} {why}"));
         if !(2..self.pages()).contains(&number) {
@@ -203,7 +206,7 @@ impl Page {
         self.lower.saturating_sub(PAGE_HEAD) / 2
     }
 
-    /// Whether the nodes fill the space behind the free one, as LMDB keeps it: else some are not seen.
+    /// Whether the nodes fill what is not free, as LMDB keeps it. Else the page holds some that nobody sees.
     fn dense(&self) -> bool {
         let size = |node: Node<'_>| {
             let value = match node.flags {
@@ -211,7 +214,8 @@ impl Page {
                 BIG => WORD,
                 _ => node.value()?.len(),
             };
-            Some(even(NODE_HEAD + node.key.len() + value))
+            // Nodes begin at even places.
+            Some((NODE_HEAD + node.key.len() + value).next_multiple_of(2))
         };
         let sizes: Option<usize> = (0..self.nodes()).map(|index| size(self.node(index)?)).sum();
         sizes == self.bytes.len().checked_sub(self.upper)
@@ -223,11 +227,6 @@ impl Page {
         let (key, rest) = rest.split_at_checked(u16_at(head, 6)?.into())?;
         Some(Node { number: u32_at(head, 0)?, flags: u16_at(head, 4)?, key, rest })
     }
-}
-
-/// Nodes begin at even places.
-const fn even(size: usize) -> usize {
-    size.next_multiple_of(2)
 }
 
 impl<'a> Node<'a> {
@@ -242,7 +241,7 @@ impl<'a> Node<'a> {
     }
 }
 
-// LMDB writes numbers as the machine has them.
+// LMDB writes numbers in the machine's byte order.
 
 #[allow(clippy::host_endian_bytes)]
 fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {

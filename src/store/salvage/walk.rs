@@ -1,4 +1,4 @@
-//! The walk through the trees of a file, of the table and of the list of free pages.
+//! The walk through both trees of a file: the table and the list of free pages.
 
 use super::lost::{Keys, disjoint};
 use super::{
@@ -17,9 +17,9 @@ const LARGEST_VALUE: usize = 1 << 30;
 /// What a walk found wrong.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
-    /// The first few, for people.
+    /// The first few, as sentences for people.
     pub told: Vec<String>,
-    /// All.
+    /// How many there are.
     pub count: u64,
 }
 
@@ -42,23 +42,23 @@ impl fmt::Display for Faults {
     }
 }
 
-/// What a walk came to.
+/// What a walk has seen.
 #[derive(Clone, Debug, Default)]
 pub struct Walk {
     /// What is wrong; nothing in a sound file.
     pub faults: Faults,
-    /// Records given.
+    /// How many records it gave.
     pub records: u64,
-    /// Pages of the table that could not be read.
+    /// How many pages of the table it could not read.
     pub lost_pages: u64,
     /// Where records may be missing.
     pub lost: Vec<Keys>,
-    /// The table is that of the commit before the last, whose root page was lost.
+    /// Whether the root page of the last commit was lost, and it walked through the one before.
     pub older: bool,
 }
 
 impl DataFile {
-    /// Gives every key and value of the table that can be read, in the order of the keys.
+    /// Gives all keys and values of the table that can be read, in the order of the keys.
     pub fn walk(&self, visit: &mut dyn FnMut(&[u8], &[u8])) -> Walk {
         let heads = self.heads();
         let mut walk = Walk::default();
@@ -125,7 +125,7 @@ impl Trees<'_> {
         }
     }
 
-    /// A fault that costs so many pages and, of the table, perhaps records of `keys`.
+    /// Notes a fault, so many lost pages, and that records with `keys` may be lost.
     fn lose(&mut self, keys: &Keys, pages: u64, why: String) {
         self.walk.faults.add(why);
         if self.which == Which::Table {
@@ -134,7 +134,7 @@ impl Trees<'_> {
         }
     }
 
-    /// Marks a page as in use; says whether it was in the file and free to be.
+    /// Marks a page as used; says whether it is in the file and was not used yet.
     fn take(&mut self, number: u64) -> bool {
         let seen = usize::try_from(number).ok().and_then(|number| self.seen.get_mut(number));
         seen.is_some_and(|seen| !std::mem::replace(seen, true))
@@ -163,7 +163,7 @@ impl Trees<'_> {
             }
             self.leaf(number, &page, &keys);
         } else {
-            // LMDB asserts it, but not of the list of free pages (mdb.c, mdb_page_search_root).
+            // LMDB asserts that of the table alone (mdb.c, mdb_page_search_root).
             if self.which == Which::Table && page.nodes() < 2 {
                 self.walk.faults.add(format!("page {number} has one branch"));
             }
@@ -171,9 +171,9 @@ impl Trees<'_> {
         }
     }
 
-    /// Where a key is out of order, nobody can say which one is wrong: the whole range of the page counts as lost.
+    /// Of two keys out of order nobody can say which is wrong, so all the keys of the page count as lost.
     fn branch(&mut self, number: u64, depth: usize, page: &Page, keys: &Keys) {
-        // Where each branch begins; that of the first is what leads here, whatever stands there.
+        // Where each branch begins. The first begins where this page does, whatever key stands there.
         let mut branches: Vec<(Option<Vec<u8>>, u64)> = Vec::with_capacity(page.nodes());
         let mut bad = 0;
         for index in 0..page.nodes() {
@@ -293,7 +293,7 @@ impl Trees<'_> {
         self.data.read(at + PAGE_HEAD as u64, size)
     }
 
-    /// A free page that is in use, or free twice, is overwritten some day. Free pages at the end may not be in the file.
+    /// LMDB will overwrite a page that is free. Those at the end need not be in the file.
     fn check_free_pages(&mut self) {
         let pages = self.data.pages();
         for page in std::mem::take(&mut self.free) {
