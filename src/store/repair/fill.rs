@@ -230,8 +230,7 @@ impl Any {
         if let Self::Standing(standing) = self { Some(standing.kind) } else { None }
     }
 
-    /// Its key in `known`, made from its texts. `None` where they do not suffice, and for what lasts only for
-    /// hours.
+    /// Its key in `known`, made from its texts; `None` where they do not suffice or it lasts only for hours.
     fn key(&self, secret: &Secret, level: Level) -> Option<Key> {
         let record = match self {
             Self::Standing(Standing { kind: Kind::Listed(kind), texts: [text, ..], .. }) => {

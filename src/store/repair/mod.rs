@@ -31,8 +31,7 @@ const CHECKED_UNDER_LOCK: u64 = 64 << 20;
 /// A decision can wait for a walk through so much, once for each process that has died.
 const CHECKED_WHILE_MAIL_WAITS: u64 = 256 << 20;
 
-/// The directories of the store's environments, if they are there: `known`, then the first attempts of this
-/// boot.
+/// The directories of the environments that are there: `known`, then the first attempts of this boot.
 #[must_use]
 pub fn environments(store: &Path) -> Vec<PathBuf> {
     let mut dirs = vec![store.join("known"), pending_dir(store, boot_id())];

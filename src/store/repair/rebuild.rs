@@ -130,8 +130,7 @@ fn free_name(path: &Path, name: &str, now: Timestamp) -> io::Result<PathBuf> {
 mod tests {
     use super::*;
 
-    /// Nothing is removed where directories cannot change places in one step, not even a store that was begun
-    /// meanwhile.
+    /// Where two directories cannot be exchanged nothing is removed, not even a store begun meanwhile.
     #[test]
     fn what_stands_in_the_way_goes_aside() {
         let dir = tempfile::tempdir().unwrap();
