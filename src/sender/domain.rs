@@ -8,10 +8,10 @@ use crate::identity::split_registered;
 
 /// Whether a label before the registered name says so: `bounces.example.org`, `bnc3.mail.example.org`.
 pub(super) fn is_for_bounces(domain: &[u8]) -> bool {
-    // Few domains hold such a word, so the list of suffixes is rarely asked.
-    labels(domain)
-        .find(|(label, _)| bounce::has_keyword(label))
-        .is_some_and(|(_, end)| end <= front(domain).len())
+    // The registered name has two labels at least, and few others hold such a word: the list is rarely asked.
+    let others = domain.rsplitn(3, |&byte| byte == b'.').nth(2).unwrap_or_default();
+    let word = labels(others).find(|(label, _)| bounce::has_keyword(label));
+    word.is_some_and(|(_, end)| end <= front(domain).len())
 }
 
 /// How many bytes at the front of the domain go: up to the last label that names a machine.
