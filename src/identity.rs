@@ -1,15 +1,15 @@
-//! Client identities: what a client is known by. Its network always; and, where Exim verified them, the
+//! Client identities: what a client is known by. That is its network and, where Exim verified them, the
 //! domain that SPF passed for, the domain that signed with DKIM, and the registrable domain of its host name.
-//! A retry matches when any of them matches one of the first attempt, so a pool of servers waits once.
+//! A retry matches when any of them is one of the first attempt, so a pool of servers waits once.
 
 use crate::reply::By;
-use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
+use ipnetwork::IpNetwork;
 use public_suffix::{DEFAULT_PROVIDER, EffectiveTLDProvider};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// A domain name from the outside: ASCII lower case, no final dot, at most 253 bytes, every label 1 to 63 bytes of
-/// letters, digits, `-`, `_` or bytes above 127 (RFC 1035 section 2.3.4; RFC 6531 for the last).
+/// A domain name from the outside, in lower case, without a dot at the end: at most 253 bytes, in each label
+/// 1 to 63 letters, digits, `-`, `_` (RFC 1035 section 2.3.4) or bytes above 127 (RFC 6531).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Domain(Box<[u8]>);
 
@@ -41,23 +41,15 @@ impl ClientNetwork {
     /// The network of `prefixes` around `address`; an IPv4 address mapped into IPv6 counts as IPv4.
     #[must_use]
     pub fn of(address: IpAddr, prefixes: Prefixes) -> Self {
-        // `new` fails only for a prefix above 32 or 128; `Prefixes` holds none, and the address alone is right then.
-        let network = match address.to_canonical() {
-            IpAddr::V4(v4) => {
-                IpNetwork::V4(Ipv4Network::new(v4, prefixes.ipv4).unwrap_or_else(|_| v4.into()))
-            }
-            IpAddr::V6(v6) => {
-                IpNetwork::V6(Ipv6Network::new(v6, prefixes.ipv6).unwrap_or_else(|_| v6.into()))
-            }
-        };
-        let base = network.network();
-        Self(IpNetwork::new(base, network.prefix()).unwrap_or(network))
+        let address = address.to_canonical();
+        Self::new(address, if address.is_ipv4() { prefixes.ipv4 } else { prefixes.ipv6 })
     }
 
-    /// Whether the network holds `address`.
+    /// The network of so many bits around `address`; the address alone where it has fewer bits.
     #[must_use]
-    pub fn contains(&self, address: IpAddr) -> bool {
-        self.0.contains(address.to_canonical())
+    pub fn new(address: IpAddr, prefix: u8) -> Self {
+        let around = IpNetwork::new(address, prefix).unwrap_or_else(|_| address.into());
+        Self(IpNetwork::new(around.network(), around.prefix()).unwrap_or(around))
     }
 }
 
@@ -71,13 +63,13 @@ pub struct Prefixes {
 }
 
 impl Default for Prefixes {
-    /// /24: the pools of most senders stay within it. /64: one IPv6 link, of which a host picks addresses at will.
+    /// /24: the pools of most senders stay within it. /64: one link, where a host picks addresses at will.
     fn default() -> Self {
         Self { ipv4: 24, ipv6: 64 }
     }
 }
 
-/// One client identity.
+/// A client identity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Identity {
     /// The client's network.
@@ -90,7 +82,7 @@ pub enum Identity {
     Host(Domain),
 }
 
-/// No client has more identities than there are kinds.
+/// A client has at most one identity of each kind.
 pub const MAX_IDENTITIES: usize = 4;
 
 impl Identity {
@@ -105,7 +97,7 @@ impl Identity {
         }
     }
 
-    /// Calls `f` with the bytes that stand for the value: family, prefix and network address, or the domain.
+    /// Calls `f` with the bytes of the value: the domain, or family (4 or 6), prefix and network address.
     pub fn with_bytes<T>(&self, f: impl FnOnce(&[u8]) -> T) -> T {
         let ip = |family: u8, prefix: u8, octets: &[u8]| {
             let mut bytes = [0_u8; 18];
@@ -141,33 +133,33 @@ impl fmt::Display for Identity {
     }
 }
 
-/// The registrable domain of a verified host name, by the public-suffix list (`mail.example.co.uk` gives
-/// `example.co.uk`). `None` for a public suffix itself, and for a name that looks generated from the address:
-/// such a name says whose network it is, which the network says already, not who sends.
+/// The registrable domain of a verified host name, by the public-suffix list: `example.co.uk` for
+/// `mail.example.co.uk`. `None` for a public suffix, and for a name that looks generated from the address: it
+/// does not say who sends, but whose network it is, and the network is an identity already.
 #[must_use]
 pub fn registrable(host: &Domain, address: IpAddr) -> Option<Domain> {
-    let (labels, domain) = split_registered(host)?;
-    // With a suffix such as compute.amazonaws.com the generated label is part of the registrable domain.
+    let (labels, domain) = split_registered(host.as_bytes())?;
+    // Under a suffix such as compute-1.amazonaws.com the generated label is part of the registrable domain.
     let generated = looks_generated(labels, address) || looks_generated(domain, address);
     if generated { None } else { Domain::parse(domain.as_bytes()) }
 }
 
-/// The domain that `name` is registered under, by the public-suffix list. `None` for a public suffix itself.
+/// The domain that `name` is registered under, by the public-suffix list. `None` for a public suffix.
 #[must_use]
 pub fn registered(name: &Domain) -> Option<Domain> {
-    split_registered(name).and_then(|(_, domain)| Domain::parse(domain.as_bytes()))
+    split_registered(name.as_bytes()).and_then(|(_, domain)| Domain::parse(domain.as_bytes()))
 }
 
-/// The labels before the domain that `name` is registered under, and that domain.
-fn split_registered(name: &Domain) -> Option<(&str, &str)> {
-    let name = std::str::from_utf8(name.as_bytes()).ok().filter(|name| name.is_ascii())?;
+/// Divides `name`, in lower case, before the domain that it is registered under. `None` for a public suffix,
+/// and for a name with bytes above ASCII: the list has those in `xn--` only.
+pub(crate) fn split_registered(name: &[u8]) -> Option<(&str, &str)> {
+    let name = std::str::from_utf8(name).ok().filter(|name| name.is_ascii())?;
     let domain = DEFAULT_PROVIDER.effective_tld_plus_one(name).ok()?;
     Some((name.strip_suffix(domain)?, domain))
 }
 
-/// Whether `labels` hold the address, or two neighbouring parts of it, in the ways that providers write it:
-/// octets in either order (`1-2-3-4`, `004003002001`), hexadecimal, a decimal number; for IPv6 neighbouring
-/// groups, or the lower half in one piece.
+/// Whether `labels` hold the address in one of the ways in which providers write it into host names. Small
+/// numbers prove nothing: `o1.p2.example.net` may be at 198.51.1.2 by chance.
 fn looks_generated(labels: &str, address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(v4) => holds_ipv4(labels, v4),
@@ -176,50 +168,58 @@ fn looks_generated(labels: &str, address: IpAddr) -> bool {
 }
 
 fn holds_ipv4(labels: &str, address: Ipv4Addr) -> bool {
-    let octets = address.octets();
-    let [a, b, c, d] = octets;
-    let whole = [
-        format!("{a:02x}{b:02x}{c:02x}{d:02x}"),
-        format!("{d:02x}{c:02x}{b:02x}{a:02x}"),
-        format!("{a:03}{b:03}{c:03}{d:03}"),
-        format!("{d:03}{c:03}{b:03}{a:03}"),
-        address.to_bits().to_string(),
-    ];
-    // A small number such as 1.2 could stand in any name; five digits do not by chance.
-    if whole.iter().any(|text| text.len() >= 5 && labels.contains(text.as_str())) {
+    let octets @ [a, b, c, d] = address.octets();
+    let whole = |[a, b, c, d]: [u8; 4]| {
+        labels.contains(&format!("{a:02x}{b:02x}{c:02x}{d:02x}"))
+            || labels.contains(&format!("{a:03}{b:03}{c:03}{d:03}"))
+    };
+    if whole(octets) || whole([d, c, b, a]) || labels.contains(&address.to_bits().to_string()) {
         return true;
     }
-    let numbers: Vec<Option<u8>> = labels
-        .split(|c: char| !c.is_ascii_digit())
-        .filter(|run| !run.is_empty())
-        .map(|run| run.parse().ok())
-        .collect();
-    neighbours(&numbers, &octets.map(Some))
+    let mut numbers = numbers(labels, |c| c.is_ascii_digit(), 10);
+    // The last two octets tell a host from its neighbours: `host-2-77`, but not `smtp-2-10` at 192.2.10.77.
+    if neighbours(&numbers, &[c, d].map(u16::from), 3) {
+        return true;
+    }
+    // Three octets in any order: `77.red-192-0-2`.
+    let there = octets.into_iter().filter_map(|octet| {
+        let at = numbers.iter().position(|(number, _)| *number == Some(octet.into()))?;
+        Some(numbers.swap_remove(at).1)
+    });
+    let (octets, digits) = there.fold((0, 0), |(octets, sum), digits| (octets + 1, sum + digits));
+    octets >= 3 && digits >= 4
 }
 
 fn holds_ipv6(labels: &str, address: Ipv6Addr) -> bool {
     let groups = address.segments();
     let low: String = groups.iter().skip(4).map(|group| format!("{group:04x}")).collect();
-    if labels.contains(&low) {
-        return true;
-    }
-    let numbers: Vec<Option<u16>> = labels
-        .split(|c: char| !c.is_ascii_alphanumeric())
-        .filter(|run| !run.is_empty())
-        .map(|run| u16::from_str_radix(run, 16).ok())
-        .collect();
-    // Groups of zeros prove nothing.
-    neighbours(&numbers, &groups.map(|group| (group != 0).then_some(group)))
+    // Digit by digit, also from the last to the first as in ip6.arpa.
+    let signs: String = labels.chars().filter(char::is_ascii_alphanumeric).collect();
+    let backwards: String = low.chars().rev().collect();
+    signs.contains(&low)
+        || signs.contains(&backwards)
+        // `2001-db8`; four digits can be words: `be-fe`.
+        || neighbours(&numbers(labels, |c| c.is_ascii_alphanumeric(), 16), &groups, 5)
 }
 
-/// Whether two neighbours of `parts` are neighbours in `numbers` too, in either order.
-fn neighbours<T: PartialEq>(numbers: &[Option<T>], parts: &[Option<T>]) -> bool {
-    let is = |x: &Option<T>, y: &Option<T>| x.is_some() && x == y;
-    numbers.windows(2).any(|pair| {
-        parts.windows(2).any(|part| match (pair, part) {
-            ([p, q], [x, y]) => (is(p, x) && is(q, y)) || (is(p, y) && is(q, x)),
-            _ => false,
-        })
+/// The runs of such characters, as numbers where they are some, and how many digits each has. A zero in front
+/// does not count: people number hosts so, too (`mx01`).
+fn numbers(labels: &str, class: fn(&char) -> bool, radix: u32) -> Vec<(Option<u16>, usize)> {
+    let runs = labels.split(|c| !class(&c)).filter(|run| !run.is_empty());
+    runs.map(|run| {
+        let digits = run.strip_prefix('0').unwrap_or(run).len().max(1);
+        (u16::from_str_radix(run, radix).ok(), digits)
+    })
+    .collect()
+}
+
+/// Whether two neighbours of `parts` are neighbours in `numbers`, in either order and with so many digits.
+fn neighbours(numbers: &[(Option<u16>, usize)], parts: &[u16], digits: usize) -> bool {
+    numbers.windows(2).any(|pair| match pair {
+        [(Some(p), m), (Some(q), n)] if m + n >= digits => {
+            parts.windows(2).any(|part| part == [*p, *q] || part == [*q, *p])
+        }
+        _ => false,
     })
 }
 
@@ -310,6 +310,20 @@ mod tests {
             ("2001-db8-1-2-3-4-5-6.provider.net", "2001:db8:1:2:3:4:5:6"),
             ("x-0003000400050006.provider.net", "2001:db8:1:2:3:4:5:6"),
             ("dyn-192-0-2-77.provider.net", "::ffff:192.0.2.77"),
+            ("77.red-192-0-2.staticip.provider.net", "192.0.2.77"),
+            ("h77n2c0s192.provider.net", "192.0.2.77"),
+            ("192x0x2x77.ap.provider.net", "192.0.2.77"),
+            ("host77.net2.provider.net", "192.0.2.77"),
+            ("dsl-0-77.provider.net", "192.0.0.77"),
+            ("51-1-2.provider.net", "198.51.1.2"),
+            ("1-2-3-4.provider.net", "1.2.3.4"),
+            ("host-001-002.provider.net", "198.51.1.2"),
+            ("4d0200c0.provider.net", "192.0.2.77"),
+            ("077002000192.provider.net", "192.0.2.77"),
+            ("2001-db8--1.provider.net", "2001:db8::1"),
+            ("2001-0db8-0000-0000-0000-0000-0000-0001.provider.net", "2001:db8::1"),
+            ("ip6-3-0004-0005-6.provider.net", "2001:db8:1:2:3:4:5:6"),
+            ("6.0.0.0.5.0.0.0.4.0.0.0.3.0.0.0.provider.net", "2001:db8:1:2:3:4:5:6"),
         ] {
             assert_eq!(host(name, address), None, "{name}");
         }
@@ -319,6 +333,17 @@ mod tests {
             ("mail-77.example.net", "192.0.2.77"),
             ("mx.example.net", "2001:db8::1"),
             ("o1.p2.example.net", "2001:db8::25"),
+            ("o1.p2.example.net", "198.51.1.2"),
+            ("o2.p1.example.net", "198.51.1.2"),
+            ("mx1-2.example.net", "203.0.1.2"),
+            ("mx01-02.example.net", "203.0.1.2"),
+            ("o1.p2.s3.example.net", "198.1.2.3"),
+            ("smtp-2-10.mail.example.net", "192.2.10.77"),
+            ("mail3.dc10.example.net", "192.10.3.77"),
+            ("mta-2-2.example.net", "198.2.2.20"),
+            ("a-b.example.net", "2001:db8:a:b::1"),
+            ("be-fe.example.net", "2001:db8:be:fe::1"),
+            ("mx1-25.example.net", "2001:db8:0:0:1:25:0:1"),
         ] {
             assert_eq!(host(name, address).as_deref(), Some("example.net"), "{name}");
         }

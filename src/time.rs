@@ -1,10 +1,10 @@
-//! Moments and spans, in whole seconds. No clock is read here but in [`Timestamp::now`], which only the
-//! shells call: everything else takes the time as an argument.
+//! Moments and spans, in whole seconds. Only [`Timestamp::now`] reads a clock, and decisions never call it:
+//! they take the time as an argument.
 
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Seconds since 1970 (UTC). 32 bits hold until 2106 and keep a record small; arithmetic saturates.
+/// Seconds since 1970 (UTC). 32 bits last until 2106 and keep records small; arithmetic saturates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp(pub u32);
 
@@ -13,7 +13,7 @@ pub struct Timestamp(pub u32);
 pub struct Seconds(pub u32);
 
 impl Timestamp {
-    /// The machine's clock. A clock before 1970 reads 0, one after 2106 the last second.
+    /// The time by the machine's clock. Before 1970 it is 0, after 2106 the last second.
     #[must_use]
     pub fn now() -> Self {
         let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
@@ -26,7 +26,7 @@ impl Timestamp {
         Self(self.0.saturating_add(span.0))
     }
 
-    /// How long ago `earlier` was; 0 if it lies ahead.
+    /// The span from `earlier` to this moment; 0 if `earlier` is later.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Seconds {
         Seconds(self.0.saturating_sub(earlier.0))
@@ -75,7 +75,7 @@ impl fmt::Display for Seconds {
     /// The shortest form that [`Seconds::parse`] reads: `1d12h`, `0s`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut rest = self.0;
-        // Days, not weeks: a lifetime of 36d is no clearer as 5w1d.
+        // Without weeks: 36d is clearer than 5w1d.
         for (letter, unit) in UNITS.into_iter().skip(1) {
             if rest >= unit || (unit == 1 && self.0 == 0) {
                 write!(f, "{}{}", rest / unit, char::from(letter))?;
@@ -90,7 +90,7 @@ impl fmt::Display for Timestamp {
     /// `2026-11-21T17:08:36Z` (RFC 3339, UTC).
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (days, second) = (self.0 / 86_400, self.0 % 86_400);
-        // Days to a civil date, counted from 1 March of year 0 so that a leap day ends its year.
+        // Years are counted from 1 March of year 0, so that a leap day is the last of its year.
         let days = days + 719_468;
         let era = days / 146_097;
         let day_of_era = days % 146_097;

@@ -1,8 +1,9 @@
 //! A triplet (client identities, sender key, recipient) and the keys it is stored under.
 //!
-//! A key is 16 bytes of SipHash-2-4-128 with the store's secret. LMDB allows 511 bytes and addresses can be longer;
-//! an outsider who does not know the secret cannot aim at a page of the tree or make two triplets collide. What is
-//! hashed is unambiguous: a tag for the kind of record, and the length before every part that can vary.
+//! A key is 16 bytes of SipHash-2-4-128 with the store's secret. Addresses can be longer than the 511 bytes
+//! that LMDB allows; and an outsider who does not know the secret can neither aim at a page of the tree nor
+//! make two triplets collide. What is hashed is unambiguous: a tag for the kind of key, then each part with
+//! its length before it.
 
 use crate::identity::{Domain, Identity, registered};
 use crate::sender::{Level, SenderKey, normalise};
@@ -12,7 +13,7 @@ use siphasher::sip128::{Hasher128, SipHasher24};
 use std::hash::Hasher;
 use std::net::IpAddr;
 
-/// The secret of a store: whoever knows it can choose addresses that collide.
+/// The secret of a store. Whoever knows it can choose addresses whose keys collide.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Secret(pub [u8; 16]);
 
@@ -26,7 +27,7 @@ impl AsRef<[u8]> for Key {
     }
 }
 
-/// The kinds of keys, so that no two kinds ever share one.
+/// The kinds of keys: no key is of two kinds.
 #[derive(Clone, Copy)]
 enum Tag {
     Identity = 1,
@@ -52,18 +53,18 @@ impl Secret {
     }
 }
 
-/// A recipient: ASCII lower case, nothing else. Some hosts tell `Joe` from `joe`; a greylist need not.
+/// A recipient in ASCII lower case. Some hosts tell `Joe` from `joe`; a greylist need not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recipient(Vec<u8>);
 
 impl Recipient {
-    /// The recipient as it is compared.
+    /// The recipient with that address.
     #[must_use]
     pub fn new(address: &[u8]) -> Self {
         Self(address.to_ascii_lowercase())
     }
 
-    /// Its bytes.
+    /// The address as it is compared.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
@@ -73,13 +74,13 @@ impl Recipient {
 /// Who writes to whom, from where.
 #[derive(Clone, Debug)]
 pub struct Triplet<'a> {
-    /// What the client is known by: its network first; at most [`MAX_IDENTITIES`](crate::identity::MAX_IDENTITIES).
+    /// What the client is known by: its network, then at most one identity of each other kind.
     pub identities: Vec<Identity>,
-    /// The envelope sender as it came, for records that people read.
+    /// The envelope sender as it came.
     pub sender: &'a [u8],
     /// The sender normalised.
     pub sender_key: SenderKey,
-    /// The recipient.
+    /// Who is written to.
     pub recipient: Recipient,
     /// Further text that a retry must repeat; empty for none.
     pub fingerprint: &'a [u8],
@@ -136,7 +137,7 @@ impl<'a> Triplet<'a> {
         secret.key(Tag::Replied, &[self.sender_key.as_bytes(), self.recipient.as_bytes()])
     }
 
-    /// The same for the whole domain of the sender; `None` for the null sender and other senders without one.
+    /// The same for the whole domain of the sender; `None` where it has none.
     #[must_use]
     pub fn replied_domain_key(&self, secret: &Secret) -> Option<Key> {
         let domain = self.sender_domain()?;
@@ -156,13 +157,15 @@ impl<'a> Triplet<'a> {
         [sender, host].into_iter().flatten().map(key).collect()
     }
 
-    fn sender_domain(&self) -> Option<Domain> {
+    /// The domain of the sender; `None` for the null sender and other senders without one.
+    #[must_use]
+    pub fn sender_domain(&self) -> Option<Domain> {
         let at = self.sender.iter().rposition(|&b| b == b'@')?;
         Domain::parse(self.sender.get(at + 1..)?)
     }
 
-    /// The keys under which a release of this mail may stand: for the sender and recipient, for these and the client's
-    /// network, for the network alone.
+    /// The keys under which a release of this mail may stand: of the sender and recipient, of these and the
+    /// client's network, of the network alone.
     #[must_use]
     pub fn released_keys(&self, secret: &Secret) -> Vec<Key> {
         let pair = secret.key(Tag::Released, &[self.sender_key.as_bytes(), self.recipient.as_bytes()]);
@@ -175,7 +178,7 @@ impl<'a> Triplet<'a> {
 }
 
 impl Secret {
-    /// The key of what an identity has earned.
+    /// The key of the record of what an identity has earned.
     #[must_use]
     pub fn identity(&self, identity: &Identity) -> Key {
         let kind = [identity.by() as u8];
@@ -202,8 +205,8 @@ impl Secret {
 }
 
 impl Key {
-    /// The key of `identity`'s record of the sender and recipient that this is the key of: their half in front, so that
-    /// the records of all its identities lie side by side, on one page; all 128 bits depend on secrets.
+    /// The key of the record that `identity` has for the sender and recipient of this key. Their half stays
+    /// in front, so that the records of all identities lie on one page. All bits depend on the secret.
     fn of(self, identity: Self) -> Self {
         let mut key = self;
         for (byte, other) in key.0.iter_mut().skip(8).zip(identity.0) {
@@ -213,7 +216,7 @@ impl Key {
     }
 }
 
-/// The keys of the records that one identity of a triplet has.
+/// The keys of the records of one identity of a triplet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IdentityKeys {
     /// What the identity earned, whatever the sender and recipient.

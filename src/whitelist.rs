@@ -1,7 +1,8 @@
-//! The administrator's whitelist: what an entry may be, and which entries a triplet could match. Pure; the entries are in
-//! the store, each under the hash of its kind and text, so a look-up is a handful of reads however many there are.
+//! The administrator's whitelist: what an entry may be, and which entries a triplet could match. Pure. The
+//! entries are in the store, each under the hash of its kind and text: a few reads find any of them.
 
-use crate::identity::{Domain, Identity};
+use crate::identity::{ClientNetwork, Domain, Identity};
+use crate::sender::own_address;
 use crate::triplet::Triplet;
 use ipnetwork::IpNetwork;
 use std::net::IpAddr;
@@ -28,7 +29,7 @@ impl ListKind {
     pub const ALL: &[Self] =
         &[Self::Client, Self::Host, Self::Spf, Self::Dkim, Self::Sender, Self::Recipient];
 
-    /// Its name on the command line.
+    /// The word for it on the command line.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -41,48 +42,47 @@ impl ListKind {
         }
     }
 
-    /// The text of an entry in the one form that is stored and looked up.
+    /// The text of an entry in the one form in which it is stored and looked up.
     ///
     /// # Errors
-    /// What was expected instead.
+    /// What was expected instead, for the administrator.
     pub fn canonical(self, text: &str) -> Result<Vec<u8>, &'static str> {
         match self {
             Self::Client => match text.parse::<IpNetwork>() {
-                Ok(network) if network.prefix() > 0 => Ok(network_text(network.ip(), network.prefix())),
+                Ok(range) if range.prefix() > 0 => Ok(network(range.ip(), range.prefix())),
                 _ => Err("an IP address or network such as 192.0.2.0/24"),
             },
-            Self::Host | Self::Spf | Self::Dkim => domain(text).ok_or("a domain such as example.org"),
-            Self::Sender => address(text).ok_or("an address or a domain such as example.org"),
+            Self::Host | Self::Spf | Self::Dkim => {
+                domain(text.as_bytes()).ok_or("a domain such as example.org")
+            }
+            Self::Sender => {
+                address(&own_address(text.as_bytes())).ok_or("an address or a domain such as example.org")
+            }
             Self::Recipient => {
                 let local = text.strip_suffix('@').filter(|local| !local.is_empty() && !local.contains('@'));
                 let whole = local.map(|_| text.to_ascii_lowercase().into_bytes());
-                whole.or_else(|| address(text)).ok_or("an address, local@ or a domain such as example.org")
+                let whole = whole.or_else(|| address(text.as_bytes()));
+                whole.ok_or("an address, local@ or a domain such as example.org")
             }
         }
     }
 }
 
-fn domain(text: &str) -> Option<Vec<u8>> {
-    Domain::parse(text.as_bytes()).map(|domain| domain.as_bytes().to_vec())
+fn domain(text: &[u8]) -> Option<Vec<u8>> {
+    Domain::parse(text).map(|domain| domain.as_bytes().to_vec())
 }
 
-fn address(text: &str) -> Option<Vec<u8>> {
-    match text.rsplit_once('@') {
-        Some((local, at)) if !local.is_empty() && domain(at).is_some() => {
-            Some(text.to_ascii_lowercase().into_bytes())
-        }
-        Some(_) => None,
-        None => domain(text),
-    }
+fn address(text: &[u8]) -> Option<Vec<u8>> {
+    let Some(at) = text.iter().rposition(|&byte| byte == b'@') else { return domain(text) };
+    let (local, after) = (text.get(..at)?, domain(text.get(at + 1..)?)?);
+    (!local.is_empty()).then(|| [&local.to_ascii_lowercase()[..], b"@", &after].concat())
 }
 
-fn network_text(address: IpAddr, prefix: u8) -> Vec<u8> {
-    // An IpNetwork keeps the address it was given; its network is what an entry names.
-    let network = IpNetwork::new(address, prefix).map(|n| n.network()).unwrap_or(address);
-    format!("{network}/{prefix}").into_bytes()
+fn network(address: IpAddr, prefix: u8) -> Vec<u8> {
+    ClientNetwork::new(address, prefix).to_string().into_bytes()
 }
 
-/// Which entries there are at all, so that nothing is looked up in vain. In the store as one record.
+/// Which kinds of entries there are at all, so that nothing is looked up in vain. One record of the store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Contents {
     /// A bit for each kind.
@@ -94,7 +94,7 @@ pub struct Contents {
 }
 
 impl Contents {
-    /// Adds an entry in its canonical form.
+    /// Notes an entry in its canonical form.
     pub fn add(&mut self, kind: ListKind, text: &[u8]) {
         self.kinds |= 1 << kind as u8;
         if kind == ListKind::Client
@@ -112,7 +112,7 @@ impl Contents {
         self.kinds & (1 << kind as u8) != 0
     }
 
-    /// The canonical texts of the entries that `triplet` would match, those of clients first.
+    /// The canonical texts of all entries that would match `triplet`, those of clients first.
     #[must_use]
     pub fn candidates(&self, triplet: &Triplet<'_>) -> Vec<(ListKind, Vec<u8>)> {
         let mut found = Vec::new();
@@ -121,12 +121,9 @@ impl Contents {
         }
         if let Some(client) = triplet.client.filter(|_| self.has(ListKind::Client)) {
             let client = client.to_canonical();
-            let is_v4 = client.is_ipv4();
-            let used = |bit: u8| {
-                if is_v4 { bit < 32 && self.ipv4 >> bit & 1 == 1 } else { self.ipv6 >> bit & 1 == 1 }
-            };
-            let prefixes = (0..128).filter(|&bit| used(bit)).map(|bit| bit + 1);
-            found.extend(prefixes.map(|prefix| (ListKind::Client, network_text(client, prefix))));
+            let used = if client.is_ipv4() { self.ipv4.into() } else { self.ipv6 };
+            let prefixes = (1..=128).filter(|prefix| used >> (prefix - 1) & 1 == 1);
+            found.extend(prefixes.map(|prefix| (ListKind::Client, network(client, prefix))));
         }
         let mut domains = |kind, domain: &[u8]| {
             if self.has(kind) {
@@ -143,7 +140,7 @@ impl Contents {
                 Identity::Network(_) | Identity::Host(_) => {}
             }
         }
-        let sender = triplet.sender.to_ascii_lowercase();
+        let sender = own_address(triplet.sender);
         for (kind, address) in
             [(ListKind::Sender, &sender[..]), (ListKind::Recipient, triplet.recipient.as_bytes())]
         {
@@ -167,12 +164,11 @@ fn parents(domain: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::once(0).chain(starts).filter_map(|start| domain.get(start..)).filter(|d| d.contains(&b'.'))
 }
 
-/// Whether the sender's domain is vouched for: SPF passed for it, or it or a domain above it signed. Senders are forged;
-/// an entry for a sender counts only then, unless the administrator insists.
+/// Whether the sender's domain is verified: SPF passed for it, or it signed, or a domain above it. Senders
+/// are easily forged, so an entry for one counts only then, unless the administrator says otherwise.
 #[must_use]
 pub fn sender_is_authenticated(triplet: &Triplet<'_>) -> bool {
-    let Some(at) = triplet.sender.iter().rposition(|&byte| byte == b'@') else { return false };
-    let Some(sender) = triplet.sender.get(at + 1..).and_then(Domain::parse) else { return false };
+    let Some(sender) = triplet.sender_domain() else { return false };
     triplet.identities.iter().any(|identity| match identity {
         Identity::Spf(domain) => *domain == sender,
         Identity::Dkim(domain) => parents(sender.as_bytes()).any(|parent| parent == domain.as_bytes()),
@@ -183,7 +179,7 @@ pub fn sender_is_authenticated(triplet: &Triplet<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::{ClientNetwork, Prefixes};
+    use crate::identity::Prefixes;
     use crate::sender::Level;
 
     fn triplet(sender: &'static str, more: Vec<Identity>) -> Triplet<'static> {
@@ -240,6 +236,35 @@ mod tests {
         ] {
             assert!(!matches(kind, entry, &triplet), "{} {entry}", kind.word());
         }
+    }
+
+    /// A signature leaves the domain as it is. A forwarder does not, and only its own domain is verified.
+    #[test]
+    fn an_entry_for_a_sender_matches_its_signed_form_and_no_forwarder() {
+        let sent = |sender| triplet(sender, vec![]);
+        for signed in [
+            "prvs=0123456789=Alice@x.example",
+            "alice@X.example.",
+            "\"alice\"@x.example",
+            "btv1==9562b54e32b==prvs=0123456789=alice@x.example",
+        ] {
+            for entry in ["alice@x.example", "x.example.", signed] {
+                assert!(matches(ListKind::Sender, entry, &sent(signed)), "{signed} {entry}");
+            }
+            assert!(!matches(ListKind::Sender, "bob@x.example", &sent(signed)));
+        }
+        for rewritten in [
+            "SRS0=ab=QX=x.example=alice@fwd.example",
+            "SRS1=Djmi=x.example==rzl5=KB=x.example=alice@fwd.example",
+            "alice+SRS=ab=QX=x.example=alice@fwd.example",
+            "prvs=0123456789=SRS0=ab=QX=x.example=alice@fwd.example",
+        ] {
+            for entry in ["alice@x.example", "x.example", "alice@fwd.example"] {
+                assert!(!matches(ListKind::Sender, entry, &sent(rewritten)), "{rewritten} {entry}");
+            }
+            assert!(matches(ListKind::Sender, "fwd.example", &sent(rewritten)));
+        }
+        assert!(matches(ListKind::Recipient, "bob@rcpt.example.", &sent("")));
     }
 
     #[test]

@@ -1,14 +1,14 @@
-//! Shapes of bulk mailers whose account number is known to be constant: it tells two customers of one
-//! mailer apart, where masking it would let them share a key.
+//! Address shapes of bulk mailers with the customer's account number in them. It never changes and tells two
+//! customers of one mailer apart, so it stays: masked, they would share a key.
 //!
-//! Each shape is anchored and narrow; where none fits, the general rules decide. No domain is looked at.
+//! Each shape is narrow and fits whole; where none does, the general rules decide. No domain is looked at.
 
 use std::ops::Range;
 
 use super::key::Mask;
 use super::{Observer, Rule, slice};
 
-/// The mask, if the local part has one of the shapes.
+/// What goes, if the local part has one of the shapes.
 pub(super) fn mask(local: &[u8], observer: &mut impl Observer) -> Option<Mask> {
     let shapes = [user_number, list_number, subscription, between_tokens, telephone];
     let mask = shapes.into_iter().find_map(|shape| shape(local))?;
@@ -66,7 +66,7 @@ fn telephone(local: &[u8]) -> Option<Mask> {
     after(local, from.end + 1)
 }
 
-/// Where, in `local`, the run of `class` at the start of its tail `rest` is; none if its length is not `length`.
+/// The run of `class` that `rest`, the end of `local`, begins with: its place in `local`, if its length fits.
 fn run(
     local: &[u8],
     rest: &[u8],

@@ -6,11 +6,11 @@
 //! msprvs1=12345abcdef=alice  Momentum, SparkPost
 //! ```
 //!
-//! The signature goes and the plain address remains: it is the same mailbox.
+//! It is the same mailbox, so the signature goes and the plain address stays.
 
 use super::{Mailbox, Observer, Rule, slice, split_first, split_last};
 
-/// Replaces the local part by the one inside. False, and nothing done, if there is no signature.
+/// Takes the signature off the local part; says whether there was one.
 pub(super) fn unwrap(mailbox: &mut Mailbox, observer: &mut impl Observer) -> bool {
     let Some(core) = core(mailbox.local) else {
         return false;
@@ -41,7 +41,7 @@ fn core(local: &[u8]) -> Option<&[u8]> {
     (!core.is_empty()).then_some(core)
 }
 
-/// Which side of the separator is the signature is told by its look, the usual side first.
+/// The signature may stand on either side; its look tells on which. The usual side is tried first.
 fn prvs(signed: &[u8]) -> Option<&[u8]> {
     if let Some((first, rest)) = split_first(signed, b'=')
         && is_signature(first)
@@ -54,8 +54,8 @@ fn prvs(signed: &[u8]) -> Option<&[u8]> {
     })
 }
 
-/// One digit for the key, three for the day, and the start of a hash in hex: ten in the draft. Some writers
-/// vary the length and hash the day too, so only the first digit is sure.
+/// In the draft: a digit for the key, three for the day, six of a hash in hex. Some programs write another
+/// length and hash the day too, so only the first digit is sure.
 fn is_signature(text: &[u8]) -> bool {
     (8..=12).contains(&text.len())
         && text.iter().all(u8::is_ascii_alphanumeric)

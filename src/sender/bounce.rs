@@ -1,11 +1,11 @@
-//! What stands behind a word that says what the address is for: `bounces`, `return`, `owner`.
+//! Senders with a word that says what the address is for: `bounces`, `return`, `owner`.
 //!
 //! ```text
 //! list-return-1234-alice=example.org   bounce-list-6397464   list-bounces+640c9587ada7   bounces-12-34-ab9
 //! ```
 //!
-//! From the first counter or token behind the word, everything goes. Words stay (`returns-eu`), and so does
-//! what stands before it: that is the name of the list (`area51-bounces`).
+//! Everything goes from the first counter or token behind the word on. Words before that stay (`returns-eu`),
+//! and so does what stands in front of the word: it is the name of the list (`area51-bounces`).
 
 use std::ops::Range;
 
@@ -14,11 +14,12 @@ use super::segment::{RARE, Segment, are_gibberish};
 use super::verp::{self, Signs};
 use super::{Observer, Rule, slice};
 
-/// Fewer digits than this behind the word are a name: `bounce-qa1`, `returns-2`.
+/// Fewer digits behind the word belong to a name: `bounce-qa1`, `returns-2`.
 const COUNTER_DIGITS: u16 = 3;
 
 /// Words that mailing lists and bulk mailers put into an envelope sender; a number of one or two digits may
 /// be glued to one.
+#[rustfmt::skip]
 fn is_keyword(word: &[u8]) -> bool {
     let letters = match word {
         [letters @ .., b'0'..=b'9', b'0'..=b'9'] | [letters @ .., b'0'..=b'9'] => letters,
@@ -26,27 +27,9 @@ fn is_keyword(word: &[u8]) -> bool {
     };
     matches!(
         letters,
-        b"rp"
-            | b"bnc"
-            | b"ndr"
-            | b"dsn"
-            | b"verp"
-            | b"error"
-            | b"leave"
-            | b"owner"
-            | b"unsub"
-            | b"bounce"
-            | b"return"
-            | b"sentto"
-            | b"errors"
-            | b"retour"
-            | b"bounces"
-            | b"bounced"
-            | b"returns"
-            | b"failure"
-            | b"request"
-            | b"confirm"
-            | b"unsubscribe"
+        b"rp" | b"bnc" | b"ndr" | b"dsn" | b"verp" | b"error" | b"leave" | b"owner" | b"unsub" | b"bounce"
+        | b"return" | b"sentto" | b"errors" | b"retour" | b"bounces" | b"bounced" | b"returns"
+        | b"failure" | b"request" | b"confirm" | b"unsubscribe"
     )
 }
 
@@ -55,10 +38,8 @@ pub(super) fn has_keyword(label: &[u8]) -> bool {
     label.split(|byte| !byte.is_ascii_alphanumeric()).any(is_keyword)
 }
 
-/// The index of the segment that is the word, of those that end before the offset `before`.
-///
-/// Several may be there (`tax-return-users-return-5`): the first that a counter or a `+` follows counts,
-/// else the first.
+/// The index of the segment that is the word, among those that end before the offset `before`. Of several
+/// (`tax-return-users-return-5`) it is the first with a counter or a `+` behind it, else the first.
 pub(super) fn keyword(segments: &[Segment], local: &[u8], before: usize) -> Option<usize> {
     let ahead = segments.iter().enumerate().take_while(|(_, segment)| segment.end <= before);
     let mut first = None;
@@ -75,7 +56,7 @@ pub(super) fn keyword(segments: &[Segment], local: &[u8], before: usize) -> Opti
     first
 }
 
-/// What goes behind the keyword; `recipient` is where the known recipient is, if it is there.
+/// What goes behind the keyword. `recipient`: where the recipient stands in it, if it was found.
 pub(super) fn mask(
     local: &[u8],
     segments: &[Segment],
@@ -120,7 +101,7 @@ fn varies(segment: &Segment) -> bool {
     segment.has_digit() || segment.is_gibberish()
 }
 
-/// The segments before and behind the span, without those that reach into it.
+/// The segments that lie wholly before the span, and those wholly behind it.
 pub(super) fn around<'a>(segments: &'a [Segment], span: &Range<usize>) -> (&'a [Segment], &'a [Segment]) {
     let before = segments.partition_point(|segment| segment.end <= span.start);
     let behind = segments.partition_point(|segment| segment.start < span.end);

@@ -1,17 +1,20 @@
 //! Domains: whether one is for bounces, and which of its labels name one machine of many.
 //!
-//! The last two labels always stay, or three under a public suffix like `co.uk`: no list of suffixes is
-//! needed for that, and a name that a stranger can register never merges with another.
+//! The registered name stays whole, so two names that strangers can register never get one key.
 
 use super::bounce;
 use super::segment::{CERTAIN, SLIGHT, whole};
+use crate::identity::split_registered;
 
-/// Whether a label left of the registered name says so: `bounces.example.org`, `bnc3.mail.example.org`.
+/// Whether a label before the registered name says so: `bounces.example.org`, `bnc3.mail.example.org`.
 pub(super) fn is_for_bounces(domain: &[u8]) -> bool {
-    labels(front(domain)).any(|(label, _)| bounce::has_keyword(label))
+    // The registered name has two labels at least, and few others hold such a word: the list is rarely asked.
+    let others = domain.rsplitn(3, |&byte| byte == b'.').nth(2).unwrap_or_default();
+    let word = labels(others).find(|(label, _)| bounce::has_keyword(label));
+    word.is_some_and(|(_, end)| end <= front(domain).len())
 }
 
-/// The length of the front of the domain up to the last label that names a machine; 0 if none does.
+/// How many bytes at the front of the domain go: up to the last label that names a machine.
 ///
 /// Asked only where the local part was masked: `root@web01.example.org` is not `root@web02.example.org`.
 pub(super) fn machine_part(domain: &[u8]) -> usize {
@@ -19,7 +22,7 @@ pub(super) fn machine_part(domain: &[u8]) -> usize {
     machines.last().map_or(0, |(_, end)| end)
 }
 
-/// The labels with the offset where each ends.
+/// The labels, and the offset at which each ends.
 fn labels(front: &[u8]) -> impl Iterator<Item = (&[u8], usize)> {
     let mut end = 0;
     front.split(|&byte| byte == b'.').map(move |label| {
@@ -28,23 +31,13 @@ fn labels(front: &[u8]) -> impl Iterator<Item = (&[u8], usize)> {
     })
 }
 
-/// What is left of the registered name; empty for an address literal.
+/// What stands before the registered name. Nothing where that name is not known, so all labels stay.
 fn front(domain: &[u8]) -> &[u8] {
-    if domain.starts_with(b"[") {
-        return b"";
-    }
-    let mut labels = domain.rsplit(|&byte| byte == b'.');
-    let (top, second) = (labels.next().unwrap_or_default(), labels.next().unwrap_or_default());
-    let mut registered = top.len() + second.len() + 1;
-    // A country and a short name under it: `co.uk`, `com.br`, `ac.jp`.
-    if top.len() == 2 && second.len() <= 3 {
-        registered += labels.next().map_or(0, <[u8]>::len) + 1;
-    }
-    super::slice(domain, 0..domain.len().saturating_sub(registered + 1))
+    split_registered(domain).map_or(b"", |(front, _)| front.as_bytes())
 }
 
-/// `mail176`, `atl81`, `bf01x`, or a random label. Four digits and more number a customer (`em7419`), a hyphen
-/// a region (`eu-west-1`): these stay.
+/// `mail176`, `atl81`, `bf01x`, or a random label. Labels with four digits or more are a customer's
+/// (`em7419`), those with a hyphen a region's (`eu-west-1`): they stay.
 fn is_machine(label: &[u8]) -> bool {
     let Some(segment) = whole(label) else {
         return false;
@@ -62,7 +55,7 @@ fn is_machine(label: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::key;
+    use super::super::tests::{assert_left_alone, key};
     use super::super::{Rule, explain};
 
     fn domain_of(domain: &str) -> String {
@@ -75,6 +68,8 @@ mod tests {
         assert_eq!(domain_of("mail176.atl81.d.example"), "\\*.d.example");
         assert_eq!(domain_of("bf01x.d.example"), "\\*.d.example");
         assert_eq!(domain_of("smtp3.d.co.uk"), "\\*.d.co.uk");
+        assert_eq!(domain_of("smtp3.abc.de"), "\\*.abc.de");
+        assert_eq!(domain_of("mx1.acme.asso.fr"), "\\*.acme.asso.fr");
         assert_eq!(domain_of("9zl9rqqynj26muz9.eu.d.example"), "\\*.eu.d.example");
         assert_eq!(domain_of("ft65pmx.d.example"), "\\*.d.example");
         let told = explain(b"bounces-123456@mail1.d.example", None, Default::default());
@@ -86,8 +81,10 @@ mod tests {
     fn names_stay() {
         for domain in [
             "mail1.example",
-            "acme1.co.uk",
             "[192.0.2.1]",
+            "[ipv6:2001:db8::192.0.2.1]",
+            "mx1..example",
+            "mx1.b\u{fc}cher.example",
             "eu-west-1.d.example",
             "em7419.d.example",
             "a3331929.d.example",
@@ -95,7 +92,35 @@ mod tests {
             "tenant1.d.example",
             "mail.d.example",
         ] {
-            assert_eq!(domain_of(domain), domain);
+            assert_eq!(domain_of(domain), super::super::Printable(domain.as_bytes()).to_string());
+        }
+    }
+
+    /// Two names that strangers can register share no key, whatever they look like.
+    #[test]
+    fn registered_names_stay() {
+        for suffix in [
+            "co.uk",
+            "asso.fr",
+            "gouv.fr",
+            "info.pl",
+            "github.io",
+            "herokuapp.com",
+            "blogspot.com",
+            "saiwai.kawasaki.jp",
+            "azurewebsites.net",
+        ] {
+            for name in ["acme1", "mail176", "9zl9rqqynj26muz9"] {
+                let domain = format!("{name}.{suffix}");
+                assert_eq!(domain_of(&domain), domain);
+                assert_eq!(domain_of(&format!("mx1.{domain}")), format!("\\*.{domain}"));
+            }
+            // A name that sounds like bounces does not say that its mailboxes are for them.
+            assert_left_alone(&[&format!("b-123456@bounces.{suffix}")]);
+            assert_eq!(
+                key(&format!("b-123456@bounces.acme.{suffix}")),
+                format!("b-\\*@bounces.acme.{suffix}")
+            );
         }
     }
 

@@ -2,12 +2,12 @@
 
 use super::SenderKey;
 
-/// A rule that can fire. Its name is what `eximgrey normalize --why` prints; names do not change.
+/// A rule that can fire. `eximgrey normalize --why` prints its name, which does not change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
     /// The local part was quoted without need.
     Unquote,
-    /// SRS undone: the original sender and the forwarder stay.
+    /// A forwarder's rewriting undone: the original sender and the forwarder stay.
     Srs,
     /// A BATV signature removed.
     Batv,
@@ -15,11 +15,11 @@ pub enum Rule {
     Account,
     /// The recipient found inside the sender.
     Recipient,
-    /// Something that looks like a recipient, where the recipient is not known or not the same.
+    /// What looks like a recipient, where the recipient is not known or is another.
     Verp,
     /// Masked behind a word like `bounces`.
     Bounce,
-    /// Masked because it looks like nothing that people choose.
+    /// An identifier that no person chooses.
     Token,
     /// A tag behind `+` that is a token.
     PlusTag,
@@ -49,7 +49,7 @@ impl Rule {
 /// One rule that fired.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// Which.
+    /// The rule.
     pub rule: Rule,
     /// The bytes that it took away, in lower case.
     pub taken: Vec<u8>,
@@ -60,11 +60,11 @@ pub struct Step {
 pub struct Explanation {
     /// The same as [`normalise`](super::normalise) gives.
     pub key: SenderKey,
-    /// In the order of the rules; empty when the address only became lower case.
+    /// The rules in the order in which they fired; none where the address only became lower case.
     pub steps: Vec<Step>,
 }
 
-/// Hears of each rule that fires. `()` does not listen, and costs nothing.
+/// Is told of each rule that fires. `()` does not listen, and costs nothing.
 pub(super) trait Observer {
     fn step(&mut self, rule: Rule, taken: &[u8]);
 }

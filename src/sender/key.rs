@@ -1,7 +1,7 @@
 //! The key itself: how what was kept is put together, and how it is printed.
 //!
-//! A key is the kept bytes of the address with [`MASK`] for each part taken away, then, for each
-//! forwarder, [`MASK`] and its mailbox:
+//! A key is the address with [`MASK`] in the place of each part that was taken away; for each forwarder,
+//! [`MASK`] and its mailbox follow:
 //!
 //! ```text
 //! list-bounces+ MASK @lists.example.org
@@ -13,14 +13,13 @@ use std::ops::Range;
 
 use super::{Forwarder, Mailbox, slice};
 
-/// Stands for what was taken away. No address that Exim hands over can hold it: its strings end at it.
+/// Stands for what was taken away. Exim's strings end at it, so no address of Exim's holds it.
 const MASK: u8 = 0;
 
-/// A normalised sender. It is no address: a masked part is a byte that no address can hold.
+/// A normalised sender.
 ///
-/// Its `Display` is printable ASCII, differs for different keys, and is no valid address when something was
-/// masked: `\*` for a masked part, `\\` for a backslash, `\xHH` for any other byte outside `!` to `~`, `<>`
-/// for the null sender.
+/// It prints as [`Printable`] does, with `\*` for a masked part and `<>` for the null sender. Different keys
+/// print differently, and one with a masked part is no valid address.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SenderKey {
     bytes: Vec<u8>,
@@ -41,7 +40,7 @@ impl Mask {
         Self { local, kept: 0..0, domain: 0 }
     }
 
-    /// Of several signs before the mask one stays, and none at the start: base64 begins with a sign at times.
+    /// Of several signs before the mask one stays, and none at the start: base64 can begin with signs.
     pub(super) fn take_signs(&mut self, local: &[u8]) {
         let before = slice(local, 0..self.local.start);
         let signs = before.iter().rev().take_while(|&&byte| byte.is_ascii_punctuation()).count();
@@ -66,7 +65,7 @@ impl SenderKey {
         Self { bytes: address.to_vec() }
     }
 
-    /// A reserved address, behind two masks in a row: `assemble` never writes that.
+    /// The key of a reserved address: behind two masks in a row, which `assemble` never writes.
     pub(super) fn set_apart(address: &[u8]) -> Self {
         Self { bytes: [&[MASK, MASK], address].concat() }
     }

@@ -1,20 +1,20 @@
-//! The sender key: one stream of mail is one key, two people are two.
+//! The sender key: a stream of mail has one key, two people have two.
 //!
-//! Variable envelope senders (SRS, BATV, VERP, the bounce addresses of bulk mailers) make every message
-//! look new. [`normalise`] undoes what it understands, masks what varies, and keeps the rest.
+//! With SRS, BATV, VERP and the bounce addresses of bulk mailers, each message has another envelope sender
+//! and looks new. [`normalise`] undoes what it understands, masks what varies, and keeps the rest.
 //!
-//! What it does, in order; each step is one file:
+//! Its steps, in order, each in a file of its own:
 //! - `srs`, `batv`: undo rewriting, at most three layers deep;
 //! - `account`: a few shapes whose account number is worth keeping;
 //! - `recipient`, `verp`: find the recipient inside the sender;
 //! - `bounce`, `token`: mask counters, cookies and identifiers;
 //! - `domain`: mask machine names, when the local part was masked.
 //!
-//! What it does not: know a provider by name, ask the network, fold anything but ASCII case.
+//! It knows no provider by name, does not ask the network, and takes no letters for others but those of ASCII
+//! in upper case.
 //!
-//! What it keeps true: text that looks like words survives, because every address comes from a stranger
-//! who gains by sharing another's key. Each step is one pass over the address. No step sees upper case,
-//! so the case a mailer writes cannot change the key.
+//! Addresses come from strangers, who gain by sharing the key of another: so what looks like words stays.
+//! Each step is one pass over the address, and sees it in lower case only.
 
 mod account;
 mod batv;
@@ -34,8 +34,8 @@ pub use key::{Printable, SenderKey};
 use explain::Observer;
 use key::Mask;
 
-/// The longest address that rules are tried on, in bytes. RFC 5321 section 4.5.3.1 allows 64 + 1 + 255;
-/// nested SRS exceeds its 64 in practice, nothing honest exceeds this.
+/// The longest address that rules are tried on, in bytes. RFC 5321 section 4.5.3.1 allows 64 + 1 + 255. In
+/// practice nested SRS has more than the 64, but nothing honest has more than this.
 pub const MAX_RULED: usize = 512;
 
 /// How many layers of SRS and BATV are undone. Real mail shows two; more would be work for strangers.
@@ -49,12 +49,12 @@ pub enum Level {
     Full,
     /// Unwrap SRS and BATV only.
     Unwrap,
-    /// ASCII lower case only.
+    /// ASCII lower case, and no dot at the end of the domain.
     Exact,
 }
 
 impl Level {
-    /// The level a configuration names: `full`, `unwrap` or `exact`.
+    /// The level that a configuration names.
     #[must_use]
     pub fn from_word(word: &[u8]) -> Option<Self> {
         match word {
@@ -84,6 +84,17 @@ pub fn explain(sender: &[u8], recipient: Option<&[u8]>, level: Level) -> Explana
     Explanation { key, steps }
 }
 
+/// The sender's own mailbox as people write it: lower case, without a BATV signature, a dot at the end, or
+/// needless quotes. SRS stays: that the author inside wrote the mail is only the forwarder's word.
+#[must_use]
+pub fn own_address(sender: &[u8]) -> Vec<u8> {
+    let lower = sender.to_ascii_lowercase();
+    let Some(mut mailbox) = Mailbox::parse(&lower) else { return lower };
+    mailbox.unquote(&mut ());
+    let _ = (0..MAX_UNWRAPPINGS).all(|_| batv::unwrap(&mut mailbox, &mut ()));
+    [mailbox.local, b"@", mailbox.domain].concat()
+}
+
 /// An address in two parts: lower case, neither part empty.
 #[derive(Clone, Copy)]
 struct Mailbox<'a> {
@@ -111,9 +122,9 @@ impl<'a> Mailbox<'a> {
     }
 }
 
-/// A mailbox that a rewriter put itself around: kept, because the rewriter vouches for what is inside.
+/// The mailbox of a forwarder that rewrote the sender. It stays, because who is inside is only its word.
 struct Forwarder<'a> {
-    /// Where the rewriter says it (`X+SRS=...`), else empty.
+    /// Empty but where the forwarder names it (`X+SRS=...`).
     local: &'a [u8],
     domain: &'a [u8],
 }
@@ -124,16 +135,18 @@ fn derive(sender: &[u8], recipient: Option<&[u8]>, level: Level, observer: &mut 
     if key::is_reserved(address) {
         return SenderKey::set_apart(address);
     }
-    let ruled = level != Level::Exact && address.len() <= MAX_RULED;
-    let Some(mut mailbox) = Mailbox::parse(address).filter(|_| ruled) else {
+    let Some(mut mailbox) = Mailbox::parse(address).filter(|_| address.len() <= MAX_RULED) else {
         return SenderKey::verbatim(address);
     };
 
     let mut forwarders = Vec::new();
-    mailbox.unquote(observer);
-    for _ in 0..MAX_UNWRAPPINGS {
-        if !(srs::unwrap(&mut mailbox, &mut forwarders, observer) || batv::unwrap(&mut mailbox, observer)) {
-            break;
+    if level != Level::Exact {
+        mailbox.unquote(observer);
+        for _ in 0..MAX_UNWRAPPINGS {
+            if !(srs::unwrap(&mut mailbox, &mut forwarders, observer) || batv::unwrap(&mut mailbox, observer))
+            {
+                break;
+            }
         }
     }
     let mask = if level == Level::Full { mask(mailbox, recipient, observer) } else { None };
@@ -143,8 +156,8 @@ fn derive(sender: &[u8], recipient: Option<&[u8]>, level: Level, observer: &mut 
 /// What of the mailbox is masked, if anything.
 fn mask(mailbox: Mailbox, recipient: Option<&[u8]>, observer: &mut impl Observer) -> Option<Mask> {
     let Mailbox { local, domain } = mailbox;
-    // A mask inside quotes would read as a valid address. An inner domain without a dot is no domain: the
-    // forwarder keeps the sender in its own table (srs.rs), and the local part is the whole identity.
+    // A mask inside quotes would read as a valid address. A domain without a dot comes from a forwarder that
+    // keeps the sender in a table of its own (srs.rs): the local part is all that names the sender.
     if local.contains(&b'"') || !(domain.contains(&b'.') || domain == b"localhost") {
         return None;
     }
@@ -171,8 +184,7 @@ fn mask(mailbox: Mailbox, recipient: Option<&[u8]>, observer: &mut impl Observer
     Some(mask)
 }
 
-/// `bytes[range]`, empty where the range is outside: rules compute ranges that are inside, and a mistake
-/// must not panic in a mail server.
+/// `bytes[range]`; empty where the range is not inside, because a mistake must not panic in a mail server.
 fn slice(bytes: &[u8], range: std::ops::Range<usize>) -> &[u8] {
     bytes.get(range).unwrap_or_default()
 }

@@ -5,13 +5,13 @@
 //!                        owner-list*alice**example*-org    alice_at_example.org  example.org=alice
 //! ```
 //!
-//! Both are compared by their letters and digits alone: which sign stands for `@` or for a dot does not matter.
+//! Only letters and digits are compared: it does not matter which sign stands for `@` or for a dot.
 
 use std::ops::Range;
 
-/// Where the recipient is in the local part: whole, both its halves next to each other.
+/// Where the recipient stands in the local part: all of it, with its two halves next to each other.
 pub(super) fn find(local: &[u8], recipient: &[u8]) -> Option<Range<usize>> {
-    // Any encoding is at least as long and has all letters and digits: most senders are done here.
+    // However it is written, it is as long at least, with the same letters and digits: most senders end here.
     let fits = local.len() + 1 >= recipient.len() && recipient.len() <= super::MAX_RULED;
     if !fits || alphabet(recipient) & !alphabet(local) != 0 {
         return None;
@@ -43,7 +43,7 @@ pub(super) fn find(local: &[u8], recipient: &[u8]) -> Option<Range<usize>> {
         })?;
     let start = counter_before(local, *offsets.get(at)?);
     let end = *offsets.get(at + length - 1)? + 1;
-    // Cut in a word it would be chance, or somebody else's longer domain.
+    // An end within a word is chance, or somebody else's longer domain.
     local.get(end).is_none_or(|byte| !byte.is_ascii_alphanumeric()).then_some(start..end)
 }
 
@@ -53,7 +53,7 @@ fn alphabet(bytes: &[u8]) -> u128 {
     signs.fold(0, |bits, byte| bits | 1 << byte.to_ascii_lowercase())
 }
 
-/// Where a token that is glued to the recipient begins (`005alice=example.org`); letters alone are no token.
+/// Where the token begins that stands right before the recipient (`005alice=example.org`); letters are none.
 fn counter_before(local: &[u8], start: usize) -> usize {
     let glued = super::slice(local, 0..start).iter().rev().take_while(|byte| byte.is_ascii_alphanumeric());
     let (length, digits) =
@@ -61,14 +61,14 @@ fn counter_before(local: &[u8], start: usize) -> usize {
     if digits > 0 { start - length } else { start }
 }
 
-/// The letters and digits, each as one ASCII character with its offset.
+/// Gives the letters and digits, each as one ASCII character, with their offsets.
 fn skeleton(bytes: &[u8], mut push: impl FnMut(u8, usize)) {
     let mut at = 0;
     while let Some(&byte) = bytes.get(at) {
         if byte.is_ascii_alphanumeric() {
             push(byte.to_ascii_lowercase(), at);
         } else if !byte.is_ascii() {
-            // Bytes above ASCII fold into signs, which the rest of the text has not.
+            // Bytes above ASCII become signs, which the rest of the text does not have.
             push(b' ' + (byte & 0x0f), at);
         } else {
             at += stand_in(bytes, at).saturating_sub(1);

@@ -1,12 +1,12 @@
 //! The pieces of a local part, and how much each looks like a number, a token or a word.
 //!
-//! A segment is a run of letters and digits; everything else in ASCII separates. Bytes above ASCII are
-//! letters. A UUID and padded base64 hold separators and are one segment all the same.
+//! A segment is a run of letters and digits, bytes above ASCII among them; all other signs separate. A UUID
+//! and padded base64 are one segment, though they hold signs.
 
-/// How sure it is that no person chose a segment. Evidence adds up; [`CERTAIN`] is enough by itself.
+/// How sure it is that no person chose a segment. It adds up; [`CERTAIN`] is enough by itself.
 pub(super) type Evidence = u32;
 
-/// Enough to mask without any other hint. The corpus set the scale: two six-digit numbers reach it, a name
+/// Enough to mask without another hint. The corpus set the scale: two numbers of six digits reach it; a name
 /// with a year, a staff number or a date of birth does not.
 pub(super) const CERTAIN: Evidence = 4;
 /// Half of it: enough where another hint exists.
@@ -14,7 +14,7 @@ pub(super) const LIKELY: Evidence = 2;
 /// Counts only with others.
 pub(super) const SLIGHT: Evidence = 1;
 
-/// More rare pairs than this, in percent, and letters are no words.
+/// Letters with more rare pairs than this, in percent, are no words.
 pub(super) const RARE: u32 = 45;
 
 /// One piece of a local part.
@@ -102,8 +102,8 @@ impl Segment {
                 _ => CERTAIN,
             };
         }
-        // A person has one change of kind (`alice1987`), seldom two (`mino07petra`). Twelve hex digits are the
-        // hardware address of a printer that sends mail: one token, but not certain.
+        // A name changes between letters and digits once (`alice1987`), seldom twice (`mino07petra`). Twelve
+        // hex digits are likely, not certain: they may be the hardware address of a printer that sends mail.
         let prefixed = letters <= 4 && changes == 1;
         if (hex && length >= 16 && digits >= 2)
             || (length >= 16 && (changes >= 3 || self.is_gibberish()))
@@ -123,8 +123,7 @@ impl Segment {
     }
 }
 
-/// Whether the segments together hold at least so many letters, of which more than `share` percent of the pairs
-/// are rare.
+/// Whether the segments together have at least so many letters, and more than `share` percent rare pairs.
 pub(super) fn are_gibberish(segments: &[Segment], letters: u32, share: u32) -> bool {
     let sum = |field: fn(&Segment) -> u16| segments.iter().map(|s| u32::from(field(s))).sum::<u32>();
     sum(|s| s.letters) >= letters && are_rare(sum(|s| s.rare_pairs), sum(|s| s.pairs), share)
@@ -134,7 +133,7 @@ fn are_rare(rare: u32, pairs: u32, share: u32) -> bool {
     rare * 100 > pairs * share
 }
 
-/// The one segment that the bytes are; none if a sign is among them.
+/// The bytes as one segment; none if a sign is among them.
 pub(super) fn whole(bytes: &[u8]) -> Option<Segment> {
     bytes.iter().all(|&byte| is_inside(byte)).then(|| Segment { end: bytes.len(), ..measure(bytes) })
 }

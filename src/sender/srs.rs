@@ -8,12 +8,12 @@
 //! ```
 //!
 //! Hash and day go; user, domain and every forwarder stay. The hash is not checked, so anyone can write
-//! anything inside: that is why the forwarder is part of the key. Source: M. Wong, "Sender Rewriting Scheme", 2004;
-//! libsrs2. PostSRSd can write domain `1` and, as user, an alias that it keeps in a table.
+//! anything inside: that is why the forwarder is part of the key. PostSRSd can write domain `1` and, as user,
+//! an alias that it keeps in a table. Source: M. Wong, "Sender Rewriting Scheme", 2004; libsrs2.
 
 use super::{Forwarder, Mailbox, Observer, Rule, slice, split_first};
 
-/// Replaces the mailbox by the one inside and notes the forwarder. False, and nothing done, if it is no SRS.
+/// Replaces the mailbox by the one inside and notes the forwarder; says whether it was SRS.
 pub(super) fn unwrap<'a>(
     mailbox: &mut Mailbox<'a>,
     forwarders: &mut Vec<Forwarder<'a>>,
@@ -26,7 +26,7 @@ pub(super) fn unwrap<'a>(
     observer.step(Rule::Srs, slice(mailbox.local, layer.user.len()..taken));
     let outer = mailbox.domain;
     match layer.inner {
-        // Nothing inside names a sender: the tenant's own address is all there is.
+        // No sender is named inside, so the forwarder's own address is all there is.
         None => mailbox.local = layer.user,
         Some(inner) => {
             forwarders.push(Forwarder { local: layer.user, domain: outer });

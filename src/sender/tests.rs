@@ -62,6 +62,10 @@ fn levels_differ() {
     assert_eq!(at(Level::Full), "list-bounces+\\*@c.example");
     assert_eq!(at(Level::Unwrap), "list-bounces+a=b.example@c.example");
     assert_eq!(at(Level::Exact), "prvs=0123456789=list-bounces+a=b.example@c.example");
+    for level in [Level::Full, Level::Unwrap, Level::Exact] {
+        assert_eq!(normalise(b"Alice@Example.ORG.", None, level).to_string(), "alice@example.org");
+        assert_eq!(normalise(b"alice.", None, level).to_string(), "alice.");
+    }
     assert_eq!(Level::from_word(b"full"), Some(Level::Full));
     assert_eq!(Level::from_word(b"unwrap"), Some(Level::Unwrap));
     assert_eq!(Level::from_word(b"exact"), Some(Level::Exact));

@@ -5,9 +5,9 @@
 //! m-hxsj87qx2gae79vc2kost4lvydi07f310   d-9-418596-4992360-8   ticket+4711   newsletter-2026-11-21
 //! ```
 //!
-//! Evidence is added up over the segments (`segment.rs`), and each hint lowers what is needed. What stays:
-//! one number behind a name (`store-0042`, `alice.347203`), an address that is one short piece
-//! (`u87654321`, the relay aliases of browsers and shops), and any word.
+//! Each segment is evidence (`segment.rs`), which adds up; each hint lowers how much is needed. What stays:
+//! one number behind a name (`store-0042`, `alice.347203`), an address that is one short piece (`u87654321`,
+//! the relay aliases of browsers and shops), and any word.
 
 use std::ops::Range;
 
@@ -17,10 +17,10 @@ use super::segment::{CERTAIN, Evidence, LIKELY, SLIGHT, Segment, are_gibberish};
 use super::verp::{self, Signs};
 use super::{Observer, Rule, slice};
 
-/// A local part of one piece needs this many bytes: relay aliases of real people have up to 19.
+/// A local part of one piece must be as long as this: relay aliases of real people have up to 19 characters.
 const LONE_TOKEN: usize = 20;
 
-/// What goes, where the recipient is known and is at `recipient`: it, and the counter before it.
+/// What goes where the recipient was found at `recipient`: it, and the counter before it.
 pub(super) fn mask_with_recipient(
     local: &[u8],
     segments: &[Segment],
@@ -28,8 +28,8 @@ pub(super) fn mask_with_recipient(
     observer: &mut impl Observer,
 ) -> Mask {
     let (before, behind) = around(segments, &recipient);
-    // One piece with a digit may be the name of a list (`area51-alice=example.org`); two are a counter, and
-    // a piece between or before them that is no word belongs to it.
+    // One piece with a digit may be the name of a list (`area51-alice=example.org`). Two are a counter,
+    // together with pieces between or before them that are no words.
     let odd = run_before(before, before.len(), Segment::is_odd);
     let run = before.get(before.len() - odd..).unwrap_or_default();
     let counter = run.iter().filter(|s| s.has_digit()).count() >= 2;
@@ -43,8 +43,7 @@ pub(super) fn mask_with_recipient(
     Mask::local(masked)
 }
 
-/// What goes, where no recipient is known to be inside. `for_bounces`: the domain says that the address is not a
-/// person's.
+/// What goes where no recipient was found. `for_bounces`: the domain says that the address is no person's.
 pub(super) fn mask(
     local: &[u8],
     segments: &[Segment],
@@ -65,8 +64,9 @@ pub(super) fn mask(
         return Some(Mask::local(start..local.len()));
     }
 
-    // Else what looks like a mailbox is the sender (`shop=example.org__1-token`, a bare `info=shop.example`):
-    // its mailer encodes it so. The last piece of the user is sure to be the sender's own.
+    // Else what looks like a mailbox is the sender itself, as its mailer writes it
+    // (`shop=example.org__1-token`, a bare `info=shop.example`). At least the last piece before the sign is
+    // the sender's own name.
     let own = guess.as_ref().map_or(0..0, |guess| {
         let user = segments.iter().rfind(|segment| segment.end <= guess.sign);
         user.map_or(guess.span.start, |user| user.start)..guess.span.end
@@ -82,7 +82,7 @@ pub(super) fn mask(
         _ if evidence >= LIKELY && counted() => LIKELY,
         _ => CERTAIN,
     };
-    // Some alphabets are of half the letters only: their pairs are less rare, so more of them must be seen.
+    // Some mailers use half of the letters only. Their pairs are less rare, so more of them must be seen.
     let gibberish = for_bounces && are_gibberish(before, 20, 38);
     if evidence < needed && !gibberish {
         return None;
@@ -95,15 +95,15 @@ pub(super) fn mask(
     Some(Mask::local(start..end))
 }
 
-/// The segments behind the first `+`, unless what stands before it is a token itself. What stands before it is
-/// the mailbox (RFC 5233), and stays.
+/// The segments behind the first `+`. What stands before it is the mailbox (RFC 5233), and stays, unless it
+/// is a token itself.
 fn tag<'a>(local: &[u8], segments: &'a [Segment]) -> Option<&'a [Segment]> {
     let plus = local.iter().position(|&byte| byte == b'+')?;
     let (base, tag) = around(segments, &(plus..plus + 1));
     (!base.is_empty() && !tag.is_empty() && base.iter().all(|s| s.evidence() < LIKELY)).then_some(tag)
 }
 
-/// Where the first token begins, with the short numbers right before it: what else has digits may be a name.
+/// Where the first token begins, or the short numbers right before it. Other pieces with digits may be names.
 fn first_token(segments: &[Segment]) -> Option<usize> {
     let find = |least| segments.iter().position(|s| s.evidence() >= least);
     let token = find(LIKELY).or_else(|| find(SLIGHT))?;
@@ -111,7 +111,7 @@ fn first_token(segments: &[Segment]) -> Option<usize> {
     segments.get(token - run).map(|segment| segment.start)
 }
 
-/// Where the first digit is, where there is nothing but what a program writes; else the first longer piece.
+/// Where the first piece with a digit begins, else the first of four letters: only programs write there.
 fn first_digit(segments: &[Segment]) -> Option<usize> {
     let digit = segments.iter().find(|segment| segment.has_digit());
     digit.or_else(|| segments.iter().find(|segment| segment.letters >= 4)).map(|segment| segment.start)
@@ -122,7 +122,7 @@ fn run_before(segments: &[Segment], index: usize, property: fn(&Segment) -> bool
     segments.get(..index).unwrap_or_default().iter().rev().take_while(|s| property(s)).count()
 }
 
-/// Where what goes ends: words behind the last token stay, if they begin behind the offset `least`.
+/// Where what goes ends. Words behind the last token stay, if they begin behind the offset `least`.
 fn end(local: &[u8], segments: &[Segment], least: usize) -> usize {
     let words = segments.len() - run_before(segments, segments.len(), Segment::is_word);
     match (segments.get(words), words.checked_sub(1).and_then(|last| segments.get(last))) {
@@ -131,38 +131,15 @@ fn end(local: &[u8], segments: &[Segment], least: usize) -> usize {
     }
 }
 
-/// Words for things that are numbered: behind them a long number is a number, not a person's.
+/// Words for things that are numbered: a long number behind one belongs to the thing, not to a person.
+#[rustfmt::skip]
 fn is_counted(word: &[u8]) -> bool {
     matches!(
         word,
-        b"case"
-            | b"ticket"
-            | b"issue"
-            | b"request"
-            | b"incident"
-            | b"thread"
-            | b"conversation"
-            | b"id"
-            | b"ref"
-            | b"msg"
-            | b"message"
-            | b"mail"
-            | b"mailing"
-            | b"campaign"
-            | b"news"
-            | b"newsletter"
-            | b"digest"
-            | b"reply"
-            | b"noreply"
-            | b"notification"
-            | b"notifications"
-            | b"notify"
-            | b"alert"
-            | b"report"
-            | b"order"
-            | b"invoice"
-            | b"track"
-            | b"tracking"
+        b"case" | b"ticket" | b"issue" | b"request" | b"incident" | b"thread" | b"conversation" | b"id"
+        | b"ref" | b"msg" | b"message" | b"mail" | b"mailing" | b"campaign" | b"news" | b"newsletter"
+        | b"digest" | b"reply" | b"noreply" | b"notification" | b"notifications" | b"notify" | b"alert"
+        | b"report" | b"order" | b"invoice" | b"track" | b"tracking"
     )
 }
 

@@ -1,19 +1,19 @@
-//! Something in the sender that looks like a mailbox, where the recipient is not known (or was
-//! forwarded, so that the list knows another one).
+//! Something in the sender that looks like a mailbox, where the recipient is not known, or is another because
+//! the mail was forwarded.
 //!
 //! ```text
-//! alice=example.org  alice=40example.org  alice%40example.org  alice==a==example.org  example.org=alice  alice**example*-org
-//! alice%example.org  alice#example.org  alice_at_example.org     only behind a word like `bounces`
+//! alice=example.org   alice=40example.org   alice%40example.org   alice==a==example.org   example.org=alice
+//! alice%example.org  alice#example.org  alice_at_example.org  alice**example*-org    behind `bounces` only
 //! ```
 //!
-//! Where its domain ends is seen; where its user begins is not (`news-letter-joe=example.org`), so the
-//! caller says from where on.
+//! Its domain shows where it ends. Nothing shows where its user begins (`news-letter-joe=example.org`), so
+//! the caller says from where on.
 
 use std::ops::Range;
 
 use super::slice;
 
-/// The signs that stand for `@` only where the address is known to be for bounces: people use them too.
+/// Which signs may stand for `@`. People use some, too: those do only where the address is for bounces.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Signs {
     /// `=` and what is built with it.
@@ -80,8 +80,8 @@ fn sign(rest: &[u8], signs: Signs) -> usize {
     }
 }
 
-/// Where the domain that begins at `at` ends: it has a dot, and a top level of two letters or more. What
-/// follows a `-` in the top level is a suffix, and so are labels with digits behind it.
+/// Where the domain that begins at `at` ends: behind its last label that begins with two letters or more, at
+/// a `-` in it. It has a dot. Labels behind that one, such as numbers, are no part of it.
 fn domain(local: &[u8], at: usize) -> Option<usize> {
     let rest = local.get(at..)?;
     let in_domain = |byte: &u8| byte.is_ascii_alphanumeric() || b".-".contains(byte) || !byte.is_ascii();

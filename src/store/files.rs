@@ -20,7 +20,7 @@ const FIRST_PAGES: u64 = 64 << 10;
 
 /// The last pages that a commit took may have been given back in it and never written (mdb.c, loose pages), so a sound
 /// file can end a little before its last page; our transactions touch fewer pages than this.
-const UNWRITTEN_PAGES: u64 = 64;
+pub(super) const UNWRITTEN_PAGES: u64 = 64;
 
 /// Whether `dir` holds an environment. Only stat(2): opening and closing a file of an environment that is open would
 /// give up this process's locks on it (lmdb.h, caveats).

@@ -3,9 +3,9 @@
 use super::*;
 use crate::store::lmdb::{Durability, Env, Patience, Purpose};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-#[path = "../../tests/common/damage.rs"]
+#[path = "../../../tests/common/damage.rs"]
 mod damage;
 
 type Table = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -14,7 +14,8 @@ fn key(i: u64) -> Vec<u8> {
     u128::from(i).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835).to_be_bytes().to_vec()
 }
 
-/// An environment with so many records, written, overwritten and in part deleted; and what LMDB says that it holds.
+/// An environment with so many records, written, overwritten and in part deleted; and what LMDB says that it
+/// holds.
 fn made(records: u64) -> (tempfile::TempDir, PathBuf, Table) {
     let dir = tempfile::tempdir().unwrap();
     let env = Env::open(&dir.path().join("env"), Durability::Everything, Purpose::Make).unwrap();
@@ -71,7 +72,8 @@ fn a_sound_file_is_read_as_lmdb_reads_it() {
     }
 }
 
-/// Without its root page the table is that of the commit before; without a leaf only that one's keys are looked for elsewhere.
+/// Without its root page the table is that of the commit before; without a leaf only that one's keys are
+/// looked for elsewhere.
 #[test]
 fn a_lost_page_costs_no_more_than_it_held() {
     let (_dir, path, table) = made(3_000);

@@ -1,0 +1,165 @@
+//! Puts a new environment in the place of a damaged one.
+
+use super::fill::fill;
+use super::{open, state_of, turn};
+use crate::sender::Level;
+use crate::store::error::StoreError;
+use crate::store::lmdb::{Durability, Env, Purpose};
+use crate::store::salvage::Faults;
+use crate::store::{boot_id, sys};
+use crate::time::Timestamp;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What became of the secret.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fate {
+    /// It was in its place, or this environment has none.
+    #[default]
+    Kept,
+    /// It was found in an older copy of its page.
+    Found,
+    /// It was lost: the keys are new.
+    Lost,
+}
+
+/// What a repair did.
+#[derive(Clone, Debug, Default)]
+pub struct Repaired {
+    /// Records taken over from the tree.
+    pub from_tree: u64,
+    /// Records taken over from older copies of lost pages.
+    pub from_copies: u64,
+    /// Entries of the whitelist among those: one that was removed may be back.
+    pub listed_from_copies: u64,
+    /// Records that were left: damaged, of another version, or without the texts that a new key needs.
+    pub left: u64,
+    /// Pages of the table that could not be read.
+    pub lost_pages: u64,
+    /// What was wrong.
+    pub faults: Faults,
+    /// What became of the secret.
+    pub secret: Fate,
+    /// Where the damaged files are.
+    pub aside: PathBuf,
+}
+
+/// Makes the environment in `dir` anew, and puts the damaged one aside. `level`: that of the sender keys.
+///
+/// # Errors
+/// See [`StoreError`]; then everything is as it was.
+pub fn rebuild(dir: &Path, level: Level, now: Timestamp) -> Result<Repaired, StoreError> {
+    let state = state_of(dir);
+    // The repair goes on without it: a writer may be stuck in the damaged file for ever.
+    let _turn = state.as_ref().and_then(|state| turn(state, dir));
+    let source = open(dir)?;
+    let known = dir.ends_with("known");
+    let durability =
+        if known || boot_id().is_none() { Durability::LastCommit } else { Durability::Everything };
+    let name = if known { "known" } else { "pending" };
+    let draft = sys::draft(&dir.with_file_name(name)).map_err(|cause| StoreError::from_io(dir, cause))?;
+    let made = Env::open(&draft, durability, Purpose::Make).and_then(|env| {
+        let repaired = fill(&source, &env, known.then_some(level), now)?;
+        env.prepare()?;
+        Ok(repaired)
+    });
+    let placed = made.and_then(|repaired| {
+        let aside = put_in_place(&draft, dir, name, now).map_err(|cause| StoreError::from_io(dir, cause))?;
+        Ok(Repaired { aside, ..repaired })
+    });
+    if placed.is_err() {
+        let _ = fs::remove_dir_all(&draft);
+    }
+    placed
+}
+
+/// Moves `draft` to `dir` and what was there aside; says where to.
+fn put_in_place(draft: &Path, dir: &Path, name: &str, now: Timestamp) -> io::Result<PathBuf> {
+    let free = || free_name(dir, name, now);
+    let mut aside = free()?;
+    match sys::exchange(draft, dir) {
+        // Without a name of their own the damaged files keep that of the draft.
+        Ok(()) => {
+            if fs::rename(draft, &aside).is_err() {
+                aside = draft.into();
+            }
+        }
+        Err(e) if matches!(e.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS)) => {
+            step_by_step(draft, dir, &aside, free)?;
+        }
+        Err(e) => return Err(e),
+    }
+    // If this fails, and the machine crashes within seconds, the damaged files are back.
+    let _ = dir.parent().map(|store| fs::File::open(store).and_then(|store| store.sync_all()));
+    Ok(aside)
+}
+
+/// The same where the file system cannot exchange two directories. In between somebody may begin a store: it
+/// is empty, and goes aside, too.
+fn step_by_step(
+    draft: &Path,
+    dir: &Path,
+    aside: &Path,
+    free: impl Fn() -> io::Result<PathBuf>,
+) -> io::Result<()> {
+    fs::rename(dir, aside)?;
+    for _ in 0..5 {
+        match fs::rename(draft, dir) {
+            Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => fs::rename(dir, free()?)?,
+            Err(e) => {
+                let _ = fs::rename(aside, dir);
+                return Err(e);
+            }
+            Ok(()) => return Ok(()),
+        }
+    }
+    Err(io::ErrorKind::DirectoryNotEmpty.into())
+}
+
+/// A name beside `path` that is free: `known.damaged-2026-11-26T2101`, then with `-2` and so on.
+fn free_name(path: &Path, name: &str, now: Timestamp) -> io::Result<PathBuf> {
+    let minute: String = now.to_string().chars().filter(|&c| c != ':').take(15).collect();
+    let names = (1..100).map(|n| if n == 1 { String::new() } else { format!("-{n}") });
+    let mut paths = names.map(|more| path.with_file_name(format!("{name}.damaged-{minute}{more}")));
+    let free = paths.find(|path| fs::symlink_metadata(path).is_err());
+    free.ok_or_else(|| io::ErrorKind::AlreadyExists.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What an earlier repair has left, or one in another container is making, is no part of a repair.
+    #[test]
+    fn the_draft_of_another_repair_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("env");
+        drop(Env::open(&path, Durability::Everything, Purpose::Make).unwrap());
+        let other = dir.path().join(format!("pending.repair-{}", std::process::id()));
+        fs::create_dir(&other).unwrap();
+        fs::write(other.join("data.mdb"), [7; 8192]).unwrap();
+        rebuild(&path, Level::Full, Timestamp(1_000_000_000)).unwrap();
+        assert_eq!(fs::read(other.join("data.mdb")).unwrap(), [7; 8192]);
+    }
+
+    /// Where two directories cannot be exchanged nothing is removed, not even a store begun meanwhile.
+    #[test]
+    fn what_stands_in_the_way_goes_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        let [draft, known, aside] = ["draft", "known", "aside"].map(|name| dir.path().join(name));
+        for (path, content) in [(&draft, "new"), (&known, "old")] {
+            fs::create_dir(path).unwrap();
+            fs::write(path.join("data.mdb"), content).unwrap();
+        }
+        let content = |path: &Path| fs::read_to_string(path.join("data.mdb")).unwrap();
+        step_by_step(&draft, &known, &aside, || Err(io::ErrorKind::AlreadyExists.into())).unwrap();
+        assert_eq!((content(&known), content(&aside)), ("new".into(), "old".into()));
+
+        // A draft that is gone: what was there comes back.
+        let gone = step_by_step(&draft, &known, &dir.path().join("other"), || {
+            Err(io::ErrorKind::AlreadyExists.into())
+        });
+        assert_eq!((gone.is_err(), content(&known)), (true, "new".into()));
+    }
+}
