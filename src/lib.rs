@@ -25,3 +25,4 @@ pub mod store;
 pub mod time;
 pub mod triplet;
 pub mod whitelist;
+pub mod words;

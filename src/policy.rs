@@ -9,38 +9,17 @@ use crate::reply::{Action, By, Matched, Reason, Reply};
 use crate::sender::Level;
 use crate::time::{Seconds, Timestamp};
 use crate::whitelist::ListKind;
+use crate::words;
 
-/// What greylisting does here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// Defer and record.
-    Enforce,
-    /// Record, say what would have happened, and pass.
-    Observe,
-    /// Pass and record nothing.
-    Off,
-}
-
-impl Mode {
-    /// `enforce`, `observe` or `off`.
-    #[must_use]
-    pub fn from_word(word: &[u8]) -> Option<Self> {
-        match word {
-            b"enforce" => Some(Self::Enforce),
-            b"observe" => Some(Self::Observe),
-            b"off" => Some(Self::Off),
-            _ => None,
-        }
-    }
-
-    /// The word that [`Mode::from_word`] reads.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Enforce => "enforce",
-            Self::Observe => "observe",
-            Self::Off => "off",
-        }
+words! {
+    /// What greylisting does here.
+    Mode {
+        /// Defer and record.
+        Enforce = "enforce",
+        /// Record, say what would have happened, and pass.
+        Observe = "observe",
+        /// Pass and record nothing.
+        Off = "off",
     }
 }
 

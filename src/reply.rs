@@ -6,26 +6,8 @@
 //! Exim's store.c on taint). The types below keep that true: nothing in [`Reply`] can hold outside text.
 
 use crate::time::Seconds;
+use crate::words;
 use std::fmt::{self, Write};
-
-macro_rules! words {
-    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-        pub enum $name { $($(#[$vdoc])* $variant),+ }
-
-        impl $name {
-            /// Every word, in the order of their numbers.
-            pub const ALL: &[Self] = &[$(Self::$variant),+];
-
-            /// The word as it stands in the reply.
-            #[must_use]
-            pub const fn word(self) -> &'static str {
-                match self { $(Self::$variant => $word),+ }
-            }
-        }
-    };
-}
 
 words! {
     /// What Exim shall do.

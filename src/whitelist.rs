@@ -2,45 +2,12 @@
 //! the store, each under the hash of its kind and text, so a look-up is a handful of reads however many there are.
 
 use crate::identity::{Domain, Identity};
+pub use crate::triplet::ListKind;
 use crate::triplet::Triplet;
 use ipnetwork::IpNetwork;
 use std::net::IpAddr;
 
-/// What an entry names. The numbers are on disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum ListKind {
-    /// A client's address or network.
-    Client,
-    /// A host's name: the domain and all below it.
-    Host,
-    /// A domain that SPF passed for, and all below it.
-    Spf,
-    /// A domain that signed with DKIM, and all below it.
-    Dkim,
-    /// A sender's address, or its domain and all below it.
-    Sender,
-    /// A recipient's address, `local@` in every domain, or the domain and all below it.
-    Recipient,
-}
-
 impl ListKind {
-    /// Every kind, in the order of their numbers.
-    pub const ALL: &[Self] =
-        &[Self::Client, Self::Host, Self::Spf, Self::Dkim, Self::Sender, Self::Recipient];
-
-    /// Its name on the command line.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Client => "client",
-            Self::Host => "host",
-            Self::Spf => "spf",
-            Self::Dkim => "dkim",
-            Self::Sender => "sender",
-            Self::Recipient => "recipient",
-        }
-    }
-
     /// The text of an entry in the one form that is stored and looked up.
     ///
     /// # Errors

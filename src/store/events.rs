@@ -12,28 +12,17 @@ use crate::reply::Result as Told;
 use crate::time::{Seconds, Timestamp};
 use crate::triplet::{IdentityKeys, Key, Triplet};
 use crate::whitelist::ListKind;
+use crate::words;
 
-/// What later checks found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Finding {
-    /// Spam: what the triplet earned is taken back.
-    Spam,
-    /// No spam: what the triplet earned is confirmed.
-    Ham,
-    /// A recipient that nobody writes to: the client's network is trapped.
-    Trap,
-}
-
-impl Finding {
-    /// `spam`, `ham` or `trap`.
-    #[must_use]
-    pub fn from_word(word: &[u8]) -> Option<Self> {
-        match word {
-            b"spam" => Some(Self::Spam),
-            b"ham" => Some(Self::Ham),
-            b"trap" => Some(Self::Trap),
-            _ => None,
-        }
+words! {
+    /// What later checks found.
+    Finding {
+        /// Spam: what the triplet earned is taken back.
+        Spam = "spam",
+        /// No spam: what the triplet earned is confirmed.
+        Ham = "ham",
+        /// A recipient that nobody writes to: the client's network is trapped.
+        Trap = "trap",
     }
 }
 

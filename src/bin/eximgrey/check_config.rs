@@ -3,7 +3,6 @@
 use crate::command::{self, Failure, Outcome, Result};
 use clap::Args;
 use eximgrey::policy::Rules;
-use eximgrey::sender::Level;
 use eximgrey::settings::{DEFAULT_FILE, Problem, Settings};
 use serde_json::{Map, Value, json};
 use std::io::Write;
@@ -90,18 +89,13 @@ fn in_force(settings: &Settings) -> Lines {
 }
 
 fn rules(rules: &Rules) -> Lines {
-    let level = match rules.sender_key {
-        Level::Full => "full",
-        Level::Unwrap => "unwrap",
-        Level::Exact => "exact",
-    };
     vec![
         ("mode", json!(rules.mode.word())),
         ("delay", json!(rules.delay.to_string())),
         ("window", json!(rules.window.to_string())),
         ("lifetime", json!(rules.lifetime.to_string())),
         ("auto_after", json!(rules.auto_after)),
-        ("sender_key", json!(level)),
+        ("sender_key", json!(rules.sender_key.word())),
         ("trust_known_domains", json!(rules.trust_known_domains)),
         ("replied_domain", json!(rules.replied_domain)),
         ("trap_time", json!(rules.trap_time.to_string())),

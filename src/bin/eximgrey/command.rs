@@ -1,11 +1,13 @@
 //! What every subcommand shares: what it answers, why it may fail, and how it comes to its settings, its store and its client.
 
 use crate::owner;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use eximgrey::identity::ClientNetwork;
 use eximgrey::settings::{Problem, Settings};
 use eximgrey::store::error::StoreError;
 use eximgrey::store::{Access, Store};
 use eximgrey::time::Timestamp;
+use eximgrey::words::Word;
 use ipnetwork::IpNetwork;
 use std::io::{self, Write};
 use std::net::IpAddr;
@@ -83,4 +85,12 @@ pub fn client(text: &str, settings: &Settings) -> Result<IpAddr> {
         return Err(Failure::Usage(format!("{text}: clients are known by networks such as {own}")));
     }
     Ok(network.ip())
+}
+
+/// An argument that is one of the words of `W`; the help says of each what the enum's source says.
+pub fn one_of<W: Word>() -> impl TypedValueParser<Value = W> {
+    let help = |word: &W| word.about().trim().trim_end_matches('.');
+    let values = W::ALL.iter().map(move |word| PossibleValue::new(word.word()).help(help(word)));
+    PossibleValuesParser::new(values)
+        .try_map(|word| W::from_word(word.as_bytes()).ok_or_else(|| format!("expected {}", W::expected())))
 }

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io::{self, BufRead, BufWriter, Write};
 use std::os::unix::ffi::OsStrExt;
 
+use crate::command::one_of;
 use clap::Args;
 use eximgrey::sender::{Explanation, Level, Printable, explain, normalise};
 use serde_json::json;
@@ -29,17 +30,13 @@ pub struct Normalize {
     #[arg(long, value_name = "ADDRESS")]
     pub recipient: Option<OsString>,
 
-    /// How much to normalise: full, unwrap (SRS and BATV only) or exact; default: what the configuration says
-    #[arg(long, value_parser = parse_level)]
+    /// How much to normalise [default: what the configuration says]
+    #[arg(long, value_parser = one_of::<Level>())]
     pub level: Option<Level>,
 
     /// Print one JSON object a line, with the steps
     #[arg(long)]
     pub json: bool,
-}
-
-fn parse_level(word: &str) -> Result<Level, String> {
-    Level::from_word(word.as_bytes()).ok_or_else(|| "expected full, unwrap or exact".to_owned())
 }
 
 /// Prints the keys. `level` is what the configuration says; `--level` overrides it.
@@ -92,7 +89,7 @@ fn print_one(
         let Explanation { key, steps } = explain(sender, recipient, level);
         let steps: Vec<_> = steps
             .iter()
-            .map(|step| json!({"rule": step.rule.as_str(), "taken": Printable(&step.taken).to_string()}))
+            .map(|step| json!({"rule": step.rule.word(), "taken": Printable(&step.taken).to_string()}))
             .collect();
         let object = json!({"address": address.to_string(), "key": key.to_string(), "steps": steps});
         writeln!(out, "{object}")
@@ -101,7 +98,7 @@ fn print_one(
         writeln!(out, "{address}\t{key}")?;
         steps
             .iter()
-            .try_for_each(|step| writeln!(out, "    {:<10} {}", step.rule.as_str(), Printable(&step.taken)))
+            .try_for_each(|step| writeln!(out, "    {:<10} {}", step.rule.word(), Printable(&step.taken)))
     } else {
         writeln!(out, "{address}\t{}", normalise(sender, recipient, level))
     }
