@@ -5,7 +5,7 @@
 //! [`Step::ReadPending`] until it has seen enough.
 
 use crate::identity::MAX_IDENTITIES;
-use crate::reply::{Action, By, Matched, Reason, Reply};
+use crate::reply::{Action, By, Fault, Matched, Reason, Reply};
 use crate::sender::Level;
 use crate::time::{Seconds, Timestamp};
 use crate::whitelist::ListKind;
@@ -505,29 +505,24 @@ impl Verdict {
     /// The words for Exim.
     #[must_use]
     pub fn reply(self, mode: Mode) -> Reply {
-        let passed = |reason, by| Reply { by: Some(by), ..Reply::new(Action::Pass, reason) };
-        let mut reply = match self {
-            Self::New { wait } => Reply { wait: Some(wait), ..Reply::new(Action::Defer, Reason::New) },
-            Self::Early { wait } => Reply { wait: Some(wait), ..Reply::new(Action::Defer, Reason::Early) },
-            Self::Retried { waited, by } => {
-                Reply { delay: Some(waited), ..passed(Reason::Retried, Matched::Identity(by)) }
-            }
-            Self::CameBack { waited } => {
-                Reply { delay: Some(waited), ..passed(Reason::Retried, Matched::Message) }
-            }
-            Self::Known { by } => passed(Reason::Known, Matched::Identity(by)),
-            Self::Auto { by } => passed(Reason::Auto, Matched::Identity(by)),
-            Self::Whitelisted { .. } => Reply::new(Action::Pass, Reason::Whitelisted),
-            Self::Trapped { wait } => {
-                Reply { wait: Some(wait), ..Reply::new(Action::Defer, Reason::Trapped) }
-            }
-            Self::Replied => Reply::new(Action::Pass, Reason::Replied),
-            Self::Released => Reply::new(Action::Pass, Reason::Released),
-            Self::Local => Reply::new(Action::Pass, Reason::Local),
-            Self::Off => Reply::new(Action::Pass, Reason::Off),
-            Self::Unreadable => Reply::error(crate::reply::Fault::StoreDamaged),
+        let identity = |by| Some(Matched::Identity(by));
+        let (reason, wait, delay, by) = match self {
+            Self::New { wait } => (Reason::New, Some(wait), None, None),
+            Self::Early { wait } => (Reason::Early, Some(wait), None, None),
+            Self::Trapped { wait } => (Reason::Trapped, Some(wait), None, None),
+            Self::Retried { waited, by } => (Reason::Retried, None, Some(waited), identity(by)),
+            Self::CameBack { waited } => (Reason::Retried, None, Some(waited), Some(Matched::Message)),
+            Self::Known { by } => (Reason::Known, None, None, identity(by)),
+            Self::Auto { by } => (Reason::Auto, None, None, identity(by)),
+            Self::Whitelisted { .. } => (Reason::Whitelisted, None, None, None),
+            Self::Replied => (Reason::Replied, None, None, None),
+            Self::Released => (Reason::Released, None, None, None),
+            Self::Local => (Reason::Local, None, None, None),
+            Self::Off => (Reason::Off, None, None, None),
+            Self::Unreadable => return Reply::error(Fault::StoreDamaged),
         };
-        if mode == Mode::Observe && !matches!(reply.reason, Reason::Local | Reason::Off | Reason::Error) {
+        let mut reply = Reply { wait, delay, by, ..Reply::new(reason) };
+        if mode == Mode::Observe && !matches!(reason, Reason::Local | Reason::Off) {
             reply.would = Some(reply.action);
             reply.action = Action::Pass;
         }

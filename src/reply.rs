@@ -49,6 +49,18 @@ words! {
     }
 }
 
+impl Reason {
+    /// What Exim shall do for this reason, in [`Mode::Enforce`](crate::policy::Mode::Enforce).
+    #[must_use]
+    pub const fn action(self) -> Action {
+        match self {
+            Self::New | Self::Early | Self::Trapped => Action::Defer,
+            Self::Retried | Self::Known | Self::Auto | Self::Whitelisted | Self::Replied => Action::Pass,
+            Self::Released | Self::Local | Self::Off | Self::Error => Action::Pass,
+        }
+    }
+}
+
 words! {
     /// What is broken. The order is that of the counters on disk.
     Fault {
@@ -141,18 +153,17 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// A reply with an action and a reason and nothing else.
+    /// A reply with a reason, its action and nothing else.
     #[must_use]
-    pub const fn new(action: Action, reason: Reason) -> Self {
+    pub const fn new(reason: Reason) -> Self {
+        let action = reason.action();
         Self { action, reason, fault: None, wait: None, delay: None, by: None, would: None }
     }
 
     /// Whatever breaks, mail passes.
     #[must_use]
     pub const fn error(fault: Fault) -> Self {
-        let mut reply = Self::new(Action::Pass, Reason::Error);
-        reply.fault = Some(fault);
-        reply
+        Self { fault: Some(fault), ..Self::new(Reason::Error) }
     }
 }
 
@@ -234,11 +245,11 @@ mod tests {
 
     #[test]
     fn words_stand_in_the_order_of_the_manual() {
-        let mut reply = Reply::new(Action::Defer, Reason::New);
+        let mut reply = Reply::new(Reason::New);
         reply.wait = Some(Seconds(300));
         assert_eq!(reply.to_string(), "action=defer reason=new wait=300");
         assert_eq!(Reply::error(Fault::StoreOpen).to_string(), "action=pass reason=error error=store-open");
-        let mut reply = Reply::new(Action::Pass, Reason::Retried);
+        let mut reply = Reply::new(Reason::Retried);
         (reply.delay, reply.by) = (Some(Seconds(312)), Some(Matched::Identity(By::Network)));
         assert_eq!(reply.to_string(), "action=pass reason=retried delay=312 by=network");
     }

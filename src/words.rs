@@ -1,8 +1,10 @@
 //! The words that people write and read for the values of an enum: in replies, options, settings and on the command line.
 //! [`words!`](crate::words!) writes an enum and its words once.
 
+use std::fmt::Display;
+
 /// An enum that [`words!`](crate::words!) made, for code that serves all of them.
-pub trait Word: Copy + Send + Sync + 'static {
+pub trait Word: Copy + Display + Send + Sync + 'static {
     /// Every value, in the order of the enum.
     const ALL: &'static [Self];
 
@@ -49,6 +51,12 @@ macro_rules! words {
             #[must_use]
             pub fn from_word(word: &[u8]) -> Option<Self> {
                 <Self as $crate::words::Word>::from_word(word)
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(self.word())
             }
         }
 
