@@ -4,11 +4,10 @@
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use eximgrey::identity::{ClientNetwork, Domain, Prefixes, registrable};
-use eximgrey::policy::{
-    Earned, Evidence, Found, Known, KnownEvidence, KnownSide, Mode, Pending, Rules, Verdict, decide,
-};
+use eximgrey::policy::{Earned, Evidence, Found, Known, KnownEvidence, KnownSide, Pending, Verdict, decide};
 use eximgrey::reply::By;
 use eximgrey::request::Request;
+use eximgrey::rules::{Mode, Rules};
 use eximgrey::sender::Level;
 use eximgrey::settings::StoreSettings;
 use eximgrey::store::lmdb::{Env, Patience};

@@ -20,7 +20,8 @@ words! {
 }
 
 words! {
-    /// Why. The order is that of the counters on disk: new words are added at the end.
+    /// Why; `eximgrey explain` says it in the words of this list. The order is that of the counters on disk: new
+    /// words are added at the end.
     Reason {
         /// First seen.
         New = "new",
@@ -34,15 +35,15 @@ words! {
         Auto = "auto",
         /// On the administrator's whitelist.
         Whitelisted = "whitelisted",
-        /// Our user wrote to the sender.
+        /// The recipient wrote to this sender, or to its domain or the client's within the last hour or two.
         Replied = "replied",
-        /// Released by the administrator.
+        /// The administrator released this mail; the triplet becomes known.
         Released = "released",
         /// The client's network is trapped.
         Trapped = "trapped",
-        /// No client address: a local submission.
+        /// There is no client: a local submission is never greylisted.
         Local = "local",
-        /// Switched off by the configuration or the call.
+        /// Greylisting is off (mode = "off").
         Off = "off",
         /// Something is broken; `error=` says what. Mail passes.
         Error = "error",
@@ -50,7 +51,7 @@ words! {
 }
 
 impl Reason {
-    /// What Exim shall do for this reason, in [`Mode::Enforce`](crate::policy::Mode::Enforce).
+    /// What Exim shall do for this reason, in [`Mode::Enforce`](crate::rules::Mode::Enforce).
     #[must_use]
     pub const fn action(self) -> Action {
         match self {

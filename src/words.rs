@@ -1,5 +1,5 @@
-//! The words that people write and read for the values of an enum: in replies, options, settings and on the command line.
-//! [`words!`](crate::words!) writes an enum and its words once.
+//! The words that people write and read for the values of an enum: in replies, options, settings and on the
+//! command line. [`words!`](crate::words!) writes an enum and its words once.
 
 use std::fmt::Display;
 
@@ -11,8 +11,14 @@ pub trait Word: Copy + Display + Send + Sync + 'static {
     /// The word.
     fn word(self) -> &'static str;
 
-    /// What the enum's source says about the value, as the command's help has it.
-    fn about(self) -> &'static str;
+    /// What the enum's source says about the value.
+    fn doc(self) -> &'static str;
+
+    /// The same as the command has it in its help and its answers.
+    #[must_use]
+    fn about(self) -> &'static str {
+        self.doc().trim().trim_end_matches('.')
+    }
 
     /// The value of a word.
     #[must_use]
@@ -28,8 +34,9 @@ pub trait Word: Copy + Display + Send + Sync + 'static {
     }
 }
 
-/// Makes an enum of which each value has a word: `words! { /// Doc. Name { /// Doc. Value = "word", ... } }`. The enum has
-/// `ALL`, `word` and `from_word`, and is a [`Word`](crate::words::Word).
+/// Makes an enum of which each value has a word: `words! { /// Doc. Name { /// Doc. Value = "word", ... } }`.
+/// The enum has
+/// `ALL` and `word` of its own, too, which need no import of [`Word`](crate::words::Word).
 #[macro_export]
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[doc = $about:literal])* $variant:ident = $word:literal),+ $(,)? }) => {
@@ -46,12 +53,6 @@ macro_rules! words {
             pub const fn word(self) -> &'static str {
                 match self { $(Self::$variant => $word),+ }
             }
-
-            /// The value of a word.
-            #[must_use]
-            pub fn from_word(word: &[u8]) -> Option<Self> {
-                <Self as $crate::words::Word>::from_word(word)
-            }
         }
 
         impl std::fmt::Display for $name {
@@ -67,7 +68,7 @@ macro_rules! words {
                 self.word()
             }
 
-            fn about(self) -> &'static str {
+            fn doc(self) -> &'static str {
                 match self { $(Self::$variant => concat!($($about),*)),+ }
             }
         }

@@ -1,6 +1,7 @@
 //! What the tests of the families share, and tests of the frame around them.
 
 use super::*;
+use crate::words::Word;
 
 /// The printed key, without a recipient.
 pub(super) fn key(sender: &str) -> String {

@@ -8,9 +8,10 @@ use super::standing::{Standing, Summary};
 use super::{Access, Store};
 use crate::identity::Identity;
 use crate::policy::{
-    Change, Evidence, Found, Known, KnownEvidence, KnownSide, Pending, Places, Rules, Step, Verdict,
+    Change, Evidence, Found, Known, KnownEvidence, KnownSide, Pending, Places, Step, Verdict,
 };
 use crate::policy::{count_pass, decide};
+use crate::rules::Rules;
 use crate::time::Timestamp;
 use crate::triplet::{IdentityKeys, Key, Triplet};
 use crate::whitelist::{ListKind, sender_is_authenticated};

@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::identity::{ClientNetwork, Domain, Identity, Prefixes};
-use crate::policy::{Rules, Verdict};
+use crate::policy::Verdict;
 use crate::reply::{By, Fault};
+use crate::rules::Rules;
 use crate::sender::Level;
 use crate::store::record::{Facts, Record};
 use crate::time::Seconds;

@@ -2,6 +2,7 @@
 
 use super::{HOSTILE, HOSTILE_SHOWN, done, eximgrey, filled};
 use crate::common::Place;
+use eximgrey::rules::Rules;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::process::Command;
@@ -104,7 +105,7 @@ fn the_records_behind_an_answer_are_shown() {
         "sender      alice@sender.example\n",
         "sender key  alice@sender.example\n",
         "recipient   bob@rcpt.example\n",
-        "delay 5m, window 2d, lifetime 36d, auto after 5 passes",
+        "rules       mode=enforce delay=5m window=2d lifetime=36d auto_after=5\n            sender_key=full ",
         "network 192.0.2.0/24: 1 pass counted, ",
         "network 192.0.2.0/24: known since ",
     ] {
@@ -121,7 +122,12 @@ fn the_records_behind_an_answer_are_shown() {
     assert_eq!(value["identities"][0]["identity"], "192.0.2.0/24");
     assert_eq!(value["sender_key"], "alice@sender.example");
     assert_eq!(value["records"].as_array().unwrap().len(), 2);
-    assert_eq!(value["rules"]["delay"], 300);
+    let rules = value["rules"].as_object().unwrap();
+    assert_eq!(
+        (&rules["delay"], &rules["auto_after"], &rules["mode"]),
+        (&300.into(), &5.into(), &"enforce".into())
+    );
+    assert_eq!(rules.len(), Rules::KEYS.len());
 }
 
 /// The answer of `explain` is the one that Exim gets: it asks the same code about the same store.
@@ -145,19 +151,41 @@ fn explain_and_the_library_agree() {
     }
 }
 
-/// What Exim would be answered an error for is wrong usage here, and says which error.
+/// What Exim would be answered an error for is wrong usage here: what was found and what was expected is
+/// said, and which error.
 #[test]
 fn what_exim_could_not_ask_is_wrong_usage() {
     let place = filled();
+    let asked = ["192.0.2.1", "a@b.example", BOB];
+    for (options, said) in [
+        (&["delay=soon"][..], "delay=soon: expected a time of at most \"12h\""),
+        (&["delay=13h"], "delay=13h: expected a time of at most \"12h\""),
+        (&["lifetime=0"], "lifetime=0: expected a time of at least \"1s\""),
+        (&["mode=on"], "mode=on: expected \"enforce\", \"observe\" or \"off\""),
+        (&["delay=1h", "window=30m"], "window (30m) must be longer than delay (1h)"),
+        (&["policy=none"], "policy=none: expected a policy of the file"),
+        (&["config=x.toml"], "config=x.toml: expected an absolute path"),
+        (
+            &["colour=grey"],
+            "colour=grey: expected one of config, policy, spf, dkim, host, match, mode, delay, window, ",
+        ),
+        (&["auto_after=1"], "auto_after=1: expected one of config, "),
+        (&["grey"], "grey: expected OPTION=VALUE"),
+        (&["delay=1m", "delay=2m"], "delay=2m: expected each option once"),
+        (&["x\n\u{1b}[2J=1"], "x\\x0a\\x1b[2J=1: expected one of "),
+    ] {
+        let text = eximgrey(&place, &[&["explain"], &asked[..], options].concat());
+        assert_eq!((text.code, text.out.as_str()), (Some(2), ""), "{options:?}");
+        let end = "; Exim would be answered error=bad-option\n";
+        let matches = text.err.starts_with(&format!("eximgrey: {said}")) && text.err.ends_with(end);
+        assert!(matches, "{options:?}: {}", text.err);
+    }
     for (arguments, sign) in [
-        (&["nowhere", "a@b.example", BOB][..], "error=bad-client"),
-        (&["192.0.2.1", "a@b.example", BOB, "delay=soon"], "error=bad-option"),
-        (&["192.0.2.1", "a@b.example", BOB, "colour=grey"], "error=bad-option"),
-        (&["192.0.2.1", "a@b.example", BOB, "grey"], "error=bad-option"),
-        (&["192.0.2.1", "a@b.example", BOB, "delay=1m", "delay=2m"], "error=bad-option"),
-        (&["192.0.2.1", "a@b.example", BOB, "policy=none"], "error=bad-option"),
-        (&["192.0.2.1", "a@b.example", BOB, "delay=3d"], "error=bad-option"),
-        (&["192.0.2.1", "a@b.example"], "RECIPIENT"),
+        (
+            &["nowhere", "a@b.example", BOB][..],
+            "nowhere: expected an IP address; Exim would be answered error=bad-client",
+        ),
+        (&asked[..2], "RECIPIENT"),
     ] {
         let text = eximgrey(&place, &[&["explain"], arguments].concat());
         assert_eq!((text.code, text.out.as_str()), (Some(2), ""), "{arguments:?}");

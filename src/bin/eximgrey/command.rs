@@ -89,8 +89,7 @@ pub fn client(text: &str, settings: &Settings) -> Result<IpAddr> {
 
 /// An argument that is one of the words of `W`; the help says of each what the enum's source says.
 pub fn one_of<W: Word>() -> impl TypedValueParser<Value = W> {
-    let help = |word: &W| word.about().trim().trim_end_matches('.');
-    let values = W::ALL.iter().map(move |word| PossibleValue::new(word.word()).help(help(word)));
+    let values = W::ALL.iter().map(|word| PossibleValue::new(word.word()).help(word.about()));
     PossibleValuesParser::new(values)
         .try_map(|word| W::from_word(word.as_bytes()).ok_or_else(|| format!("expected {}", W::expected())))
 }
