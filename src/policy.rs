@@ -325,7 +325,7 @@ fn decide_known(rules: &Rules, side: &KnownSide, now: Timestamp) -> Option<(Verd
     if lasts(side.released) {
         return Some((Verdict::Released, Change::Admit { first_seen: now, counts: false }));
     }
-    if rules.trust_known_domains && rules.auto_after > 0 {
+    if rules.trust_known_domains {
         let domain = with_passes(1, |by| matches!(by, By::Spf | By::Dkim));
         if domain.is_some() {
             return domain;

@@ -91,6 +91,18 @@ fn every_verdict_is_explained() {
         assert!(value["because"].as_str().unwrap().contains(because), "{value}");
     }
     assert_eq!(place.tree(), before, "explain leaves no trace");
+
+    // Where nobody proves himself, domains are still trusted.
+    let store = place.settings().store.path;
+    let config = place.path("domains.toml");
+    std::fs::write(&config, format!("store = {store:?}\nauto_after = 0\n")).unwrap();
+    let config = format!("config={}", config.display());
+    let spf = ["explain", "10.0.0.1", "any@where.example", BOB, "spf=proved.example", &config];
+    let explained = eximgrey(&place, &spf).out;
+    let expected = "reason=auto by=spf\nbecause     the client's spf is a verified domain that has passed for somebody here";
+    assert!(explained.contains(expected), "{explained}");
+    let network = eximgrey(&place, &["explain", "203.0.113.77", "any@where.example", BOB, &config]).out;
+    assert!(network.contains("reason=new"), "{network}");
 }
 
 /// The records that the answer rests on are shown, and what of them is too old to count.

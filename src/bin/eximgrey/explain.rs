@@ -110,14 +110,14 @@ fn reason(verdict: Verdict, rules: &Rules) -> String {
             format!("the triplet passed before with this {by}, last within the lifetime of {lifetime}")
         }
         Verdict::Auto { by } => {
-            let known_domain = if rules.trust_known_domains && matches!(by, By::Spf | By::Dkim) {
-                ", or it is a verified domain that has passed for somebody here (trust_known_domains)"
-            } else {
-                ""
-            };
-            format!(
-                "the client's {by} has proved itself: at least {auto_after} passes within the lifetime{known_domain}"
-            )
+            let proved = format!("has proved itself: at least {auto_after} passes within the lifetime");
+            let known = "is a verified domain that has passed for somebody here (trust_known_domains)";
+            let trusted = rules.trust_known_domains && matches!(by, By::Spf | By::Dkim);
+            match (auto_after, trusted) {
+                (0, _) => format!("the client's {by} {known}"),
+                (_, true) => format!("the client's {by} {proved}, or it {known}"),
+                (_, false) => format!("the client's {by} {proved}"),
+            }
         }
         Verdict::Whitelisted { kind } => format!("the {kind} is on the whitelist (eximgrey whitelist list)"),
         Verdict::Trapped { wait } => {
