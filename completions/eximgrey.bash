@@ -743,7 +743,7 @@ _eximgrey() {
                     return 0
                     ;;
                 --level)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "full unwrap exact" -- "${cur}"))
                     return 0
                     ;;
                 --config)

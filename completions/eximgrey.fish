@@ -89,12 +89,14 @@ complete -c eximgrey -n "__fish_eximgrey_using_subcommand purge" -l config -d 'T
 complete -c eximgrey -n "__fish_eximgrey_using_subcommand purge" -l json -d 'Print JSON'
 complete -c eximgrey -n "__fish_eximgrey_using_subcommand purge" -s h -l help -d 'Print help'
 complete -c eximgrey -n "__fish_eximgrey_using_subcommand normalize" -l recipient -d 'The recipient the senders wrote to: found inside a sender, it is cut out exactly' -r
-complete -c eximgrey -n "__fish_eximgrey_using_subcommand normalize" -l level -d 'How much to normalise: full, unwrap (SRS and BATV only) or exact; default: what the configuration says' -r
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand normalize" -l level -d 'How much to normalise [default: what the configuration says]' -r -f -a "full\t'Unwrap and mask: the default'
+unwrap\t'Unwrap SRS and BATV only'
+exact\t'ASCII lower case, and no dot at the end of the domain'"
 complete -c eximgrey -n "__fish_eximgrey_using_subcommand normalize" -l config -d 'The configuration file [default: /etc/eximgrey/eximgrey.toml, which need not exist]' -r -F
 complete -c eximgrey -n "__fish_eximgrey_using_subcommand normalize" -l stdin -d 'Read from standard input: one sender a line, or sender, tab, recipient'
 complete -c eximgrey -n "__fish_eximgrey_using_subcommand normalize" -l why -d 'Also print each rule that fired, and what it took away'
 complete -c eximgrey -n "__fish_eximgrey_using_subcommand normalize" -l json -d 'Print one JSON object a line, with the steps'
-complete -c eximgrey -n "__fish_eximgrey_using_subcommand normalize" -s h -l help -d 'Print help'
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand normalize" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c eximgrey -n "__fish_eximgrey_using_subcommand doctor" -l exim -d 'The Exim binary [default: exim4 or exim in the usual places]' -r -F
 complete -c eximgrey -n "__fish_eximgrey_using_subcommand doctor" -l exim-config -d 'The configuration that Exim shall be asked about [default: Exim\'s own]' -r -F
 complete -c eximgrey -n "__fish_eximgrey_using_subcommand doctor" -l library -d 'The library [default: /usr/lib/exim4/eximgrey.so]' -r -F

@@ -3,7 +3,8 @@
 
 use crate::evidence::{Evidence, Found, KnownSide, Pending};
 use crate::memory::{Access, Decision, Memory, Question, Records};
-use crate::policy::{self, Change, Rules, Step, Verdict};
+use crate::policy::{self, Change, Step, Verdict};
+use crate::rules::Rules;
 use crate::store::error::StoreError;
 use crate::time::Timestamp;
 use crate::triplet::Triplet;

@@ -15,17 +15,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 const NOW: Timestamp = Timestamp(1_000_000_000);
-const RULES: Rules = Rules {
-    mode: crate::policy::Mode::Enforce,
-    delay: Seconds(300),
-    window: Seconds(172_800),
-    lifetime: Seconds(3_110_400),
-    auto_after: 5,
-    sender_key: Level::Full,
-    trust_known_domains: true,
-    replied_domain: false,
-    trap_time: Seconds(86_400),
-};
+const RULES: Rules = Rules::DEFAULT;
 
 /// What keeps records in plain maps.
 #[derive(Default)]
@@ -465,7 +455,7 @@ proptest! {
 #[test]
 fn local_mail_and_switched_off_rules_need_no_records() {
     let mail = triplet(&[0], "a@x.example", "b@y.example");
-    let off = Rules { mode: crate::policy::Mode::Off, ..RULES };
+    let off = Rules { mode: crate::rules::Mode::Off, ..RULES };
     assert_eq!(without_records(&RULES, None, NOW), Some(Verdict::Local));
     assert_eq!(without_records(&off, Some(&mail), NOW), Some(Verdict::Off));
     assert_eq!(without_records(&RULES, Some(&mail), NOW), None);

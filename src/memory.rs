@@ -6,13 +6,15 @@
 
 use crate::evidence::{Found, KnownEvidence, KnownSide, Pending};
 use crate::identity::Identity;
-use crate::policy::{Change, Rules, Verdict};
+use crate::policy::{Change, Verdict};
 use crate::reply::Result as Told;
+use crate::rules::Rules;
 use crate::store::entries::Entry;
 use crate::store::error::StoreError;
 use crate::time::Timestamp;
 use crate::triplet::Triplet;
 use crate::whitelist::ListKind;
+use crate::words;
 
 /// What is asked: about whom, by which rules, and when.
 #[derive(Clone, Copy)]
@@ -95,27 +97,15 @@ pub enum Event<'e> {
     ForgetClient(&'e [Identity]),
 }
 
-/// What later checks found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Finding {
-    /// Spam: what the triplet earned is taken back, and counts against its identities.
-    Spam,
-    /// No spam: what the triplet earned is confirmed.
-    Ham,
-    /// A recipient that nobody writes to: the client's network is trapped.
-    Trap,
-}
-
-impl Finding {
-    /// `spam`, `ham` or `trap`.
-    #[must_use]
-    pub fn from_word(word: &[u8]) -> Option<Self> {
-        match word {
-            b"spam" => Some(Self::Spam),
-            b"ham" => Some(Self::Ham),
-            b"trap" => Some(Self::Trap),
-            _ => None,
-        }
+words! {
+    /// What later checks found.
+    Finding {
+        /// Spam: what the triplet earned is taken back, and counts against its identities.
+        Spam = "spam",
+        /// No spam: what the triplet earned is confirmed.
+        Ham = "ham",
+        /// A recipient that nobody writes to: the client's network is trapped.
+        Trap = "trap",
     }
 }
 

@@ -7,132 +7,10 @@
 use crate::evidence::{
     Earned, Evidence, Found, KnownEvidence, KnownSide, Outcomes, Pending, Permit, Places, Trap,
 };
-use crate::reply::{Action, By, Matched, Reason, Reply};
-use crate::sender::Level;
+use crate::reply::{Action, By, Fault, Matched, Reason, Reply};
+use crate::rules::{Mode, Rules};
 use crate::time::{Seconds, Timestamp};
 use crate::whitelist::ListKind;
-
-/// What greylisting does here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// Defer and record.
-    Enforce,
-    /// Record, say what would have happened, and pass.
-    Observe,
-    /// Pass and record nothing.
-    Off,
-}
-
-impl Mode {
-    /// `enforce`, `observe` or `off`.
-    #[must_use]
-    pub fn from_word(word: &[u8]) -> Option<Self> {
-        match word {
-            b"enforce" => Some(Self::Enforce),
-            b"observe" => Some(Self::Observe),
-            b"off" => Some(Self::Off),
-            _ => None,
-        }
-    }
-
-    /// The word that [`Mode::from_word`] reads.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Enforce => "enforce",
-            Self::Observe => "observe",
-            Self::Off => "off",
-        }
-    }
-}
-
-/// The rules that one decision goes by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rules {
-    /// Enforce, observe or off.
-    pub mode: Mode,
-    /// The minimum wait.
-    pub delay: Seconds,
-    /// How long after the first attempt a retry counts.
-    pub window: Seconds,
-    /// How long a triplet or an identity stays known after it was last seen.
-    pub lifetime: Seconds,
-    /// Passes after which an identity needs no greylisting; 0: never.
-    pub auto_after: u32,
-    /// How much of a sender is normalised.
-    pub sender_key: Level,
-    /// A domain with SPF or DKIM that has passed for anybody here need not wait for others.
-    pub trust_known_domains: bool,
-    /// A message of ours to one address of a domain lets replies of the whole domain pass.
-    pub replied_domain: bool,
-    /// How long a trapped network waits.
-    pub trap_time: Seconds,
-}
-
-impl Default for Rules {
-    fn default() -> Self {
-        Self {
-            mode: Mode::Enforce,
-            // Just under the first retry of most queues (five minutes and more); a spammer's second run that comes
-            // sooner is still caught.
-            delay: Seconds::MINUTE.times(5),
-            // A queue that was down over a night, or retries every few hours, still makes it.
-            window: Seconds::DAY.times(2),
-            // A monthly message is still known: 31 days and five for holidays.
-            lifetime: Seconds::DAY.times(36),
-            // Five passes at an hour's distance each: a spammer who queues shows itself before; a mail server has them in a day.
-            auto_after: 5,
-            sender_key: Level::Full,
-            // A spammer with a domain of its own has waited once by then, and waits no second time for each recipient.
-            trust_known_domains: true,
-            // The address that we wrote to is enough, and is harder to guess.
-            replied_domain: false,
-            // A spam run is over in a day; a mail server that was trapped by mistake still delivers.
-            trap_time: Seconds::DAY,
-        }
-    }
-}
-
-impl Rules {
-    /// A delay that leaves senders time to retry.
-    const LONGEST_DELAY: Seconds = Seconds::HOUR.times(12);
-
-    /// A trap that mail survives which was deferred by mistake.
-    const LONGEST_TRAP: Seconds = Seconds::DAY.times(3);
-
-    /// Why mail could be lost by these rules, if so.
-    #[must_use]
-    pub fn fault(&self) -> Option<String> {
-        if self.window <= self.delay {
-            return Some(format!("window ({}) must be longer than delay ({})", self.window, self.delay));
-        }
-        // Mail servers give up after four or five days, some after one.
-        if self.delay > Self::LONGEST_DELAY {
-            return Some(format!("delay ({}) must not be longer than {}", self.delay, Self::LONGEST_DELAY));
-        }
-        if self.trap_time > Self::LONGEST_TRAP {
-            return Some(format!(
-                "trap_time ({}) must not be longer than {}",
-                self.trap_time,
-                Self::LONGEST_TRAP
-            ));
-        }
-        (self.lifetime == Seconds(0)).then(|| "lifetime must be longer than 0".into())
-    }
-
-    /// How old a last-seen time must be to be worth a write.
-    #[must_use]
-    pub const fn margin(&self) -> Seconds {
-        Seconds(self.lifetime.0 / 16)
-    }
-
-    /// How long after its last-seen time a record holds: the time may be a margin too old, and nobody shall be forgotten
-    /// before the lifetime is over.
-    #[must_use]
-    pub const fn keep(&self) -> Seconds {
-        Seconds(self.lifetime.0.saturating_add(self.margin().0))
-    }
-}
 
 /// Counted at most once in this time for each identity: one burst of mail is one proof.
 pub const COUNT_INTERVAL: Seconds = Seconds::HOUR;
@@ -304,7 +182,7 @@ fn decide_known(rules: &Rules, side: &KnownSide, now: Timestamp) -> Option<(Verd
     if side.released.is_some_and(|permit| permit.lasts(now)) {
         return Some((Verdict::Released, Change::Admit { first_seen: now, counts: false }));
     }
-    if rules.trust_known_domains && rules.auto_after > 0 {
+    if rules.trust_known_domains {
         let domain = with_passes(1, |by| matches!(by, By::Spf | By::Dkim));
         if domain.is_some() {
             return domain;
@@ -449,29 +327,24 @@ impl Verdict {
     /// The words for Exim.
     #[must_use]
     pub fn reply(self, mode: Mode) -> Reply {
-        let passed = |reason, by| Reply { by: Some(by), ..Reply::new(Action::Pass, reason) };
-        let mut reply = match self {
-            Self::New { wait } => Reply { wait: Some(wait), ..Reply::new(Action::Defer, Reason::New) },
-            Self::Early { wait } => Reply { wait: Some(wait), ..Reply::new(Action::Defer, Reason::Early) },
-            Self::Retried { waited, by } => {
-                Reply { delay: Some(waited), ..passed(Reason::Retried, Matched::Identity(by)) }
-            }
-            Self::CameBack { waited } => {
-                Reply { delay: Some(waited), ..passed(Reason::Retried, Matched::Message) }
-            }
-            Self::Known { by } => passed(Reason::Known, Matched::Identity(by)),
-            Self::Auto { by } => passed(Reason::Auto, Matched::Identity(by)),
-            Self::Whitelisted { .. } => Reply::new(Action::Pass, Reason::Whitelisted),
-            Self::Trapped { wait } => {
-                Reply { wait: Some(wait), ..Reply::new(Action::Defer, Reason::Trapped) }
-            }
-            Self::Replied => Reply::new(Action::Pass, Reason::Replied),
-            Self::Released => Reply::new(Action::Pass, Reason::Released),
-            Self::Local => Reply::new(Action::Pass, Reason::Local),
-            Self::Off => Reply::new(Action::Pass, Reason::Off),
-            Self::Unreadable => Reply::error(crate::reply::Fault::StoreDamaged),
+        let identity = |by| Some(Matched::Identity(by));
+        let (reason, wait, delay, by) = match self {
+            Self::New { wait } => (Reason::New, Some(wait), None, None),
+            Self::Early { wait } => (Reason::Early, Some(wait), None, None),
+            Self::Trapped { wait } => (Reason::Trapped, Some(wait), None, None),
+            Self::Retried { waited, by } => (Reason::Retried, None, Some(waited), identity(by)),
+            Self::CameBack { waited } => (Reason::Retried, None, Some(waited), Some(Matched::Message)),
+            Self::Known { by } => (Reason::Known, None, None, identity(by)),
+            Self::Auto { by } => (Reason::Auto, None, None, identity(by)),
+            Self::Whitelisted { .. } => (Reason::Whitelisted, None, None, None),
+            Self::Replied => (Reason::Replied, None, None, None),
+            Self::Released => (Reason::Released, None, None, None),
+            Self::Local => (Reason::Local, None, None, None),
+            Self::Off => (Reason::Off, None, None, None),
+            Self::Unreadable => return Reply::error(Fault::StoreDamaged),
         };
-        if mode == Mode::Observe && !matches!(reply.reason, Reason::Local | Reason::Off | Reason::Error) {
+        let mut reply = Reply { wait, delay, by, ..Reply::new(reason) };
+        if mode == Mode::Observe && !matches!(reason, Reason::Local | Reason::Off) {
             reply.would = Some(reply.action);
             reply.action = Action::Pass;
         }

@@ -6,26 +6,8 @@
 //! Exim's store.c on taint). The types below keep that true: nothing in [`Reply`] can hold outside text.
 
 use crate::time::Seconds;
+use crate::words;
 use std::fmt::{self, Write};
-
-macro_rules! words {
-    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-        pub enum $name { $($(#[$vdoc])* $variant),+ }
-
-        impl $name {
-            /// Every word, in the order of their numbers.
-            pub const ALL: &[Self] = &[$(Self::$variant),+];
-
-            /// The word as it stands in the reply.
-            #[must_use]
-            pub const fn word(self) -> &'static str {
-                match self { $(Self::$variant => $word),+ }
-            }
-        }
-    };
-}
 
 words! {
     /// What Exim shall do.
@@ -38,7 +20,8 @@ words! {
 }
 
 words! {
-    /// Why. The order is that of the counters on disk: new words are added at the end.
+    /// Why; `eximgrey explain` says it in the words of this list. The order is that of the counters on disk: new
+    /// words are added at the end.
     Reason {
         /// First seen.
         New = "new",
@@ -52,18 +35,30 @@ words! {
         Auto = "auto",
         /// On the administrator's whitelist.
         Whitelisted = "whitelisted",
-        /// Our user wrote to the sender.
+        /// The recipient wrote to this sender, or to its domain or the client's within the last hour or two.
         Replied = "replied",
-        /// Released by the administrator.
+        /// The administrator released this mail; the triplet becomes known.
         Released = "released",
         /// The client's network is trapped.
         Trapped = "trapped",
-        /// No client address: a local submission.
+        /// There is no client: a local submission is never greylisted.
         Local = "local",
-        /// Switched off by the configuration or the call.
+        /// Greylisting is off (mode = "off").
         Off = "off",
         /// Something is broken; `error=` says what. Mail passes.
         Error = "error",
+    }
+}
+
+impl Reason {
+    /// What Exim shall do for this reason, in [`Mode::Enforce`](crate::rules::Mode::Enforce).
+    #[must_use]
+    pub const fn action(self) -> Action {
+        match self {
+            Self::New | Self::Early | Self::Trapped => Action::Defer,
+            Self::Retried | Self::Known | Self::Auto | Self::Whitelisted | Self::Replied => Action::Pass,
+            Self::Released | Self::Local | Self::Off | Self::Error => Action::Pass,
+        }
     }
 }
 
@@ -159,18 +154,17 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// A reply with an action and a reason and nothing else.
+    /// A reply with a reason, its action and nothing else.
     #[must_use]
-    pub const fn new(action: Action, reason: Reason) -> Self {
+    pub const fn new(reason: Reason) -> Self {
+        let action = reason.action();
         Self { action, reason, fault: None, wait: None, delay: None, by: None, would: None }
     }
 
     /// Whatever breaks, mail passes.
     #[must_use]
     pub const fn error(fault: Fault) -> Self {
-        let mut reply = Self::new(Action::Pass, Reason::Error);
-        reply.fault = Some(fault);
-        reply
+        Self { fault: Some(fault), ..Self::new(Reason::Error) }
     }
 }
 
@@ -252,11 +246,11 @@ mod tests {
 
     #[test]
     fn words_stand_in_the_order_of_the_manual() {
-        let mut reply = Reply::new(Action::Defer, Reason::New);
+        let mut reply = Reply::new(Reason::New);
         reply.wait = Some(Seconds(300));
         assert_eq!(reply.to_string(), "action=defer reason=new wait=300");
         assert_eq!(Reply::error(Fault::StoreOpen).to_string(), "action=pass reason=error error=store-open");
-        let mut reply = Reply::new(Action::Pass, Reason::Retried);
+        let mut reply = Reply::new(Reason::Retried);
         (reply.delay, reply.by) = (Some(Seconds(312)), Some(Matched::Identity(By::Network)));
         assert_eq!(reply.to_string(), "action=pass reason=retried delay=312 by=network");
     }

@@ -5,19 +5,18 @@
 //! greylisting off by it. What the administrator writes (times, names) does.
 
 use crate::identity::{ClientNetwork, Domain, Identity, Prefixes, registrable};
-use crate::policy::Mode;
 use crate::reply::Fault;
+use crate::rules::{RuleChanges, Rules};
 use crate::sender::Level;
-use crate::settings::RuleChanges;
-use crate::time::Seconds;
 use crate::triplet::Triplet;
-use std::ffi::OsStr;
+use crate::value::{Written, excerpt};
+use crate::words;
+use crate::words::Word;
 use std::net::IpAddr;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// A call's arguments.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Request<'a> {
     /// The client; `None` for a local submission.
     pub client: Option<IpAddr>,
@@ -29,7 +28,7 @@ pub struct Request<'a> {
     pub config: Option<&'a Path>,
     /// `policy=`: a named policy of the configuration file.
     pub policy: Option<&'a [u8]>,
-    /// `delay=`, `window=`, `lifetime=`, `mode=`, `sender_key=`.
+    /// The rules among the options.
     pub rules: RuleChanges,
     /// `spf=`: SPF passed for this domain.
     pub spf: Option<Domain>,
@@ -41,64 +40,90 @@ pub struct Request<'a> {
     pub fingerprint: &'a [u8],
 }
 
+words! {
+    /// The options of a call that are no rules: see [`Request`].
+    #[allow(missing_docs)]
+    CallOption {
+        Config = "config",
+        Policy = "policy",
+        Spf = "spf",
+        Dkim = "dkim",
+        Host = "host",
+        Match = "match",
+    }
+}
+
+/// Why the arguments of a call cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Misuse {
+    /// The word for the reply.
+    pub fault: Fault,
+    /// What is wrong and what was expected, for the log. What it quotes of the arguments is escaped and cut:
+    /// where an administrator has confused them, it is a stranger's text.
+    pub text: String,
+}
+
+impl Misuse {
+    /// What is wrong with an option, or with what is missing.
+    #[must_use]
+    pub fn option(text: impl Into<String>) -> Self {
+        Self { fault: Fault::BadOption, text: text.into() }
+    }
+
+    /// An argument in whose place something else was `expected`.
+    #[must_use]
+    pub fn found(argument: &[u8], expected: &str) -> Self {
+        Self::option(format!("{}: expected {expected}", excerpt(argument)))
+    }
+}
+
 impl<'a> Request<'a> {
     /// Reads the arguments.
     ///
     /// # Errors
-    /// [`Fault::BadOption`] for fewer than three arguments, an option that is unknown or given twice, or a time, mode
-    /// or path that cannot be read; [`Fault::BadClient`] for a client that is no IP address.
-    pub fn parse(arguments: &[&'a [u8]]) -> Result<Self, Fault> {
+    /// [`Fault::BadOption`] for fewer than three arguments, an option that is unknown or given twice, or a rule or
+    /// path that cannot be read; [`Fault::BadClient`] for a client that is no IP address.
+    pub fn parse(arguments: &[&'a [u8]]) -> Result<Self, Misuse> {
         let [client, sender, recipient, options @ ..] = arguments else {
-            return Err(Fault::BadOption);
+            return Err(Misuse::option("expected a client, a sender, a recipient and at most four options"));
         };
-        let mut request = Request {
-            client: parse_client(client)?,
-            sender,
-            recipient,
-            config: None,
-            policy: None,
-            rules: RuleChanges::default(),
-            spf: None,
-            dkim: None,
-            host: None,
-            fingerprint: b"",
-        };
+        let mut request = Request { client: parse_client(client)?, sender, recipient, ..Request::default() };
         let mut seen: Vec<&[u8]> = Vec::with_capacity(options.len());
         for option in options.iter().filter(|option| !option.is_empty()) {
-            let cut = option.iter().position(|&b| b == b'=').ok_or(Fault::BadOption)?;
-            let (name, value) = option.split_at_checked(cut).ok_or(Fault::BadOption)?;
-            let value = value.get(1..).unwrap_or_default();
+            let mut parts = option.splitn(2, |&byte| byte == b'=');
+            let (Some(name), Some(value)) = (parts.next(), parts.next()) else {
+                return Err(Misuse::found(option, "OPTION=VALUE"));
+            };
             if seen.contains(&name) {
-                return Err(Fault::BadOption);
+                return Err(Misuse::found(option, "each option once"));
             }
             seen.push(name);
-            request.option(name, value)?;
+            request.option(name, value).map_err(|expected| Misuse::found(option, &expected))?;
         }
         Ok(request)
     }
 
-    /// Takes one option. The value is taken verbatim; an empty one means "not given".
-    fn option(&mut self, name: &[u8], value: &'a [u8]) -> Result<(), Fault> {
-        let given = !value.is_empty();
-        let time = || {
-            if given { Seconds::parse(value).map(Some).ok_or(Fault::BadOption) } else { Ok(None) }
-        };
-        match name {
-            b"config" if given => self.config = Some(parse_path(value)?),
-            b"policy" if given => self.policy = Some(value),
-            b"mode" if given => self.rules.mode = Some(Mode::from_word(value).ok_or(Fault::BadOption)?),
-            b"sender_key" if given => {
-                self.rules.sender_key = Some(Level::from_word(value).ok_or(Fault::BadOption)?)
+    /// Every option's name.
+    pub fn options() -> impl Iterator<Item = &'static str> {
+        CallOption::ALL.iter().map(|option| option.word()).chain(Rules::options())
+    }
+
+    /// Takes one option, verbatim, or says what was expected. An empty value means "not given".
+    fn option(&mut self, name: &[u8], value: &'a [u8]) -> Result<(), String> {
+        let written = Written { text: value, quoted: None };
+        let given = Some(value).filter(|value| !value.is_empty());
+        match CallOption::from_word(name) {
+            Some(CallOption::Config) => self.config = given.map(|_| written.path()).transpose()?,
+            Some(CallOption::Policy) => self.policy = given,
+            Some(CallOption::Spf) => self.spf = Domain::parse(value),
+            Some(CallOption::Dkim) => self.dkim = Domain::parse(value),
+            Some(CallOption::Host) => self.host = Domain::parse(value),
+            Some(CallOption::Match) => self.fingerprint = value,
+            None if given.is_none() && Rules::options().any(|rule| rule.as_bytes() == name) => {}
+            None => {
+                let unknown = || Err(format!("one of {}", Self::options().collect::<Vec<_>>().join(", ")));
+                return self.rules.take(name, written).unwrap_or_else(unknown);
             }
-            b"config" | b"policy" | b"mode" | b"sender_key" => {}
-            b"delay" => self.rules.delay = time()?,
-            b"window" => self.rules.window = time()?,
-            b"lifetime" => self.rules.lifetime = time()?,
-            b"spf" => self.spf = Domain::parse(value),
-            b"dkim" => self.dkim = Domain::parse(value),
-            b"host" => self.host = Domain::parse(value),
-            b"match" => self.fingerprint = value,
-            _ => return Err(Fault::BadOption),
         }
         Ok(())
     }
@@ -127,32 +152,30 @@ pub fn configuration<'a>(arguments: &[&'a [u8]]) -> Option<Option<&'a Path>> {
     let mut named = arguments.iter().skip(3).filter_map(|option| option.strip_prefix(b"config="));
     match named.next() {
         None | Some([]) => Some(None),
-        Some(path) => parse_path(path).ok().map(Some),
+        Some(path) => Written { text: path, quoted: None }.path().ok().map(Some),
     }
 }
 
 /// An empty client is a local submission.
-fn parse_client(text: &[u8]) -> Result<Option<IpAddr>, Fault> {
+fn parse_client(text: &[u8]) -> Result<Option<IpAddr>, Misuse> {
     if text.is_empty() {
         return Ok(None);
     }
-    let text = str::from_utf8(text).map_err(|_| Fault::BadClient)?;
     // Exim gives a link-local address with its interface: fe80::1%eth0.
-    let address = text.split('%').next().unwrap_or(text);
-    address.parse().map(Some).map_err(|_| Fault::BadClient)
-}
-
-fn parse_path(value: &[u8]) -> Result<&Path, Fault> {
-    let fits = value.starts_with(b"/") && value.len() < libc::PATH_MAX as usize;
-    if fits { Ok(Path::new(OsStr::from_bytes(value))) } else { Err(Fault::BadOption) }
+    let address = str::from_utf8(text).ok().and_then(|text| text.split('%').next()?.parse().ok());
+    let misuse = || Misuse { fault: Fault::BadClient, ..Misuse::found(text, "an IP address") };
+    address.ok_or_else(misuse).map(Some)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rules::Mode;
+    use crate::time::Seconds;
 
     fn parse<'a>(arguments: &[&'a str]) -> Result<Request<'a>, Fault> {
         Request::parse(&arguments.iter().map(|a| a.as_bytes()).collect::<Vec<_>>())
+            .map_err(|misuse| misuse.fault)
     }
 
     const TRIPLET: [&str; 3] = ["192.0.2.1", "a@x.example", "b@y.example"];
@@ -180,7 +203,7 @@ mod tests {
         for bad in ["localhost", "192.0.2", "192.0.2.1 ", "192.0.2.1:25", "[192.0.2.1]", "\u{1}", "%eth0"] {
             assert_eq!(parse(&[bad, "", "b"]), Err(Fault::BadClient), "{bad}");
         }
-        assert_eq!(Request::parse(&[b"\xff", b"", b"b"]), Err(Fault::BadClient));
+        assert_eq!(Request::parse(&[b"\xff", b"", b"b"]).unwrap_err().fault, Fault::BadClient);
     }
 
     #[test]

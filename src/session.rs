@@ -6,10 +6,11 @@
 
 use crate::decision;
 use crate::memory::{Access, Event, Finding, Memory, Nothing, Question};
-use crate::policy::{Mode, Rules, Verdict};
+use crate::policy::Verdict;
 use crate::prepared;
 use crate::reply::{Fault, Reply, Result as Told};
-use crate::request::{self, Request};
+use crate::request::{self, Misuse, Request};
+use crate::rules::{Mode, Rules};
 use crate::sender::SenderKey;
 use crate::settings::{Problem, Settings, StoreSettings};
 use crate::store::Store;
@@ -18,6 +19,7 @@ use crate::store::error::StoreError;
 use crate::store::state::State;
 use crate::time::Timestamp;
 use crate::triplet::Triplet;
+use crate::words::Word;
 use std::fmt;
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
@@ -62,7 +64,7 @@ struct OpenStore {
 #[derive(Debug)]
 pub enum Failure {
     /// The arguments, or no such policy.
-    Arguments(Fault),
+    Arguments(Misuse),
     /// The configuration file.
     Configuration(Vec<Problem>),
     /// The store.
@@ -74,14 +76,12 @@ impl Failure {
     #[must_use]
     pub const fn fault(&self) -> Fault {
         match self {
-            Self::Arguments(fault) => *fault,
+            Self::Arguments(misuse) => misuse.fault,
             Self::Configuration(_) => Fault::BadConfig,
             Self::Store(error) => error.fault(),
         }
     }
-}
 
-impl Failure {
     /// Whether it is worth a line in the log: a store that is left alone is told of once an hour.
     #[must_use]
     pub const fn is_news(&self) -> bool {
@@ -92,14 +92,19 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Arguments(Fault::BadClient) => write!(f, "the client is no IP address"),
-            Self::Arguments(_) => write!(f, "the arguments of a call cannot be read"),
+            Self::Arguments(misuse) => f.write_str(&misuse.text),
             Self::Configuration(problems) => match problems.first() {
                 Some(problem) => problem.fmt(f),
                 None => write!(f, "the configuration cannot be read"),
             },
             Self::Store(error) => error.fmt(f),
         }
+    }
+}
+
+impl From<Misuse> for Failure {
+    fn from(misuse: Misuse) -> Self {
+        Self::Arguments(misuse)
     }
 }
 
@@ -138,7 +143,7 @@ impl Session {
     }
 
     fn decide(&mut self, arguments: &[&[u8]], access: Access, now: Timestamp) -> Result<Reply, Failure> {
-        let request = Request::parse(arguments).map_err(Failure::Arguments)?;
+        let request = Request::parse(arguments)?;
         let (settings, rules) = self.rules(&request)?;
         let triplet = request.triplet(settings.prefixes, rules.sender_key);
         if let Some(verdict) = decision::without_records(&rules, triplet.as_ref(), now) {
@@ -178,11 +183,11 @@ impl Session {
     /// See [`Failure`].
     pub fn sent(&mut self, arguments: &[&[u8]], access: Access, now: Timestamp) -> Result<Told, Failure> {
         let [ours, theirs, options @ ..] = arguments else {
-            return Err(Failure::Arguments(Fault::BadOption));
+            return Err(Misuse::option("expected a sender, a recipient and at most five options").into());
         };
         // Mail the other way has their recipient as its sender. What client it will come from is not known.
         let arguments = [&[b"", *theirs, *ours], options].concat();
-        let request = Request::parse(&arguments).map_err(Failure::Arguments)?;
+        let request = Request::parse(&arguments)?;
         let (settings, rules) = self.rules(&request)?;
         if rules.mode == Mode::Off || access == Access::Look || theirs.is_empty() || ours.is_empty() {
             return Ok(Told::Nothing);
@@ -198,11 +203,13 @@ impl Session {
     /// See [`Failure`].
     pub fn feedback(&mut self, arguments: &[&[u8]], access: Access, now: Timestamp) -> Result<Told, Failure> {
         let [client, sender, recipient, finding, options @ ..] = arguments else {
-            return Err(Failure::Arguments(Fault::BadOption));
+            let text = "expected a client, a sender, a recipient, a finding and at most three options";
+            return Err(Misuse::option(text).into());
         };
-        let finding = Finding::from_word(finding).ok_or(Failure::Arguments(Fault::BadOption))?;
+        let finding =
+            Finding::from_word(finding).ok_or_else(|| Misuse::found(finding, &Finding::expected()))?;
         let arguments = [&[*client, *sender, *recipient], options].concat();
-        let request = Request::parse(&arguments).map_err(Failure::Arguments)?;
+        let request = Request::parse(&arguments)?;
         let (settings, rules) = self.rules(&request)?;
         let triplet = request.triplet(settings.prefixes, rules.sender_key);
         let Some(triplet) = triplet.filter(|_| rules.mode != Mode::Off && access == Access::Record) else {
@@ -226,8 +233,7 @@ impl Session {
     /// The configuration of a call and the rules that it goes by.
     fn rules(&mut self, request: &Request<'_>) -> Result<(&'static Settings, Rules), Failure> {
         let settings = self.configuration(request.config)?;
-        let rules = settings.rules_for(request.policy, request.recipient, &request.rules);
-        Ok((settings, rules.ok_or(Failure::Arguments(Fault::BadOption))?))
+        Ok((settings, settings.rules_for(request.policy, request.recipient, &request.rules)?))
     }
 
     /// The settings of a configuration file. It is read once a process: sessions are short, and a message must not be

@@ -1,6 +1,8 @@
 //! The configuration file: what is read, and what each mistake is answered with.
 
 use super::*;
+use crate::sender::Level;
+use std::path::Path;
 
 fn parse(text: &str) -> Result<Settings, Vec<String>> {
     Settings::parse(Path::new("t.toml"), text)
@@ -16,7 +18,6 @@ fn an_empty_file_gives_the_defaults() {
 #[test]
 fn every_setting_is_read() {
     let text = r#"
-        mode = "observe"
         delay = "10m"
         window = "3d"
         lifetime = "60d"
@@ -38,7 +39,6 @@ fn every_setting_is_read() {
     "#;
     let settings = parse(text).unwrap();
     let rules = Rules {
-        mode: Mode::Observe,
         delay: Seconds(600),
         window: Seconds(259_200),
         lifetime: Seconds(5_184_000),
@@ -47,6 +47,7 @@ fn every_setting_is_read() {
         trust_known_domains: false,
         replied_domain: true,
         trap_time: Seconds(7_200),
+        ..Rules::DEFAULT
     };
     assert_eq!(settings.rules, rules);
     assert_eq!(settings.prefixes, Prefixes { ipv4: 32, ipv6: 56 });
@@ -59,15 +60,16 @@ fn every_setting_is_read() {
     assert_eq!(settings.store, store);
     assert_eq!(
         settings.rules_for(Some(b"codes"), b"", &RuleChanges::default()),
-        Some(Rules { delay: Seconds(60), ..rules })
+        Ok(Rules { delay: Seconds(60), ..rules })
     );
     assert_eq!(
         settings.rules_for(Some(b"none"), b"", &RuleChanges::default()).map(|r| r.mode),
-        Some(Mode::Off)
+        Ok(Mode::Off)
     );
-    assert_eq!(settings.rules_for(Some(b"nobody"), b"", &RuleChanges::default()), None);
+    let fault = settings.rules_for(Some(b"nobody\n"), b"", &RuleChanges::default()).unwrap_err();
+    assert_eq!(fault.text, "policy=nobody\\x0a: expected a policy of the file");
     let options = RuleChanges { delay: Some(Seconds(5)), ..RuleChanges::default() };
-    assert_eq!(settings.rules_for(Some(b"codes"), b"", &options).map(|r| r.delay), Some(Seconds(5)));
+    assert_eq!(settings.rules_for(Some(b"codes"), b"", &options).map(|r| r.delay), Ok(Seconds(5)));
 }
 
 #[test]
@@ -101,12 +103,12 @@ fn every_problem_is_named_with_its_line() {
     let text = "delay = \"5 minutes\"\nwindw = \"2d\"\nprivacy = 1\nstore = \"grey\"\nipv4_prefix = 33\nmax_pending = 0\n[policy.a]\nstore = \"/x\"\nmode = \"on\"\n";
     let problems = parse(text).unwrap_err();
     let expected = [
-        "t.toml:1: delay: expected a time such as \"5m\" or \"2d12h\", found \"5 minutes\"",
+        "t.toml:1: delay: expected a time of at most \"12h\", found \"5 minutes\"",
         "t.toml:2: windw: no such setting; expected one of mode, delay,",
         "t.toml:3: privacy: expected true or false, found 1",
         "t.toml:4: store: expected an absolute path, found \"grey\"",
         "t.toml:5: ipv4_prefix: expected a number from 1 to 32, found 33",
-        "t.toml:6: max_pending: expected a number above 0, found 0",
+        "t.toml:6: max_pending: expected a number of at least 1, found 0",
         "t.toml:8: store: no rule; expected one of mode, delay,",
         "t.toml:9: mode: expected \"enforce\", \"observe\" or \"off\", found \"on\"",
     ];
@@ -123,18 +125,61 @@ fn a_file_that_is_no_toml_is_named_with_its_line() {
     assert!(parse("delay = \"5m\"\ndelay = \"6m\"\n").is_err());
 }
 
+/// Each is named in the line of what is to be changed: that of the top, or of the policy that makes it so.
 #[test]
 fn rules_by_which_mail_could_never_pass_are_refused() {
-    let problems = parse("privacy = true\ndelay = \"1h\"\nwindow = \"30m\"\n").unwrap_err();
-    assert_eq!(problems, ["t.toml:3: window (30m) must be longer than delay (1h)"]);
-    let problems = parse("trap_time = \"30d\"\n").unwrap_err();
-    assert_eq!(problems, ["t.toml:1: trap_time (30d) must not be longer than 3d"]);
-    let problems = parse("lock_timeout = \"2m\"\n").unwrap_err();
-    assert_eq!(problems, ["t.toml:1: lock_timeout: expected a time of at most \"1m\", found \"2m\""]);
-    let problems = parse("window = \"1d\"\n[policy.slow]\ndelay = \"2d\"\n").unwrap_err();
-    assert!(problems[0].ends_with("policy slow: window (1d) must be longer than delay (2d)"), "{problems:?}");
+    let text = "delay = \"1h\"\nmode = \"enforce\"\nwindow = \"30m\"\n[policy.a]\nmode = \"off\"\n[policy.b]\ndelay = \"2h\"\n[policy.c]\nwindow = \"1h\"\ndelay = \"2h\"\n[policy.d]\nwindow = \"2h\"\n";
+    let expected = [
+        "t.toml:3: window (30m) must be longer than delay (1h)",
+        "t.toml:7: policy b: window (30m) must be longer than delay (2h)",
+        "t.toml:9: policy c: window (1h) must be longer than delay (2h)",
+    ];
+    assert_eq!(parse(text).unwrap_err(), expected);
     let options = RuleChanges { delay: Some(Seconds::DAY.times(3)), ..RuleChanges::default() };
-    assert_eq!(Settings::default().rules_for(None, b"", &options), None);
+    let fault = Settings::default().rules_for(None, b"", &options).unwrap_err();
+    assert_eq!(fault.text, "window (2d) must be longer than delay (3d)");
+}
+
+/// Every value out of its bounds is named in its own line, and no other rule is blamed for it.
+#[test]
+fn every_bound_is_named_in_its_line() {
+    let text = "lock_timeout = \"2m\"\ndelay = \"13h\"\nmode = \"observe\"\nlifetime = \"0s\"\nwindow = \"2m\"\nmax_pending = 0\nipv6_prefix = 129\n[policy.slow]\ndelay = \"2d\"\nwindow = \"4m\"\ntrap_time = \"30d\"\n";
+    let expected = [
+        "t.toml:1: lock_timeout: expected a time of at most \"1m\", found \"2m\"",
+        "t.toml:2: delay: expected a time of at most \"12h\", found \"13h\"",
+        "t.toml:4: lifetime: expected a time of at least \"1s\", found \"0s\"",
+        "t.toml:6: max_pending: expected a number of at least 1, found 0",
+        "t.toml:7: ipv6_prefix: expected a number from 1 to 128, found 129",
+        "t.toml:9: delay: expected a time of at most \"12h\", found \"2d\"",
+        "t.toml:11: trap_time: expected a time of at most \"3d\", found \"30d\"",
+    ];
+    assert_eq!(parse(text).unwrap_err(), expected);
+}
+
+#[test]
+fn a_problem_is_one_line() {
+    let problems = parse("store = \"\"\"grey\nmilter\"\"\"\nwindow = [\n1]\n").unwrap_err();
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    assert!(problems.iter().all(|problem| !problem.contains('\n')), "{problems:?}");
+}
+
+/// Numbers are written as TOML has them, texts and times in quotes; nothing else is taken for them.
+#[test]
+fn a_value_of_another_type_is_refused() {
+    assert_eq!(parse("auto_after = 0x10\n").unwrap().rules.auto_after, 16);
+    for bad in [
+        "auto_after = \"5\"",
+        "privacy = \"true\"",
+        "delay = 5",
+        "mode = off",
+        "auto_after = -1",
+        "window = [\"2d\"]",
+        "lifetime = 1.5",
+        "store.path = \"/x\"",
+    ] {
+        let problems = parse(bad).unwrap_err();
+        assert!(problems.len() == 1 && problems[0].starts_with("t.toml:1: "), "{bad}: {problems:?}");
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@
 use crate::identity::{Domain, Identity, registered};
 use crate::sender::{Level, SenderKey, normalise};
 use crate::time::Timestamp;
-use crate::whitelist::ListKind;
+use crate::words;
 use siphasher::sip128::{Hasher128, SipHasher24};
 use std::hash::Hasher;
 use std::net::IpAddr;
@@ -39,6 +39,24 @@ enum Tag {
     Trap = 7,
     Listed = 8,
     JustSent = 9,
+}
+
+words! {
+    /// What of a mail an entry of the whitelist names. The numbers are on disk.
+    ListKind {
+        /// An IP address or network.
+        Client = "client",
+        /// The domain of a client's verified host name, and all below it.
+        Host = "host",
+        /// A domain that SPF passed for, and all below it.
+        Spf = "spf",
+        /// A domain that signed with DKIM, and all below it.
+        Dkim = "dkim",
+        /// A sender's address or domain; counts only where SPF or DKIM vouches for the domain.
+        Sender = "sender",
+        /// A recipient's address, local@ in all domains, or a domain.
+        Recipient = "recipient",
+    }
 }
 
 impl Secret {

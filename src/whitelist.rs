@@ -3,45 +3,12 @@
 
 use crate::identity::{ClientNetwork, Domain, Identity};
 use crate::sender::own_address;
+pub use crate::triplet::ListKind;
 use crate::triplet::Triplet;
 use ipnetwork::IpNetwork;
 use std::net::IpAddr;
 
-/// What an entry names. The numbers are on disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum ListKind {
-    /// A client's address or network.
-    Client,
-    /// A host's name: the domain and all below it.
-    Host,
-    /// A domain that SPF passed for, and all below it.
-    Spf,
-    /// A domain that signed with DKIM, and all below it.
-    Dkim,
-    /// A sender's address, or its domain and all below it.
-    Sender,
-    /// A recipient's address, `local@` in every domain, or the domain and all below it.
-    Recipient,
-}
-
 impl ListKind {
-    /// Every kind, in the order of their numbers.
-    pub const ALL: &[Self] =
-        &[Self::Client, Self::Host, Self::Spf, Self::Dkim, Self::Sender, Self::Recipient];
-
-    /// The word for it on the command line.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Client => "client",
-            Self::Host => "host",
-            Self::Spf => "spf",
-            Self::Dkim => "dkim",
-            Self::Sender => "sender",
-            Self::Recipient => "recipient",
-        }
-    }
-
     /// The text of an entry in the one form in which it is stored and looked up.
     ///
     /// # Errors

@@ -7,7 +7,8 @@ mod common;
 mod readme;
 
 use common::{Place, run};
-use eximgrey::reply::{By, Fault, Matched, Reason, Result as Told};
+use eximgrey::reply::{Action, By, Fault, Matched, Reason, Result as Told};
+use eximgrey::request::Request;
 use eximgrey::settings::Settings;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -67,12 +68,7 @@ fn the_manual_pages_are_sound() {
 /// eximgrey.toml(5) and the README have each setting, and no others.
 #[test]
 fn every_setting_is_documented() {
-    let problems = Settings::parse(Path::new("x.toml"), "nonsense = 1").unwrap_err();
-    let message = problems[0].to_string();
-    let (_, known) = message.split_once("expected one of ").expect("a list of all settings");
-    let known: BTreeSet<&str> = known.split(", ").collect();
-    assert!(known.len() > 10, "{message}");
-
+    let known: BTreeSet<&str> = Settings::keys().into_iter().collect();
     let page = read("man/eximgrey.toml.5");
     let described = page.lines().filter_map(|line| line.strip_prefix(".It Ic "));
     let described: BTreeSet<&str> = described.filter_map(|item| item.split(' ').next()).collect();
@@ -137,13 +133,32 @@ fn every_word_function_and_option_is_in_the_manual() {
     let exported = between(&check, "expected='", "'").split_whitespace().collect();
     assert_eq!(items(between(&page, ".Sh FUNCTIONS", "\n.Sh")), exported);
 
-    // The options are the byte strings of the one place that reads them.
-    let source = read("src/request.rs");
-    let source = between(between(&source, "fn option(", "\n    }\n"), "match name {", "_ =>");
-    let taken: BTreeSet<&str> =
-        source.split("b\"").skip(1).filter_map(|text| text.split('"').next()).collect();
     let described = items(between(&page, ".Sh OPTIONS", "\n.Sh"));
-    assert_eq!(described.iter().filter_map(|item| item.strip_suffix('=')).collect::<BTreeSet<_>>(), taken);
+    let described = described.iter().filter_map(|item| item.strip_suffix('='));
+    assert_eq!(described.collect::<BTreeSet<_>>(), Request::options().collect());
+}
+
+/// rcpt.conf is done with mail for whose reason it passes: it neither logs it nor adds a header. It goes on with a
+/// retry, which has waited, and with an error, which somebody should see; those are what data.conf logs.
+#[test]
+fn the_fragments_know_every_reason_to_pass() {
+    // The words that a fragment compares the reason with, joined as it has them.
+    let compared = |name: &str| -> Vec<String> {
+        let behind = read(name);
+        let behind = behind.split("extract{reason}{").skip(1).filter_map(|rest| rest.split_once("}}{"));
+        behind.filter_map(|(_, list)| list.split('}').next()).map(String::from).collect()
+    };
+    let joined =
+        |reasons: Vec<&Reason>| reasons.iter().map(|reason| reason.word()).collect::<Vec<_>>().join(":");
+    let passes = Reason::ALL.iter().filter(|reason| reason.action() == Action::Pass);
+    let (logged, done) = passes.partition(|reason| matches!(reason, Reason::Retried | Reason::Error));
+    let (logged, done) = (joined(logged), joined(done));
+    assert!(compared("exim-conf/rcpt.conf").contains(&done), "no {done}");
+    assert!(compared("exim-conf/data.conf").contains(&logged), "no {logged}");
+    for list in files("exim-conf").iter().flat_map(|name| compared(name)) {
+        let known = |word: &str| Reason::ALL.iter().any(|reason| reason.word() == word);
+        assert!(list.split(':').all(known), "{list}");
+    }
 }
 
 /// The fragments' manuals have a row for each macro of the fragments and recipes, and no others.

@@ -12,7 +12,7 @@
 #[path = "pools/mod.rs"]
 mod pools;
 
-use eximgrey::policy::Rules;
+use eximgrey::rules::Rules;
 use eximgrey::time::{Seconds, Timestamp};
 use pools::plan::{Plan, Pool};
 use pools::report::{Figures, Run, Wait, kinds, table};

@@ -107,8 +107,9 @@ mod tests {
     /// What was taken is told, on whichever side it was.
     #[test]
     fn explanation_names_the_signature() {
-        let taken =
-            |sender: &[u8]| super::super::explain(sender, None, Default::default()).steps[0].taken.clone();
+        let taken = |sender: &[u8]| {
+            super::super::explain(sender, None, crate::sender::Level::Full).steps[0].taken.clone()
+        };
         assert_eq!(taken(b"prvs=0197a2d3df=alice@d.example"), b"prvs=0197a2d3df=");
         assert_eq!(taken(b"prvs=alice=0197a2d3df@d.example"), b"prvs=alice=0197a2d3df");
     }

@@ -72,7 +72,7 @@ mod tests {
         assert_eq!(domain_of("mx1.acme.asso.fr"), "\\*.acme.asso.fr");
         assert_eq!(domain_of("9zl9rqqynj26muz9.eu.d.example"), "\\*.eu.d.example");
         assert_eq!(domain_of("ft65pmx.d.example"), "\\*.d.example");
-        let told = explain(b"bounces-123456@mail1.d.example", None, Default::default());
+        let told = explain(b"bounces-123456@mail1.d.example", None, crate::sender::Level::Full);
         assert_eq!(told.steps.last().map(|step| step.rule), Some(Rule::Machine));
     }
 

@@ -1,48 +1,31 @@
 //! What [`explain`](super::explain) tells.
 
 use super::SenderKey;
+use crate::words;
 
-/// A rule that can fire. `eximgrey normalize --why` prints its name, which does not change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rule {
-    /// The local part was quoted without need.
-    Unquote,
-    /// A forwarder's rewriting undone: the original sender and the forwarder stay.
-    Srs,
-    /// A BATV signature removed.
-    Batv,
-    /// A bulk mailer's address of which the account number stays.
-    Account,
-    /// The recipient found inside the sender.
-    Recipient,
-    /// What looks like a recipient, where the recipient is not known or is another.
-    Verp,
-    /// Masked behind a word like `bounces`.
-    Bounce,
-    /// An identifier that no person chooses.
-    Token,
-    /// A tag behind `+` that is a token.
-    PlusTag,
-    /// The name of one machine of many, at the front of the domain.
-    Machine,
-}
-
-impl Rule {
-    /// The fixed word for the rule.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Unquote => "unquote",
-            Self::Srs => "srs",
-            Self::Batv => "batv",
-            Self::Account => "account",
-            Self::Recipient => "recipient",
-            Self::Verp => "verp",
-            Self::Bounce => "bounce",
-            Self::Token => "token",
-            Self::PlusTag => "plus-tag",
-            Self::Machine => "machine",
-        }
+words! {
+    /// A rule that can fire. Its word is what `eximgrey normalize --why` prints; words do not change.
+    Rule {
+        /// The local part was quoted without need.
+        Unquote = "unquote",
+        /// A forwarder's rewriting undone: the original sender and the forwarder stay.
+        Srs = "srs",
+        /// A BATV signature removed.
+        Batv = "batv",
+        /// A bulk mailer's address of which the account number stays.
+        Account = "account",
+        /// The recipient found inside the sender.
+        Recipient = "recipient",
+        /// What looks like a recipient, where the recipient is not known or is another.
+        Verp = "verp",
+        /// Masked behind a word like `bounces`.
+        Bounce = "bounce",
+        /// An identifier that no person chooses.
+        Token = "token",
+        /// A tag behind `+` that is a token.
+        PlusTag = "plus-tag",
+        /// The name of one machine of many, at the front of the domain.
+        Machine = "machine",
     }
 }
 

@@ -31,6 +31,7 @@ mod verp;
 pub use explain::{Explanation, Rule, Step};
 pub use key::{Printable, SenderKey};
 
+use crate::words;
 use explain::Observer;
 use key::Mask;
 
@@ -41,28 +42,15 @@ pub const MAX_RULED: usize = 512;
 /// How many layers of SRS and BATV are undone. Real mail shows two; more would be work for strangers.
 const MAX_UNWRAPPINGS: usize = 3;
 
-/// How much of a sender is normalised.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Level {
-    /// Unwrap and mask: the default.
-    #[default]
-    Full,
-    /// Unwrap SRS and BATV only.
-    Unwrap,
-    /// ASCII lower case, and no dot at the end of the domain.
-    Exact,
-}
-
-impl Level {
-    /// The level that a configuration names.
-    #[must_use]
-    pub fn from_word(word: &[u8]) -> Option<Self> {
-        match word {
-            b"full" => Some(Self::Full),
-            b"unwrap" => Some(Self::Unwrap),
-            b"exact" => Some(Self::Exact),
-            _ => None,
-        }
+words! {
+    /// How much of a sender is normalised.
+    Level {
+        /// Unwrap and mask: the default.
+        Full = "full",
+        /// Unwrap SRS and BATV only.
+        Unwrap = "unwrap",
+        /// ASCII lower case, and no dot at the end of the domain.
+        Exact = "exact",
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the tests of the families share, and tests of the frame around them.
 
 use super::*;
+use crate::words::Word;
 
 /// The printed key, without a recipient.
 pub(super) fn key(sender: &str) -> String {
@@ -111,8 +112,7 @@ fn explanation_tells_each_step() {
     let sender = b"SRS0=ab=QX=lists.example=\"x-return-12-a=b.example\"@Fwd.example";
     let told = explain(sender, Some(b"a@b.example"), Level::Full);
     assert_eq!(told.key, normalise(sender, Some(b"a@b.example"), Level::Full));
-    let steps: Vec<_> =
-        told.steps.iter().map(|s| (s.rule.as_str(), Printable(&s.taken).to_string())).collect();
+    let steps: Vec<_> = told.steps.iter().map(|s| (s.rule.word(), Printable(&s.taken).to_string())).collect();
     assert_eq!(steps, [("srs", "srs0=ab=QX=lists.example=".to_ascii_lowercase())]);
 
     let told = explain(
@@ -120,8 +120,7 @@ fn explanation_tells_each_step() {
         Some(b"a@b.example"),
         Level::Full,
     );
-    let steps: Vec<_> =
-        told.steps.iter().map(|s| (s.rule.as_str(), Printable(&s.taken).to_string())).collect();
+    let steps: Vec<_> = told.steps.iter().map(|s| (s.rule.word(), Printable(&s.taken).to_string())).collect();
     let expected = [
         ("unquote", "\"\""),
         ("batv", "prvs=0123456789="),

@@ -224,7 +224,7 @@ mod tests {
     use crate::time::Seconds;
 
     fn reply(reason: Reason) -> Reply {
-        Reply::new(Action::Pass, reason)
+        Reply::new(reason)
     }
 
     #[test]

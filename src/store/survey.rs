@@ -5,8 +5,9 @@ use super::error::StoreError;
 use super::record::{Facts, Record};
 use super::scan::each;
 use super::{Store, Table, is_own};
-use crate::policy::{Rules, has_proved_itself};
+use crate::policy::has_proved_itself;
 use crate::reply::By;
+use crate::rules::Rules;
 use crate::time::Timestamp;
 
 /// What has not expired, by number.

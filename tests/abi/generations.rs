@@ -75,6 +75,26 @@ fn a_fault_is_logged_once_and_in_a_session_only() {
     }
 }
 
+/// The log says which argument is wrong and what was expected. A stranger's text, where an administrator has
+/// put it in the place of an option, is in one line there, escaped and cut.
+#[test]
+fn the_log_names_the_argument() {
+    let (place, built) = exim("99");
+    let stranger = format!("%s%n\n\u{1b}[2J<\u{e9}@x.example>{}", "x".repeat(1000));
+    let shown = format!("%s%n\\x0a\\x1b[2J<\\xc3\\xa9@x.example>{}...", "x".repeat(64 - 23));
+    for (client, option, said) in [
+        (CLIENT, "delay=13h", "delay=13h: expected a time of at most \"12h\""),
+        (CLIENT, &stranger, &format!("{shown}: expected OPTION=VALUE")),
+        (&stranger, "delay=5m", &format!("{shown}: expected an IP address")),
+    ] {
+        let mut driver = start(&built, &["SMTP_INPUT"]);
+        let reply = driver.greylist(&place, &[client, SENDER, RECIPIENT, option]);
+        assert!(reply.starts_with("action=pass reason=error error=bad-"), "{reply}");
+        let line = format!("log_write 1: eximgrey: {said}; mail passes without greylisting\n");
+        assert_eq!(driver.end_with_output(), line);
+    }
+}
+
 /// `exim -d` shows the replies, and only it does.
 #[test]
 fn debugging_shows_the_reply() {

@@ -4,7 +4,7 @@ use super::{HOSTILE, HOSTILE_SHOWN, HOUR, done, eximgrey, filled};
 use crate::common::{Place, as_store_user};
 use eximgrey::identity::{ClientNetwork, Identity, Prefixes};
 use eximgrey::memory::{Event, Memory, Question, Scope};
-use eximgrey::policy::Rules;
+use eximgrey::rules::Rules;
 use eximgrey::sender::Level;
 use eximgrey::time::{Seconds, Timestamp};
 use eximgrey::triplet::Triplet;
@@ -96,6 +96,18 @@ fn every_verdict_is_explained() {
         assert!(value["because"].as_str().unwrap().contains(because), "{value}");
     }
     assert_eq!(place.tree(), before, "explain leaves no trace");
+
+    // Where nobody proves himself, domains are still trusted.
+    let store = place.settings().store.path;
+    let config = place.path("domains.toml");
+    std::fs::write(&config, format!("store = {store:?}\nauto_after = 0\n")).unwrap();
+    let config = format!("config={}", config.display());
+    let spf = ["explain", "10.0.0.1", "any@where.example", BOB, "spf=proved.example", &config];
+    let explained = eximgrey(&place, &spf).out;
+    let expected = "reason=auto by=spf\nbecause     the client's spf domain has passed for somebody here";
+    assert!(explained.contains(expected), "{explained}");
+    let network = eximgrey(&place, &["explain", "203.0.113.77", "any@where.example", BOB, &config]).out;
+    assert!(network.contains("reason=new"), "{network}");
 }
 
 /// The records that the answer rests on are shown, and what of them is too old to count.
@@ -110,7 +122,7 @@ fn the_records_behind_an_answer_are_shown() {
         "sender      alice@sender.example\n",
         "sender key  alice@sender.example\n",
         "recipient   bob@rcpt.example\n",
-        "delay 5m, window 2d, lifetime 36d, auto after 5 passes",
+        "rules       mode=enforce delay=5m window=2d lifetime=36d auto_after=5\n            sender_key=full ",
         "network 192.0.2.0/24: 1 pass counted, ",
         "network 192.0.2.0/24: known since ",
     ] {
@@ -127,7 +139,12 @@ fn the_records_behind_an_answer_are_shown() {
     assert_eq!(value["identities"][0]["identity"], "192.0.2.0/24");
     assert_eq!(value["sender_key"], "alice@sender.example");
     assert_eq!(value["records"].as_array().unwrap().len(), 2);
-    assert_eq!(value["rules"]["delay"], 300);
+    let rules = value["rules"].as_object().unwrap();
+    assert_eq!(
+        (&rules["delay"], &rules["auto_after"], &rules["mode"]),
+        (&300.into(), &5.into(), &"enforce".into())
+    );
+    assert_eq!(rules.len(), Rules::KEYS.len());
 }
 
 /// What is said of a record is what the decision makes of it, where their limits differ by a little, too: a
@@ -191,19 +208,41 @@ fn explain_and_the_library_agree() {
     }
 }
 
-/// What Exim would be answered an error for is wrong usage here, and says which error.
+/// What Exim would be answered an error for is wrong usage here: what was found and what was expected is
+/// said, and which error.
 #[test]
 fn what_exim_could_not_ask_is_wrong_usage() {
     let place = filled();
+    let asked = ["192.0.2.1", "a@b.example", BOB];
+    for (options, said) in [
+        (&["delay=soon"][..], "delay=soon: expected a time of at most \"12h\""),
+        (&["delay=13h"], "delay=13h: expected a time of at most \"12h\""),
+        (&["lifetime=0"], "lifetime=0: expected a time of at least \"1s\""),
+        (&["mode=on"], "mode=on: expected \"enforce\", \"observe\" or \"off\""),
+        (&["delay=1h", "window=30m"], "window (30m) must be longer than delay (1h)"),
+        (&["policy=none"], "policy=none: expected a policy of the file"),
+        (&["config=x.toml"], "config=x.toml: expected an absolute path"),
+        (
+            &["colour=grey"],
+            "colour=grey: expected one of config, policy, spf, dkim, host, match, mode, delay, window, ",
+        ),
+        (&["auto_after=1"], "auto_after=1: expected one of config, "),
+        (&["grey"], "grey: expected OPTION=VALUE"),
+        (&["delay=1m", "delay=2m"], "delay=2m: expected each option once"),
+        (&["x\n\u{1b}[2J=1"], "x\\x0a\\x1b[2J=1: expected one of "),
+    ] {
+        let text = eximgrey(&place, &[&["explain"], &asked[..], options].concat());
+        assert_eq!((text.code, text.out.as_str()), (Some(2), ""), "{options:?}");
+        let end = "; Exim would be answered error=bad-option\n";
+        let matches = text.err.starts_with(&format!("eximgrey: {said}")) && text.err.ends_with(end);
+        assert!(matches, "{options:?}: {}", text.err);
+    }
     for (arguments, sign) in [
-        (&["nowhere", "a@b.example", BOB][..], "error=bad-client"),
-        (&["192.0.2.1", "a@b.example", BOB, "delay=soon"], "error=bad-option"),
-        (&["192.0.2.1", "a@b.example", BOB, "colour=grey"], "error=bad-option"),
-        (&["192.0.2.1", "a@b.example", BOB, "grey"], "error=bad-option"),
-        (&["192.0.2.1", "a@b.example", BOB, "delay=1m", "delay=2m"], "error=bad-option"),
-        (&["192.0.2.1", "a@b.example", BOB, "policy=none"], "error=bad-option"),
-        (&["192.0.2.1", "a@b.example", BOB, "delay=3d"], "error=bad-option"),
-        (&["192.0.2.1", "a@b.example"], "RECIPIENT"),
+        (
+            &["nowhere", "a@b.example", BOB][..],
+            "nowhere: expected an IP address; Exim would be answered error=bad-client",
+        ),
+        (&asked[..2], "RECIPIENT"),
     ] {
         let text = eximgrey(&place, &[&["explain"], arguments].concat());
         assert_eq!((text.code, text.out.as_str()), (Some(2), ""), "{arguments:?}");

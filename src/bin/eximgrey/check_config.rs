@@ -1,11 +1,10 @@
 //! `eximgrey check-config`
 
 use crate::command::{self, Failure, Outcome, Result};
+use crate::output::json;
 use clap::Args;
-use eximgrey::policy::Rules;
-use eximgrey::sender::Level;
 use eximgrey::settings::{DEFAULT_FILE, Problem, Settings};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, json};
 use std::io::Write;
 use std::path::Path;
 
@@ -33,12 +32,11 @@ pub fn run(command: &CheckConfig, config: Option<&Path>, out: &mut impl Write) -
             return Ok(Outcome::NotSo);
         }
     };
-    let policies = settings.policies.iter().map(|(name, changes)| (name, rules(&changes.on(settings.rules))));
+    let policies = settings.policies.iter().map(|(name, changes)| (name, changes.on(settings.rules).shown()));
     if command.json {
-        let object = |lines: Lines| lines.into_iter().map(|(k, v)| (k.to_owned(), v)).collect::<Map<_, _>>();
-        let mut in_force = object(in_force(&settings));
-        let policies: Map<_, _> =
-            policies.map(|(name, lines)| (name.clone(), object(lines).into())).collect();
+        let mut in_force: Map<_, _> = settings.shown().into_iter().map(json).collect();
+        let object = |rules: Vec<_>| rules.into_iter().map(json).collect::<Map<_, _>>().into();
+        let policies: Map<_, _> = policies.map(|(name, rules)| (name.clone(), object(rules))).collect();
         in_force.insert("policy".into(), policies.into());
         let recipients: Map<_, _> = settings
             .recipients
@@ -53,13 +51,12 @@ pub fn run(command: &CheckConfig, config: Option<&Path>, out: &mut impl Write) -
         return Ok(Outcome::Done);
     }
     writeln!(out, "{}. In force:", command::sound_file(config))?;
-    // A text, number or truth value is written alike in JSON and TOML.
-    for (key, value) in in_force(&settings) {
+    for (key, value) in settings.shown() {
         writeln!(out, "{key} = {value}")?;
     }
-    for (name, lines) in policies {
+    for (name, rules) in policies {
         writeln!(out, "\n[policy.{name}]")?;
-        for (key, value) in lines {
+        for (key, value) in rules {
             writeln!(out, "{key} = {value}")?;
         }
     }
@@ -70,39 +67,4 @@ pub fn run(command: &CheckConfig, config: Option<&Path>, out: &mut impl Write) -
         writeln!(out, "{} = {}", json!(String::from_utf8_lossy(recipient)), json!(policy))?;
     }
     Ok(Outcome::Done)
-}
-
-type Lines = Vec<(&'static str, Value)>;
-
-fn in_force(settings: &Settings) -> Lines {
-    let Settings { rules: top, store, prefixes, .. } = settings;
-    let mut lines = rules(top);
-    lines.extend([
-        ("store", json!(store.path.to_string_lossy())),
-        ("ipv4_prefix", json!(prefixes.ipv4)),
-        ("ipv6_prefix", json!(prefixes.ipv6)),
-        ("lock_timeout", json!(store.lock_timeout.to_string())),
-        ("max_pending", json!(store.max_pending)),
-        ("privacy", json!(store.privacy)),
-    ]);
-    lines
-}
-
-fn rules(rules: &Rules) -> Lines {
-    let level = match rules.sender_key {
-        Level::Full => "full",
-        Level::Unwrap => "unwrap",
-        Level::Exact => "exact",
-    };
-    vec![
-        ("mode", json!(rules.mode.word())),
-        ("delay", json!(rules.delay.to_string())),
-        ("window", json!(rules.window.to_string())),
-        ("lifetime", json!(rules.lifetime.to_string())),
-        ("auto_after", json!(rules.auto_after)),
-        ("sender_key", json!(level)),
-        ("trust_known_domains", json!(rules.trust_known_domains)),
-        ("replied_domain", json!(rules.replied_domain)),
-        ("trap_time", json!(rules.trap_time.to_string())),
-    ]
 }

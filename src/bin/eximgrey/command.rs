@@ -1,12 +1,14 @@
 //! What every subcommand shares: what it answers, why it may fail, and how it comes to its settings, its store and its client.
 
 use crate::owner;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use eximgrey::identity::ClientNetwork;
 use eximgrey::memory::Access;
 use eximgrey::settings::{DEFAULT_FILE, Problem, Settings};
 use eximgrey::store::Store;
 use eximgrey::store::error::StoreError;
 use eximgrey::time::Timestamp;
+use eximgrey::words::Word;
 use ipnetwork::IpNetwork;
 use std::io::{self, Write};
 use std::net::IpAddr;
@@ -112,4 +114,11 @@ pub fn end_in_time(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
     let _ = child.kill();
     let _ = child.wait();
     None
+}
+
+/// An argument that is one of the words of `W`; the help says of each what the enum's source says.
+pub fn one_of<W: Word>() -> impl TypedValueParser<Value = W> {
+    let values = W::ALL.iter().map(|word| PossibleValue::new(word.word()).help(word.about()));
+    PossibleValuesParser::new(values)
+        .try_map(|word| W::from_word(word.as_bytes()).ok_or_else(|| format!("expected {}", W::expected())))
 }

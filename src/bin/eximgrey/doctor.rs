@@ -11,6 +11,7 @@ use eximgrey::settings::Settings;
 use eximgrey::store::repair as store_repair;
 use eximgrey::store::{Table, sys};
 use eximgrey::time::Timestamp;
+use eximgrey::words;
 use serde_json::json;
 use std::fs;
 use std::io::Write;
@@ -38,22 +39,15 @@ pub struct Doctor {
     json: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Health {
-    Ok,
-    /// Works, but somebody should look.
-    Warning,
-    /// Does not work; mail passes without greylisting.
-    Broken,
-}
-
-impl Health {
-    const fn word(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Warning => "warning",
-            Self::Broken => "BROKEN",
-        }
+words! {
+    /// How it is with what was checked.
+    Health {
+        /// As it should be.
+        Ok = "ok",
+        /// Works, but somebody should look.
+        Warning = "warning",
+        /// Does not work; mail passes without greylisting.
+        Broken = "BROKEN",
     }
 }
 

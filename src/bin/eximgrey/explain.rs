@@ -1,18 +1,20 @@
 //! `eximgrey explain`: the answer that Exim would get now, in words. The question goes the way of a call of Exim's.
 
 use crate::command::{self, Failure, Outcome, Result};
-use crate::output::{sender, span, word};
+use crate::output::{json, sender, span, word};
 use clap::Args;
 use eximgrey::decision;
 use eximgrey::evidence::{Earned, Evidence, Found, Known, KnownEvidence, Pending, Trap};
 use eximgrey::identity::{Identity, registrable};
 use eximgrey::memory::{Access, Memory, Nothing, Question};
-use eximgrey::policy::{Mode, Rules, Verdict, attempt_counts, has_proved_itself, holds};
-use eximgrey::reply::{Fault, Reply};
-use eximgrey::request::Request;
-use eximgrey::time::Timestamp;
+use eximgrey::policy::{Verdict, attempt_counts, has_proved_itself, holds};
+use eximgrey::reply::Reply;
+use eximgrey::request::{Misuse, Request};
+use eximgrey::rules::{Mode, Rules};
+use eximgrey::time::{Seconds, Timestamp};
 use eximgrey::triplet::Triplet;
-use serde_json::{Value, json};
+use eximgrey::words::Word;
+use serde_json::{Map, Value, json};
 use std::ffi::OsString;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
@@ -45,12 +47,9 @@ pub fn run(command: &Explain, config: Option<&Path>, out: &mut impl Write) -> Re
     if let Some(sender) = arguments.get_mut(1).filter(|sender| **sender == b"<>") {
         *sender = b"";
     }
-    let request = Request::parse(&arguments).map_err(|fault| Failure::Usage(usage(fault)))?;
+    let request = Request::parse(&arguments).map_err(usage)?;
     let settings = command::load(request.config.or(config))?;
-    let Some(rules) = settings.rules_for(request.policy, request.recipient, &request.rules) else {
-        let text = "no such policy, or a window that is not longer than the delay: Exim is answered error=bad-option";
-        return Err(Failure::Usage(text.into()));
-    };
+    let rules = settings.rules_for(request.policy, request.recipient, &request.rules).map_err(usage)?;
     let triplet = request.triplet(settings.prefixes, rules.sender_key);
     if let Some(verdict) = decision::without_records(&rules, triplet.as_ref(), now) {
         return simple(command, verdict, &rules, out);
@@ -76,11 +75,8 @@ fn ask(memory: &impl Memory, question: &Question<'_>) -> Result<(Verdict, Eviden
     Ok((decision::decide(memory, question, Access::Look)?, decision::evidence(memory, question)?))
 }
 
-fn usage(fault: Fault) -> String {
-    match fault {
-        Fault::BadClient => "CLIENT must be an IP address; Exim would be answered error=bad-client".into(),
-        _ => "an OPTION=VALUE is unknown, given twice or cannot be read; Exim would be answered error=bad-option".into(),
-    }
+fn usage(Misuse { fault, text }: Misuse) -> Failure {
+    Failure::Usage(format!("{text}; Exim would be answered error={fault}"))
 }
 
 /// An answer that no record has a part in.
@@ -97,57 +93,49 @@ fn simple(command: &Explain, verdict: Verdict, rules: &Rules, out: &mut impl Wri
 
 /// The rule that decided, in a sentence.
 fn reason(verdict: Verdict, rules: &Rules, evidence: &Evidence, now: Timestamp) -> String {
+    let Rules { delay, window, lifetime, auto_after, .. } = rules;
     let text = match verdict {
-        Verdict::New { .. } => format!(
-            "no attempt is recorded for any of the client's identities within the window of {}",
-            rules.window
-        ),
+        Verdict::New { .. } => {
+            format!("no attempt is recorded for any of the client's identities within the window of {window}")
+        }
         Verdict::Early { wait } => {
+            let rest = span(wait);
+            format!("the first attempt was less than the delay of {delay} ago; a retry passes in {rest}")
+        }
+        Verdict::Retried { waited, by } => {
+            let waited = span(waited);
             format!(
-                "the first attempt was less than the delay of {} ago; a retry passes in {}",
-                rules.delay,
-                span(wait)
+                "the first attempt was {waited} ago, more than the delay of {delay}, and the {by} matches; \
+                 the triplet becomes known"
             )
         }
-        Verdict::Retried { waited, by } => format!(
-            "the first attempt was {} ago, more than the delay of {}, and the {} matches; the triplet becomes known",
-            span(waited),
-            rules.delay,
-            by.word()
-        ),
         Verdict::CameBack { .. } => "its client has come back with another recipient of the message".into(),
         Verdict::Known { by } => {
             format!(
-                "the triplet passed before with this {}, last within the lifetime of {} and a sixteenth more",
-                by.word(),
-                rules.lifetime
+                "the triplet passed before with this {by}, last within the lifetime of {lifetime} and a sixteenth more"
             )
         }
         Verdict::Auto { by } => {
             let mut identities = evidence.known.iter().flat_map(|side| &side.identities);
             let proved = |earned: &Earned| has_proved_itself(rules, earned, now);
-            let why = if identities.any(|e| e.by == by && e.earned.here().is_some_and(proved)) {
-                format!("has proved itself: at least {} passes within the lifetime", rules.auto_after)
+            if identities.any(|e| e.by == by && e.earned.here().is_some_and(proved)) {
+                format!(
+                    "the client's {by} has proved itself: at least {auto_after} passes within the lifetime"
+                )
             } else {
-                "domain has passed for somebody here (trust_known_domains)".into()
-            };
-            format!("the client's {} {why}", by.word())
+                format!("the client's {by} domain has passed for somebody here (trust_known_domains)")
+            }
         }
-        Verdict::Whitelisted { kind } => {
-            format!("the {} is on the whitelist (eximgrey whitelist list)", kind.word())
-        }
+        Verdict::Whitelisted { kind } => format!("the {kind} is on the whitelist (eximgrey whitelist list)"),
         Verdict::Trapped { wait } => {
             format!("the client's network is trapped for another {} (eximgrey list trapped)", span(wait))
         }
-        Verdict::Replied => {
-            "the recipient wrote to this sender, or to its domain or the client's within the last hour or two"
-                .into()
-        }
-        Verdict::Released => "the administrator released this mail; the triplet becomes known".into(),
-        Verdict::Local => "there is no client: a local submission is never greylisted".into(),
-        Verdict::Off => "greylisting is off (mode = \"off\")".into(),
         Verdict::Unreadable => {
             "a record of another version stands in its place; it is neither used nor overwritten".into()
+        }
+        _ => {
+            let mut about = verdict.reply(rules.mode).reason.about().chars();
+            about.next().map(|first| first.to_ascii_lowercase()).into_iter().chain(about).collect()
         }
     };
     if rules.mode == Mode::Observe { format!("{text} (observe mode: mail passes)") } else { text }
@@ -167,14 +155,8 @@ impl Report<'_> {
         if let Some(client) = request.client {
             writeln!(out, "client      {client}")?;
         }
-        for (i, identity) in triplet.identities.iter().enumerate() {
-            writeln!(
-                out,
-                "{:<11} {} {identity}",
-                if i == 0 { "identities" } else { "" },
-                identity.by().word()
-            )?;
-        }
+        let identities = triplet.identities.iter();
+        block(out, "identities", identities.map(|identity| format!("{} {identity}", identity.by())))?;
         if let Some(unused) = self.unused_host() {
             writeln!(
                 out,
@@ -185,14 +167,10 @@ impl Report<'_> {
         writeln!(out, "sender      {}", sender(triplet.sender))?;
         writeln!(out, "sender key  {}", triplet.sender_key)?;
         writeln!(out, "recipient   {}", word(triplet.recipient.as_bytes()))?;
-        writeln!(
-            out,
-            "rules       delay {}, window {}, lifetime {}, auto after {} passes",
-            rules.delay, rules.window, rules.lifetime, rules.auto_after
-        )?;
-        for (i, line) in self.records().iter().enumerate() {
-            writeln!(out, "{:<11} {line}", if i == 0 { "records" } else { "" })?;
-        }
+        let rules: Vec<_> =
+            rules.shown().iter().map(|(key, value)| format!("{key}={}", value.trim_matches('"'))).collect();
+        block(out, "rules", rules.chunks(5).map(|line| line.join(" ")))?;
+        block(out, "records", self.records().into_iter())?;
         writeln!(out, "answer      {reply}\nbecause     {because}")
     }
 
@@ -219,12 +197,8 @@ impl Report<'_> {
         for ((identity, known), pending) in self.triplet.identities.iter().zip(known).zip(pending) {
             let KnownEvidence { earned, known, .. } = known;
             let parts = [self.earned(*earned), self.known(*known), self.pending(*pending, side.trap)];
-            lines.extend(
-                parts
-                    .into_iter()
-                    .flatten()
-                    .map(|text| format!("{} {identity}: {text}", identity.by().word())),
-            );
+            let parts = parts.into_iter().flatten();
+            lines.extend(parts.map(|text| format!("{} {identity}: {text}", identity.by())));
         }
         if lines.is_empty() {
             lines.push("none".into());
@@ -286,16 +260,24 @@ impl Report<'_> {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let identity =
             |identity: &Identity| json!({"by": identity.by().word(), "identity": identity.to_string()});
+        // Times are seconds here.
+        let seconds = |value: &Value| Some(json!(Seconds::parse(value.as_str()?.as_bytes())?.0));
+        let rule = |(key, value): (String, Value)| (key, seconds(&value).unwrap_or(value));
         json!({
             "client": request.client.map(|client| client.to_string()),
             "identities": triplet.identities.iter().map(identity).collect::<Vec<_>>(),
             "sender": text(triplet.sender), "sender_key": triplet.sender_key.to_string(),
             "recipient": text(triplet.recipient.as_bytes()),
-            "rules": {"delay": rules.delay.0, "window": rules.window.0, "lifetime": rules.lifetime.0,
-                      "auto_after": rules.auto_after},
+            "rules": rules.shown().into_iter().map(json).map(rule).collect::<Map<_, _>>(),
             "records": self.records(), "answer": reply.to_string(), "because": because,
         })
     }
+}
+
+/// Lines below one title.
+fn block(out: &mut impl Write, title: &str, lines: impl Iterator<Item = String>) -> std::io::Result<()> {
+    let mut titles = std::iter::once(title).chain(std::iter::repeat(""));
+    lines.zip(&mut titles).try_for_each(|(line, title)| writeln!(out, "{title:<11} {line}"))
 }
 
 fn describe<T>(found: Found<T>, text: impl FnOnce(T) -> String) -> Option<String> {

@@ -34,9 +34,8 @@ pub fn run(command: &Forget, settings: &Settings, out: &mut impl Write) -> Resul
         Some(recipient) => {
             let from = if who == b"<>" { b"" } else { who };
             let to = recipient.as_bytes();
-            let Some(rules) = settings.rules_for(None, to, &Default::default()) else {
-                return Err(Failure::Usage("the recipient's policy cannot be used".into()));
-            };
+            let rules = settings.rules_for(None, to, &Default::default());
+            let rules = rules.map_err(|misuse| Failure::Usage(misuse.text))?;
             let triplet = Triplet::new(Vec::new(), from, to, b"", rules.sender_key);
             let question = Question { triplet: &triplet, rules: &rules, now };
             let store = command::open_store_to_write(settings, now)?;

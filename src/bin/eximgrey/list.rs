@@ -1,15 +1,16 @@
 //! `eximgrey list`: one line a record, columns separated by blanks, made for awk.
 
-use crate::command::{self, Failure, Outcome, Result};
+use crate::command::{self, Failure, Outcome, Result, one_of};
 use crate::filter::{Selection, Texts};
 use crate::output::{identity, record_sender, span, word};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use eximgrey::policy::has_proved_itself;
 use eximgrey::settings::Settings;
 use eximgrey::store::entries::{Entry, Kind};
 use eximgrey::store::record::{self, Facts, Record};
 use eximgrey::store::{Store, Table};
 use eximgrey::time::{Seconds, Timestamp};
+use eximgrey::words;
 use serde_json::json;
 use std::io::Write;
 
@@ -26,7 +27,7 @@ A text that the store does not keep is \"-\", the null sender \"<>\". Exit statu
 #[command(after_help = COLUMNS)]
 pub struct List {
     /// What to list
-    #[arg(value_enum, default_value = "pending")]
+    #[arg(value_parser = one_of::<What>(), default_value = What::Pending.word())]
     what: What,
     /// With auto: also clients that have not proved themselves yet
     #[arg(long)]
@@ -35,18 +36,20 @@ pub struct List {
     selection: Selection,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum What {
-    /// First attempts that wait for their retry
-    Pending,
-    /// Triplets that have passed
-    Known,
-    /// Client identities that have proved themselves
-    Auto,
-    /// Client networks that are trapped
-    Trapped,
-    /// The administrator's entries; as `eximgrey whitelist list`
-    Whitelist,
+words! {
+    /// What there is to list.
+    What {
+        /// First attempts that wait for their retry.
+        Pending = "pending",
+        /// Triplets that have passed.
+        Known = "known",
+        /// Client identities that have proved themselves.
+        Auto = "auto",
+        /// Client networks that are trapped.
+        Trapped = "trapped",
+        /// The administrator's entries; as `eximgrey whitelist list`.
+        Whitelist = "whitelist",
+    }
 }
 
 pub fn run(command: &List, settings: &Settings, out: &mut impl Write) -> Result {

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::io::{self, BufRead, Write};
 use std::os::unix::ffi::OsStrExt;
 
-use crate::command::{self, Outcome};
+use crate::command::{self, Outcome, one_of};
 use clap::Args;
 use eximgrey::sender::{Explanation, Level, Printable, explain, normalise};
 use eximgrey::settings::Settings;
@@ -31,17 +31,13 @@ pub struct Normalize {
     #[arg(long, value_name = "ADDRESS")]
     pub recipient: Option<OsString>,
 
-    /// How much to normalise: full, unwrap (SRS and BATV only) or exact; default: what the configuration says
-    #[arg(long, value_parser = parse_level)]
+    /// How much to normalise [default: what the configuration says]
+    #[arg(long, value_parser = one_of::<Level>())]
     pub level: Option<Level>,
 
     /// Print one JSON object a line, with the steps
     #[arg(long)]
     pub json: bool,
-}
-
-fn parse_level(word: &str) -> Result<Level, String> {
-    Level::from_word(word.as_bytes()).ok_or_else(|| "expected full, unwrap or exact".to_owned())
 }
 
 pub fn run(args: &Normalize, settings: &Settings, out: &mut impl Write) -> command::Result {
@@ -88,7 +84,7 @@ fn print_one(
         return writeln!(out, "{address}\t{}", normalise(sender, recipient, level));
     }
     let Explanation { key, steps } = explain(sender, recipient, level);
-    let mut steps = steps.iter().map(|step| (step.rule.as_str(), Printable(&step.taken)));
+    let mut steps = steps.iter().map(|step| (step.rule.word(), Printable(&step.taken)));
     if args.json {
         let steps: Vec<_> =
             steps.map(|(rule, taken)| json!({"rule": rule, "taken": taken.to_string()})).collect();

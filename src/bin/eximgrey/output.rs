@@ -5,6 +5,7 @@ use eximgrey::reply::By;
 use eximgrey::sender::Printable;
 use eximgrey::store::record::Texts;
 use eximgrey::time::Seconds;
+use serde_json::Value;
 use std::fmt;
 
 /// Bytes from outside as one [`Printable`] word; nothing at all as `placeholder`.
@@ -37,6 +38,11 @@ pub fn identity(by: By, texts: &Texts) -> String {
 /// A sender of a record: empty means the null sender only where texts are kept.
 pub fn record_sender(texts: &Texts) -> Word<'_> {
     if texts.identity.is_empty() { word(b"") } else { sender(&texts.sender) }
+}
+
+/// A setting and its value, which JSON writes as a configuration file does.
+pub fn json((key, shown): (&str, String)) -> (String, Value) {
+    (key.to_owned(), serde_json::from_str(&shown).unwrap_or(Value::String(shown)))
 }
 
 /// A number of bytes for people: `512 B`, `1.5 MB`.

@@ -41,9 +41,8 @@ pub fn run(command: &Release, settings: &Settings, out: &mut impl Write) -> Resu
         (Some(_), Some(_)) => Scope::Triplet,
         (None, _) => Scope::Network,
     };
-    let Some(rules) = settings.rules_for(None, to, &Default::default()) else {
-        return Err(Failure::Usage("the recipient's policy cannot be used".into()));
-    };
+    let rules = settings.rules_for(None, to, &Default::default());
+    let rules = rules.map_err(|misuse| Failure::Usage(misuse.text))?;
     let triplet = Triplet::new(network.into_iter().collect(), from, to, b"", rules.sender_key);
     let question = Question { triplet: &triplet, rules: &rules, now };
     command::open_store_to_write(settings, now)?.tell(&Event::Release(&question, scope))?;

@@ -1,10 +1,10 @@
 //! `eximgrey whitelist`: entries that take effect with the next decision.
 
-use crate::command::{self, Failure, Outcome, Result};
+use crate::command::{self, Failure, Outcome, Result, one_of};
 use crate::filter::{Selection, Texts};
 use crate::import::{self, Listed, postgrey};
 use crate::output::word;
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use eximgrey::memory::{Event, Memory};
 use eximgrey::reply::Result as Told;
 use eximgrey::settings::Settings;
@@ -35,40 +35,11 @@ enum Action {
     Import(Files),
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum What {
-    /// An IP address or network
-    Client,
-    /// The domain of a client's verified host name, and all below it
-    Host,
-    /// A domain that SPF passed for, and all below it
-    Spf,
-    /// A domain that signed with DKIM, and all below it
-    Dkim,
-    /// A sender's address or domain; counts only where SPF or DKIM vouches for the domain
-    Sender,
-    /// A recipient's address, local@ in all domains, or a domain
-    Recipient,
-}
-
-impl What {
-    const fn kind(self) -> ListKind {
-        match self {
-            Self::Client => ListKind::Client,
-            Self::Host => ListKind::Host,
-            Self::Spf => ListKind::Spf,
-            Self::Dkim => ListKind::Dkim,
-            Self::Sender => ListKind::Sender,
-            Self::Recipient => ListKind::Recipient,
-        }
-    }
-}
-
 #[derive(Args)]
 struct Add {
     /// What the entry names
-    #[arg(value_enum)]
-    kind: What,
+    #[arg(value_parser = one_of::<ListKind>())]
+    kind: ListKind,
     /// The entry
     entry: String,
     /// Why, for those who read the list later
@@ -85,8 +56,8 @@ struct Add {
 #[derive(Args)]
 struct Remove {
     /// What the entry names
-    #[arg(value_enum)]
-    kind: What,
+    #[arg(value_parser = one_of::<ListKind>())]
+    kind: ListKind,
     /// The entry
     entry: String,
 }
@@ -113,10 +84,9 @@ pub fn run(command: &Whitelist, settings: &Settings, out: &mut impl Write) -> Re
             Ok(Outcome::Done)
         }
         Action::Remove(remove) => {
-            let kind = remove.kind.kind();
-            let text = canonical(kind, &remove.entry)?;
+            let text = canonical(remove.kind, &remove.entry)?;
             let store = command::open_store_to_write(settings, now)?;
-            let there = store.tell(&Event::Unlist(kind, &text))? == Told::Recorded;
+            let there = store.tell(&Event::Unlist(remove.kind, &text))? == Told::Recorded;
             Ok(if there { Outcome::Done } else { Outcome::NotSo })
         }
         Action::List(selection) => match command::open_store(settings, now)? {
@@ -145,7 +115,7 @@ fn canonical(kind: ListKind, text: &str) -> Result<Vec<u8>> {
 }
 
 fn entry(add: &Add, now: Timestamp) -> Result<Entry> {
-    let kind = add.kind.kind();
+    let kind = add.kind;
     if add.unauthenticated && kind != ListKind::Sender {
         return Err(Failure::Usage("--unauthenticated is for senders".into()));
     }

@@ -4,6 +4,7 @@
 use super::daemon;
 use super::files::Scratch;
 use super::fragments::Fragments;
+use eximgrey::words;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,11 +19,14 @@ const UNSPLIT_FILE: &str = "exim4.conf.localmacros";
 const BEGIN: &str = "# BEGIN eximgrey (by \"eximgrey exim enable\"; \"eximgrey exim disable\" removes it)\n";
 const END: &str = "# END eximgrey";
 
-/// How Debian's configuration is laid out here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Layout {
-    Split,
-    Unsplit,
+words! {
+    /// How Debian's configuration is laid out here.
+    Layout {
+        /// A directory of small files.
+        Split = "debian-split",
+        /// One file.
+        Unsplit = "debian-unsplit",
+    }
 }
 
 impl Layout {
@@ -36,13 +40,6 @@ impl Layout {
         let mut split = answers.lines().filter_map(|line| line.trim().strip_prefix("dc_use_split_config="));
         let split = split.next_back().is_some_and(|value| value.to_ascii_lowercase().contains("true"));
         Some(if split { Self::Split } else { Self::Unsplit })
-    }
-
-    pub(super) const fn word(self) -> &'static str {
-        match self {
-            Self::Split => "debian-split",
-            Self::Unsplit => "debian-unsplit",
-        }
     }
 
     const fn name(self) -> &'static str {

@@ -2,7 +2,7 @@
 
 use super::files::Saved;
 use crate::command::{Failure, Result};
-use eximgrey::policy::Mode;
+use eximgrey::rules::Mode;
 use eximgrey::settings::{DEFAULT_FILE, Settings};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};

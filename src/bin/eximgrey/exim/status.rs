@@ -6,7 +6,7 @@ use super::{answer, find, whole_configuration};
 use crate::command::{Failure, Outcome, Result};
 use clap::Args;
 use eximgrey::ffi::detached::{COPY, stamp};
-use eximgrey::policy::Mode;
+use eximgrey::rules::Mode;
 use eximgrey::settings::Settings;
 use serde_json::{Value, json};
 use std::fs;
