@@ -14,7 +14,7 @@ use crate::triplet::Triplet;
 /// # Errors
 /// See [`StoreError`]; nothing is recorded then.
 pub fn decide(memory: &impl Memory, question: &Question<'_>, access: Access) -> Result<Verdict, StoreError> {
-    let records = memory.about(question, access)?;
+    let records = memory.about(question)?;
     let (mut verdict, mut change) = question.decide(|| records.known(false), || records.pending())?;
     // A second round is needed only when somebody else was faster, a third when that happens twice.
     for _ in 0..3 {
@@ -31,7 +31,7 @@ pub fn decide(memory: &impl Memory, question: &Question<'_>, access: Access) -> 
 /// # Errors
 /// See [`StoreError`].
 pub fn evidence(memory: &impl Memory, question: &Question<'_>) -> Result<Evidence, StoreError> {
-    let records = memory.about(question, Access::Look)?;
+    let records = memory.about(question)?;
     Ok(Evidence { known: Some(records.known(true)?), pending: Some(records.pending()?), ..question.unread() })
 }
 

@@ -63,7 +63,7 @@ fn releases(triplet: &Triplet<'_>) -> Vec<(Option<Pair>, Option<String>)> {
 impl Memory for Model {
     type Records<'q> = ModelRecords<'q>;
 
-    fn about<'q>(&'q self, question: &'q Question<'q>, _: Access) -> Result<ModelRecords<'q>, StoreError> {
+    fn about<'q>(&'q self, question: &'q Question<'q>) -> Result<ModelRecords<'q>, StoreError> {
         Ok(ModelRecords(self, question))
     }
 

@@ -37,15 +37,11 @@ pub trait Memory {
     where
         Self: 'q;
 
-    /// The records that `question` is about. Nothing is read yet; with [`Access::Look`] nothing will be written.
+    /// The records that `question` is about. Nothing is read yet.
     ///
     /// # Errors
     /// See [`StoreError`].
-    fn about<'q>(
-        &'q self,
-        question: &'q Question<'q>,
-        access: Access,
-    ) -> Result<Self::Records<'q>, StoreError>;
+    fn about<'q>(&'q self, question: &'q Question<'q>) -> Result<Self::Records<'q>, StoreError>;
 
     /// Takes note of something besides an attempt.
     ///
@@ -156,7 +152,7 @@ pub struct Nothing;
 impl Memory for Nothing {
     type Records<'q> = &'q Question<'q>;
 
-    fn about<'q>(&'q self, question: &'q Question<'q>, _: Access) -> Result<&'q Question<'q>, StoreError> {
+    fn about<'q>(&'q self, question: &'q Question<'q>) -> Result<&'q Question<'q>, StoreError> {
         Ok(question)
     }
 

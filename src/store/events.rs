@@ -8,7 +8,7 @@ use super::update::{Update, What, may_enter};
 use super::{Store, Table};
 use crate::evidence::Earned;
 use crate::identity::Identity;
-use crate::memory::{Access, Event, Finding, Memory, Question, Records, Scope};
+use crate::memory::{Event, Finding, Memory, Question, Records, Scope};
 use crate::policy::{count_spam, has_proved_itself};
 use crate::reply::Result as Told;
 use crate::time::{Seconds, Timestamp};
@@ -24,12 +24,8 @@ const JUST_SENT_MARGIN: Seconds = Seconds::MINUTE.times(30);
 impl Memory for Store {
     type Records<'q> = StoredRecords<'q>;
 
-    fn about<'q>(
-        &'q self,
-        question: &'q Question<'q>,
-        access: Access,
-    ) -> Result<StoredRecords<'q>, StoreError> {
-        StoredRecords::of(self, question, access)
+    fn about<'q>(&'q self, question: &'q Question<'q>) -> Result<StoredRecords<'q>, StoreError> {
+        StoredRecords::of(self, question)
     }
 
     fn tell(&self, event: &Event<'_>) -> Result<Told, StoreError> {
@@ -59,7 +55,7 @@ impl Store {
     /// The permits that our user's message gives, but those that were written lately.
     fn permits(&self, question: &Question<'_>) -> Result<Vec<(Key, Entry)>, StoreError> {
         let Question { triplet, rules, now } = *question;
-        let _records = self.about(question, Access::Record)?;
+        let _records = self.about(question)?;
         let secret = self.secret();
         let domain = triplet.replied_domain_key(secret).filter(|_| rules.replied_domain);
         let just_sent = triplet.just_sent_keys(secret).first().copied();
@@ -90,7 +86,7 @@ impl Store {
     /// The trap of the network, unless one of the client's identities has proved itself.
     fn trap(&self, question: &Question<'_>) -> Result<Option<(Key, Entry)>, StoreError> {
         let Question { triplet, rules, now } = *question;
-        let records = self.about(question, Access::Record)?;
+        let records = self.about(question)?;
         let Some((network, keys)) = triplet.identities.first().zip(records.keys.first()) else {
             return Ok(None);
         };
@@ -115,7 +111,7 @@ impl Store {
     /// Spam and ham are about a triplet that has passed, or a client that has a record; for others nothing is written.
     fn feedback(&self, question: &Question<'_>, finding: Finding) -> Result<Told, StoreError> {
         let Question { rules, now, .. } = *question;
-        let records = self.about(question, Access::Record)?;
+        let records = self.about(question)?;
         let side = records.known(true)?;
         let known = side.identities.iter().any(|e| e.passed(rules, now))
             || records.pending()?.iter().any(|p| p.here().is_some_and(|p| p.passed.is_some()));
@@ -134,7 +130,7 @@ impl Store {
 
     fn release(&self, question: &Question<'_>, scope: Scope) -> Result<Told, StoreError> {
         let Question { triplet, rules, now } = *question;
-        let records = self.about(question, Access::Record)?;
+        let records = self.about(question)?;
         let keys = triplet.released_keys(self.secret());
         let network = triplet.identities.first().map_or_else(String::new, ToString::to_string);
         let (place, texts) = match scope {
@@ -153,7 +149,7 @@ impl Store {
     /// The records of all identities of a pair begin with the same half of a key.
     fn forget_pair(&self, question: &Question<'_>) -> Result<Told, StoreError> {
         let triplet = question.triplet;
-        let _records = self.about(question, Access::Record)?;
+        let _records = self.about(question)?;
         self.carry_all()?;
         let mut keys = vec![triplet.replied_key(self.secret())];
         let pair = triplet.known_pair(self.secret());

@@ -4,7 +4,7 @@
 //! - MDB_NOTLS, and every read transaction ends before the call does: Exim's processes end in `_exit`, and a reader's
 //!   place tied to a thread would never be given back.
 //! - Every descriptor is close-on-exec before anybody can fork; every file has an explicit mode.
-//! - Whoever opens or writes first takes a lock with a deadline, where there is a [`Gate`]. LMDB's own locks wait for ever,
+//! - Whoever opens or writes first takes a lock with a deadline, where there is a `Gate`. LMDB's own locks wait for ever,
 //!   and a stopped process must not stop mail.
 //! - The map grows by itself, and picks up what another process grew.
 //! - No WRITEMAP: a full disk would be a SIGBUS. No DUPSORT: LMDB 0.9.24 has bugs there.

@@ -8,7 +8,7 @@ use super::update::{Subject, Update, What};
 use super::{SUMMARY_KEY, Store, breaker};
 use crate::evidence::{Found, KnownEvidence, KnownSide, Pending, Places};
 use crate::identity::Identity;
-use crate::memory::{Access, Decision, Question, Records};
+use crate::memory::{Decision, Question, Records};
 use crate::policy::Change;
 use crate::time::Timestamp;
 use crate::triplet::{IdentityKeys, Key};
@@ -22,27 +22,20 @@ pub struct StoredRecords<'s> {
     pub(super) keys: Vec<IdentityKeys>,
     /// The last commits of `known` and of `pending` when they were read: while they are the last, what was read holds.
     seen: [Cell<usize>; 2],
-    access: Access,
     _under_way: Option<breaker::Call<'s>>,
 }
 
 impl<'s> StoredRecords<'s> {
-    pub(super) fn of(
-        store: &'s Store,
-        question: &'s Question<'s>,
-        access: Access,
-    ) -> Result<Self, StoreError> {
+    pub(super) fn of(store: &'s Store, question: &'s Question<'s>) -> Result<Self, StoreError> {
         let keys = question.triplet.keys(store.secret());
         let _under_way = store.begin(&keys, question.now)?;
-        Ok(Self { store, question, keys, seen: Default::default(), access, _under_way })
+        Ok(Self { store, question, keys, seen: Default::default(), _under_way })
     }
 }
 
 impl Records for StoredRecords<'_> {
     fn known(&self, whole: bool) -> Result<KnownSide, StoreError> {
-        if self.access != Access::Look {
-            self.store.carry_what_is_due(self.question.now);
-        }
+        self.store.carry_what_is_due(self.question.now);
         self.read_known(whole)
     }
 

@@ -321,7 +321,7 @@ fn what_was_read_holds_while_nobody_has_written() {
     let identities = vec![network("198.51.100.1")];
     let triplet = Triplet::new(identities, b"c@x.example", b"b@y.example", b"", Level::Full);
     let question = Question { triplet: &triplet, rules: &rules, now: NOW };
-    let records = StoredRecords::of(&store, &question, Access::Record).unwrap();
+    let records = StoredRecords::of(&store, &question).unwrap();
     records.known(false).unwrap();
     records.pending().unwrap();
     assert!(records.still_holds(store.pending().unwrap().version()));

@@ -3,11 +3,14 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::net::UnixDatagram;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
-use eximgrey::store::lmdb::{Durability, Env, Patience, Purpose, Writer};
-use eximgrey::time::Seconds;
+use eximgrey::memory::Access;
+use eximgrey::settings::StoreSettings;
+use eximgrey::store::lmdb::{Env, Patience};
+use eximgrey::store::{Store, Table};
+use eximgrey::time::{Seconds, Timestamp};
 
 use crate::smtp::{Client, attempt};
 use crate::world::{
@@ -563,21 +566,20 @@ fn stopped_writer() {
     let Some(store) = std::env::var_os(STOP_IN) else {
         return;
     };
-    let environments = fs::read_dir(store).unwrap().map(|entry| entry.unwrap().path());
-    stop_in(&environments.filter(|path| path.is_dir()).collect::<Vec<_>>());
-}
-
-fn stop_in(environments: &[PathBuf]) {
-    let Some((first, rest)) = environments.split_first() else {
-        // SAFETY: raise() takes no pointer.
-        unsafe { libc::raise(libc::SIGSTOP) };
-        return;
+    let settings = StoreSettings { path: store.into(), ..StoreSettings::default() };
+    let store = Store::open(&settings, Access::Record, Timestamp::now()).unwrap().unwrap();
+    let [known, pending] = [Table::Known, Table::Pending].map(|table| store.environment(table).unwrap());
+    let write = |env: &Env, change: &mut dyn FnMut()| {
+        env.write(Patience::UpTo(Seconds(10)), |_| {
+            change();
+            Ok(())
+        })
+        .unwrap();
     };
-    let environment = Env::open(first, Durability::LastCommit, Purpose::Write).unwrap();
-    let patience = Patience::UpTo(Seconds(10));
-    let hold = |_: &mut Writer<'_>| {
-        stop_in(rest);
-        Ok(())
-    };
-    environment.write(patience, hold).unwrap();
+    write(known, &mut || {
+        write(pending, &mut || {
+            // SAFETY: raise() takes no pointer.
+            unsafe { libc::raise(libc::SIGSTOP) };
+        });
+    });
 }

@@ -137,6 +137,8 @@ fn reports_are_answered() {
         assert_eq!(feedback("spam"), "result=nothing");
         assert_eq!(feedback("maybe"), "result=error error=bad-option");
         assert_eq!(sent(), "result=recorded");
+        // A decision sees to it that it is no longer queued only.
+        assert!(peek(world, "").contains("reason=trapped"));
         assert_eq!(sent(), "result=nothing");
         world.configure("delay = = 1");
         assert_eq!(sent(), "result=error error=bad-config");
