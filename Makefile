@@ -23,7 +23,7 @@ cargo_home = $(or $(CARGO_HOME),$(HOME)/.cargo)
 as_shipped = RUSTFLAGS='$(RUSTFLAGS) --remap-path-prefix=$(cargo_home)=cargo --remap-path-prefix=$(CURDIR)=eximgrey' \
     CFLAGS='$(CFLAGS) -fno-plt -ffile-prefix-map=$(cargo_home)=cargo'
 
-.PHONY: help build setup setup-deb setup-rpm setup-clean-systems demo test check bench bench-exim bench-scale senders pools bindings install uninstall clean
+.PHONY: help build setup setup-deb setup-rpm setup-clean-systems demo test check bench bench-many bench-exim bench-scale senders pools bindings install uninstall clean
 .PHONY: deb rpm test-install test-postfix-probe test-exims test-senders torture-damage torture-kills check-reproducible
 
 help:
@@ -42,6 +42,7 @@ help:
 	@echo 'make check-reproducible   build the library in two directories and compare'
 	@echo 'make check     formatting, lints, documentation, tests, the library as built'
 	@echo 'make bench     decision times; make senders: scores of the sender normaliser'
+	@echo 'make bench-many  many processes ask at once, on this disk and a slow one (as root)'
 	@echo 'make bench-exim  eximgrey and its peers in live Exim daemons: docs/performance.md (as root)'
 	@echo 'make bench-scale  decisions, room, memory and purge in stores of up to 10,000,000 triplets'
 	@echo 'make pools     what greylisting costs sending pools, here and with postgrey and greylistd'
@@ -117,6 +118,9 @@ check: setup
 
 bench: build
 	$(as_shipped) $(CARGO) bench --locked --bench decision --bench sender --bench stages --bench first -- --noplot
+
+bench-many: build
+	$(as_shipped) $(CARGO) bench --locked --bench many
 
 bench-exim: build
 	@scripts/setup-peers

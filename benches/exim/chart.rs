@@ -12,7 +12,7 @@ const TOP: u32 = 64;
 /// An SVG with its own background, so that it can be read wherever it is shown; dark where the reader prefers that.
 pub fn draw(results: &[Results]) -> String {
     let rows = results.len().saturating_sub(1) as u32;
-    let (width, height) = (LABELS + 3 * PANEL + 10, TOP + rows * ROW + 34);
+    let (width, height) = (LABELS + WORKLOADS.len() as u32 * PANEL + 10, TOP + rows * ROW + 34);
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" \
          role=\"img\" aria-label=\"Connections per second, as a share of Exim alone\">\n\

@@ -70,7 +70,7 @@ pub const ALL: [Contestant; 9] = [
     greylister("eximgrey, not preloaded", not_preloaded),
     SEEN,
     SQLITE,
-    greylister("greylistd", greylistd),
+    GREYLISTD,
     POSTGREY,
 ];
 
@@ -107,6 +107,7 @@ pub fn named(names: &[String]) -> Result<(Vec<Contestant>, Vec<Contestant>)> {
 pub const EXIMGREY: Contestant = greylister("eximgrey", preloaded);
 pub const SEEN: Contestant = greylister("Exim's seen", seen);
 pub const SQLITE: Contestant = greylister("SQLite lookup", sqlite);
+pub const GREYLISTD: Contestant = greylister("greylistd", greylistd);
 pub const POSTGREY: Contestant = greylister("postgrey", postgrey);
 
 /// No greylisting: the least that such an answer can cost. A new triplet gets an unconditional 451, a known one a 250.

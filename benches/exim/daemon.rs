@@ -2,6 +2,7 @@
 
 use crate::Result;
 use crate::contestants::{Contestant, Recipe, Site};
+use crate::group::Group;
 use crate::load::{self, Connection, Outcome};
 use std::fs;
 use std::net::TcpStream;
@@ -22,19 +23,21 @@ pub struct Running {
     name: &'static str,
     dir: PathBuf,
     port: u16,
+    group: Group,
 }
 
 impl Running {
     /// Starts the contestant in its site, with Exim on `port` of 127.0.0.1.
     pub fn start(site: &Site, contestant: &Contestant, port: u16) -> Result<Self> {
-        let running = Self { name: contestant.name, dir: site.dir.clone(), port };
+        let group = Group::of(&site.dir)?;
+        let running = Self { name: contestant.name, dir: site.dir.clone(), port, group };
         make_directory(&site.dir, "root")?;
         let started = (contestant.prepare)(site).and_then(|recipe| start_exim(site, &recipe, port));
         started.map_err(|error| running.told(&*error))?;
         Ok(running)
     }
 
-    /// Makes connections to it: see [`load::run`].
+    /// Makes connections to it: see [`load::run`]. The CPU time is that of its Exim and its greylister.
     pub fn run(
         &self,
         connections: &[Connection],
@@ -42,7 +45,10 @@ impl Running {
         code: u16,
         limit: Duration,
     ) -> Result<Outcome> {
-        load::run(connections, at_a_time, self.port, code, limit).map_err(|error| self.told(&*error).into())
+        let before = self.group.cpu()?;
+        let outcome = load::run(connections, at_a_time, self.port, code, limit);
+        let outcome = outcome.map_err(|error| self.told(&*error))?;
+        Ok(Outcome { cpu: self.group.cpu()?.saturating_sub(before), ..outcome })
     }
 
     /// The same, one connection after the other, where all answers must be right.
@@ -128,7 +134,8 @@ pub fn run(command: &mut Command) -> Result<()> {
 
 fn start_daemon(site: &Site, command: &mut Command, serves: impl Fn() -> bool) -> Result<()> {
     let errors = fs::File::options().create(true).append(true).open(site.dir.join("errors"))?;
-    let mut child = command
+    let mut child = Group::of(&site.dir)?
+        .enclose(command)
         .current_dir("/")
         .envs(site.environment.iter().cloned())
         .stdin(Stdio::null())

@@ -2,7 +2,6 @@
 
 use crate::Result;
 use socket2::{Domain, Socket, Type};
-use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -132,7 +131,7 @@ impl Smtp {
 pub struct Outcome {
     pub connections: usize,
     pub elapsed: Duration,
-    /// CPU time of the whole machine.
+    /// CPU time of whoever was asked: [`crate::daemon::Running::run`].
     pub cpu: Duration,
     /// Of each recipient, in no order.
     pub times: Vec<Duration>,
@@ -149,7 +148,6 @@ pub fn run(
     limit: Duration,
 ) -> Result<Outcome> {
     let next = AtomicUsize::new(0);
-    let cpu = cpu_time()?;
     let start = Instant::now();
     let client = || -> Result<Outcome> {
         let mut outcome = Outcome::default();
@@ -176,19 +174,7 @@ pub fn run(
     })?;
     all.elapsed = start.elapsed();
     std::thread::sleep(SETTLE);
-    all.cpu = cpu_time()?.saturating_sub(cpu);
     Ok(all)
-}
-
-/// What all CPUs have worked so far: user, nice, system, irq and softirq of proc_stat(5), in ticks of 10 ms.
-fn cpu_time() -> Result<Duration> {
-    let text = fs::read_to_string("/proc/stat")?;
-    let numbers: Vec<u64> =
-        text.lines().next().unwrap_or_default().split_whitespace().flat_map(str::parse).collect();
-    let [user, nice, system, _idle, _iowait, irq, softirq, ..] = numbers[..] else {
-        return Err("/proc/stat has no line of CPU times".into());
-    };
-    Ok(Duration::from_millis(10 * (user + nice + system + irq + softirq)))
 }
 
 impl Outcome {
@@ -197,9 +183,9 @@ impl Outcome {
         self.connections as f64 / self.elapsed.as_secs_f64()
     }
 
-    /// CPU time of a connection, in milliseconds.
+    /// CPU time of a connection, in microseconds.
     pub fn cpu_each(&self) -> f64 {
-        self.cpu.as_secs_f64() * 1e3 / self.connections as f64
+        self.cpu.as_secs_f64() * 1e6 / self.connections as f64
     }
 
     /// A quantile of the recipients' times, in microseconds.

@@ -1,6 +1,6 @@
 //! eximgrey and its peers in live Exim daemons: the same connections against each, in turns.
 //!
-//! `make bench-exim`, or `cargo bench --bench exim -- [--rounds N] [--dir DIRECTORY] [--write] [--slow-disk]
+//! `make bench-exim`, or `cargo bench --bench exim -- [--rounds N] [--dir DIRECTORY] [--write] [--crowds]
 //! [--only NAME]...`, as root.
 //!
 //! - [`world`]: namespaces of its own, so that nothing outside is reached and nothing started here outlives the run.
@@ -8,18 +8,22 @@
 //! - [`daemon`]: starting them.
 //! - [`load`]: the clients.
 //! - [`measure`]: rounds, and what is kept of each.
-//! - [`flushes`]: the same flood with flushes to disk that take 10 ms.
+//! - [`crowds`]: many clients at the same time, also with flushes to disk that take 10 ms longer.
+//! - [`group`]: control groups, for the CPU time.
 //! - [`report`], [`chart`]: tables and the picture.
 
 #![allow(unsafe_code, missing_docs, reason = "a benchmark")]
 
 mod chart;
 mod contestants;
+mod crowds;
 mod daemon;
-mod flushes;
+mod group;
 mod load;
 mod measure;
 mod report;
+#[path = "../common/slow_disk.rs"]
+mod slow_disk;
 mod world;
 
 use std::path::{Path, PathBuf};
@@ -36,8 +40,8 @@ struct Options {
     dir: PathBuf,
     /// Put the result into docs/.
     write: bool,
-    /// Only what slow flushes do.
-    slow_disk: bool,
+    /// Only the crowds.
+    crowds: bool,
     /// Only these contestants, and Exim alone; all if there are none.
     only: Vec<String>,
 }
@@ -59,7 +63,7 @@ fn main() -> ExitCode {
 
 fn options() -> Result<Options> {
     let mut options =
-        Options { rounds: ROUNDS, dir: "/var/tmp".into(), write: false, slow_disk: false, only: Vec::new() };
+        Options { rounds: ROUNDS, dir: "/var/tmp".into(), write: false, crowds: false, only: Vec::new() };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or_else(|| format!("{argument} wants a value"));
@@ -68,11 +72,11 @@ fn options() -> Result<Options> {
             "--rounds" => options.rounds = value()?.parse()?,
             "--dir" => options.dir = value()?.into(),
             "--write" => options.write = true,
-            "--slow-disk" => options.slow_disk = true,
+            "--crowds" => options.crowds = true,
             "--only" => options.only.push(value()?),
             _ => {
                 return Err(format!(
-                    "unknown argument {argument}; known: --rounds N, --dir DIRECTORY, --write, --slow-disk, --only NAME"
+                    "unknown argument {argument}; known: --rounds N, --dir DIRECTORY, --write, --crowds, --only NAME"
                 )
                 .into());
             }
@@ -82,8 +86,8 @@ fn options() -> Result<Options> {
         return Err("--write is for all contestants, not for --only".into());
     }
     // More would need more /24 networks than 127.0.0.0/8 has.
-    if !(1..=80).contains(&options.rounds) {
-        return Err("--rounds wants 1 to 80".into());
+    if !(1..=35).contains(&options.rounds) {
+        return Err("--rounds wants 1 to 35".into());
     }
     Ok(options)
 }
@@ -91,14 +95,14 @@ fn options() -> Result<Options> {
 /// Measures, in a directory and in namespaces of its own.
 fn run(options: &Options, dir: &Path) -> Result<()> {
     let (wanted, after_data) = contestants::named(&options.only)?;
-    let flushes = flushes::measure(dir, options.rounds, &wanted)?;
-    println!("{}", report::flushes(&flushes));
-    if options.slow_disk {
+    let crowds = crowds::measure(dir, options.rounds, &wanted)?;
+    println!("{}", report::crowds(&crowds));
+    if options.crowds {
         return Ok(());
     }
     let results = measure::all(dir, 2000, options.rounds, &wanted, measure::RECIPIENTS_ONLY)?;
     let messages = measure::all(dir, 2100, options.rounds, &after_data, measure::MESSAGES)?;
-    let text = report::whole(&results, &messages, &flushes, options.rounds, dir)?;
+    let text = report::whole(&results, &messages, &crowds, options.rounds, dir)?;
     println!("\n{text}");
     if options.write {
         report::write(&text, &chart::draw(&results))?;

@@ -29,29 +29,36 @@ pub const LIMIT: Duration = Duration::from_secs(2);
 /// More than a second after a first attempt, by whole seconds: then it may pass.
 pub const AFTER_THE_DELAY: Duration = Duration::from_millis(2100);
 
-/// New triplets begin here; those below are known, or retry early.
+/// New triplets, and those that pass, begin here; those below are known, or retry early.
 const FIRST_NEW: u32 = 1 + RETURNING;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Workload {
     New,
     Early,
+    /// Retries that pass, each of a triplet that has waited.
+    Pass,
     Known,
 }
 
-pub const WORKLOADS: [Workload; 3] = [Workload::New, Workload::Early, Workload::Known];
+pub const WORKLOADS: [Workload; 4] = [Workload::New, Workload::Early, Workload::Pass, Workload::Known];
 
 impl Workload {
     pub fn name(self) -> &'static str {
         match self {
             Self::New => "New triplets",
             Self::Early => "Early retries",
+            Self::Pass => "Retries that pass",
             Self::Known => "Known triplets",
         }
     }
 
+    fn passes(self) -> bool {
+        matches!(self, Self::Pass | Self::Known)
+    }
+
     fn code(self) -> u16 {
-        if self == Self::Known { 250 } else { 451 }
+        if self.passes() { 250 } else { 451 }
     }
 }
 
@@ -94,7 +101,7 @@ pub const RECIPIENTS_ONLY: Kind =
 /// Each has one recipient and a message.
 pub const MESSAGES: Kind = |_, client| Connection::with_message(client);
 
-/// Starts a contestant for new triplets and early retries, and for known ones.
+/// Starts a contestant for new triplets and early retries, and for those that pass.
 fn start(dir: &Path, contestant: &Contestant, port: u16) -> Result<[Running; 2]> {
     let start = |wait, port: u16| {
         let site = Site { dir: dir.join(port.to_string()), wait, environment: Vec::new() };
@@ -103,14 +110,18 @@ fn start(dir: &Path, contestant: &Contestant, port: u16) -> Result<[Running; 2]>
     Ok([start(Wait::Long, port)?, start(Wait::Short, port + 1)?])
 }
 
-fn turn(running: &Running, connection: Kind, workload: Workload, round: u32) -> Result<Turn> {
-    let connections: Vec<_> = (0..TURN)
+fn connections(connection: Kind, workload: Workload, round: u32) -> Vec<Connection> {
+    (0..TURN)
         .map(|nth| match (workload, nth) {
-            (Workload::New, _) => connection(nth, FIRST_NEW + round * TURN + nth),
+            (Workload::New | Workload::Pass, _) => connection(nth, FIRST_NEW + round * TURN + nth),
             (_, 0) => connection(0, 0),
             _ => connection(nth, 1 + nth % RETURNING),
         })
-        .collect();
+        .collect()
+}
+
+fn turn(running: &Running, connection: Kind, workload: Workload, round: u32) -> Result<Turn> {
+    let connections = connections(connection, workload, round);
     let (long, short) = connections.split_at(1);
     let (many, single) = short.split_at(CONNECTIONS as usize);
     let run = |connections, at_a_time| running.run(connections, at_a_time, workload.code(), LIMIT);
@@ -147,12 +158,20 @@ pub fn all(
     let mut results: Vec<_> =
         contestants.iter().map(|contestant| Results { name: contestant.name, turns: Vec::new() }).collect();
     for round in 0..rounds {
+        // The first attempts of those that are to pass, which then wait together.
+        let first = connections(connection, Workload::Pass, round);
+        for ([_, short], contestant) in running.iter().zip(contestants).filter(|(_, one)| one.greylists) {
+            if short.run(&first, AT_A_TIME, 451, Duration::MAX)?.wrong > 0 {
+                return Err(format!("{}: a first attempt was not answered 451", contestant.name).into());
+            }
+        }
+        std::thread::sleep(AFTER_THE_DELAY);
         for workload in WORKLOADS {
             let mut order: Vec<_> = running.iter().zip(&mut results).collect();
             let shift = round as usize % order.len();
             order.rotate_left(shift);
             for ([long, short], results) in order {
-                let running = if workload == Workload::Known { short } else { long };
+                let running = if workload.passes() { short } else { long };
                 let turn = turn(running, connection, workload, round)?;
                 println!(
                     "{:4.0} s  round {}, {}: {:24} {:5.0} connections/s{}",

@@ -1,7 +1,7 @@
 //! The tables, and where they are written.
 
 use crate::Result;
-use crate::flushes::Flushes;
+use crate::crowds::{AT_A_TIME, Crowds, Kind, Turn as Crowd};
 use crate::load::{Outcome, quantile_of};
 use crate::measure::{Results, Turn, WORKLOADS, Workload};
 use std::fmt::Write as _;
@@ -19,7 +19,7 @@ pub struct Figures {
     /// Connections a second, and compared with Exim alone.
     pub rate: f64,
     pub ratio: f64,
-    /// Milliseconds of CPU a connection, and beyond those of Exim alone.
+    /// Microseconds of CPU a connection, and beyond those of Exim alone.
     pub cpu: f64,
     pub cpu_added: f64,
     /// Microseconds until the answer to the first recipient of a connection, one at a time: median and 99th percentile of
@@ -71,7 +71,7 @@ pub fn figures(results: &[Results], workload: Workload) -> Vec<(&'static str, Fi
 pub fn whole(
     results: &[Results],
     messages: &[Results],
-    flushes: &[Flushes],
+    crowds: &[Crowds],
     rounds: u32,
     dir: &Path,
 ) -> Result<String> {
@@ -84,28 +84,30 @@ pub fn whole(
         let about = match workload {
             Workload::New => "Exim alone answers 451 to everything.",
             Workload::Early => "As above; the triplets have been seen, and have an hour to wait.",
-            Workload::Known => "Exim alone accepts everything.",
+            Workload::Pass => {
+                "Every triplet has been seen once, and has waited. Exim alone accepts everything."
+            }
+            Workload::Known => "As above; every triplet has passed before.",
         };
         writeln!(text, "**{}.** {about}\n", workload.name())?;
         text += &table(&figures(results, workload))?;
     }
     if !messages.is_empty() {
-        text += "**After DATA.** Exim alone receives the message, then defers it (new, early) or discards it (known).\n\n";
+        text += "**After DATA.** Exim alone receives the message, then defers it (new, early) or discards it (retries that pass, known).\n\n";
         text += &after_data(messages)?;
     }
-    write!(text, "**Flushes to disk that take 10 ms**, new triplets.\n\n{}", self::flushes(flushes))?;
-    Ok(text)
+    Ok(text + &self::crowds(crowds))
 }
 
 fn table(all: &[(&str, Figures)]) -> Result<String> {
     let mut text = String::from(
-        "| | connections/s | of alone | CPU each, ms | added, ms | first recipient, µs | further, µs | added, µs |\n\
+        "| | connections/s | of alone | CPU each, µs | added, µs | first recipient, µs | further, µs | added, µs |\n\
          |---|--:|--:|--:|--:|--:|--:|--:|\n",
     );
     for (name, f) in all {
         writeln!(
             text,
-            "| {name} | {:.0} | {:.0} % | {:.2} | {:+.2} | {:.0} / {:.0} | {:.0} / {:.0} | {:+.0} |",
+            "| {name} | {:.0} | {:.0} % | {:.0} | {:+.0} | {:.0} / {:.0} | {:.0} / {:.0} | {:+.0} |",
             f.rate,
             f.ratio * 100.0,
             f.cpu,
@@ -126,14 +128,14 @@ fn table(all: &[(&str, Figures)]) -> Result<String> {
 
 fn after_data(results: &[Results]) -> Result<String> {
     let mut text = String::from(
-        "| | | connections/s | of alone | CPU each, ms | added, ms | answer, µs |\n|---|---|--:|--:|--:|--:|--:|\n",
+        "| | | connections/s | of alone | CPU each, µs | added, µs | answer, µs |\n|---|---|--:|--:|--:|--:|--:|\n",
     );
     let mut wrong = String::new();
     for workload in WORKLOADS {
         for (name, f) in figures(results, workload) {
             writeln!(
                 text,
-                "| {} | {name} | {:.0} | {:.0} % | {:.2} | {:+.2} | {:.0} / {:.0} |",
+                "| {} | {name} | {:.0} | {:.0} % | {:.0} | {:+.0} | {:.0} / {:.0} |",
                 workload.name(),
                 f.rate,
                 f.ratio * 100.0,
@@ -155,17 +157,58 @@ fn mistakes(name: &str, wrong: usize, answers: usize) -> String {
     format!("{name} gave the wrong answer to {wrong} of {answers} recipients.\n\n")
 }
 
-pub fn flushes(all: &[Flushes]) -> String {
-    let mut text = String::from(
-        "| | connections/s | with slow flushes | ratio | flushes a connection |\n|---|--:|--:|--:|--:|\n",
-    );
-    for f in all {
-        let Flushes { name, plain, slow, ratio, flushes, .. } = f;
-        text += &format!("| {name} | {plain:.0} | {slow:.0} | {ratio:.2} | {flushes:.2} |\n");
+/// Medians of the rounds; mistakes are summed up.
+pub fn crowds(all: &[Crowds]) -> String {
+    let mut text = String::new();
+    for kind in Kind::ALL {
+        text += &format!(
+            "**{}, many at once**; then the same with flushes to disk that take 10 ms longer.\n\n",
+            kind.name()
+        );
+        text += "| | at a time | connections/s | answer, ms | not right | slow: connections/s | answer, ms | not right | slow / this disk | flushes each |";
+        text += if kind == Kind::Pass { " of new | slow: of new |\n" } else { "\n" };
+        text += "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|";
+        text += if kind == Kind::Pass { "--:|--:|\n" } else { "\n" };
+        for at_a_time in AT_A_TIME {
+            for one in all {
+                text += &crowd(one, kind, at_a_time);
+            }
+        }
+        text.push('\n');
     }
-    text.push('\n');
-    text.extend(all.iter().map(|f| mistakes(f.name, f.wrong, f.answers)));
     text
+}
+
+fn crowd(one: &Crowds, kind: Kind, at_a_time: usize) -> String {
+    let [plain, slow] = [false, true].map(|slow| one.turns(kind, at_a_time, slow).collect::<Vec<_>>());
+    let median = |values: Vec<f64>| quantile_of(values, 0.5);
+    let of =
+        |turns: &[&Crowd], value: fn(&Crowd) -> f64| median(turns.iter().map(|turn| value(turn)).collect());
+    let rate = |turn: &Crowd| turn.outcome.rate();
+    let mut line = format!("| {} | {at_a_time} |", one.name);
+    for turns in [&plain, &slow] {
+        line += &format!(
+            " {:.0} | {:.1} / {:.1} | {} |",
+            of(turns, |turn| turn.outcome.rate()),
+            of(turns, |turn| turn.outcome.time(0.5) / 1e3),
+            of(turns, |turn| turn.outcome.time(0.99) / 1e3),
+            turns.iter().map(|turn| turn.outcome.wrong + turn.unrecorded).sum::<usize>()
+        );
+    }
+    let ratio = |turns: &[&Crowd], others: &mut dyn Iterator<Item = &Crowd>| {
+        median(turns.iter().zip(others).map(|(turn, other)| rate(turn) / rate(other)).collect())
+    };
+    line += &format!(
+        " {:.2} | {:.2} |",
+        ratio(&slow, &mut plain.iter().copied()),
+        of(&slow, |turn| turn.flushes as f64 / turn.outcome.connections as f64)
+    );
+    if kind == Kind::Pass {
+        for (slow, turns) in [(false, &plain), (true, &slow)] {
+            line += &format!(" {:.2} |", ratio(turns, &mut one.turns(Kind::New, at_a_time, slow)));
+        }
+    }
+    line + "\n"
 }
 
 /// Machine and versions, in a sentence.

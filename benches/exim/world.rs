@@ -4,7 +4,7 @@
 //! Exim forgets the signal that is to end it with its parent when it becomes its own user, so this is the only sure way.
 //! The network is a loopback interface and nothing else: no DNS question leaves, and every port is free.
 
-use crate::Result;
+use crate::{Result, group};
 use std::ffi::c_int;
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -38,6 +38,7 @@ fn outer(parent: &Path) -> Result<ExitCode> {
         .args(std::env::args_os().skip(1))
         .env(INNER, dir.path())
         .status()?;
+    group::remove_all(dir.path())?;
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -1,6 +1,6 @@
 /*
- * For LD_PRELOAD: a disk on which every flush takes 10 ms longer. Each one is a byte more in the file named by
- * EXIMGREY_SLOW_DISK, so that whoever measures can see that it works.
+ * For LD_PRELOAD: a disk on which every flush takes longer, by EXIMGREY_FLUSH_MS milliseconds. Each one is a byte more in the
+ * file named by EXIMGREY_FLUSHES, so that whoever measures can see that it works.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -14,18 +14,20 @@
 #include <unistd.h>
 
 static char counted[PATH_MAX];
+static struct timespec longer;
 
 /* Exim empties its environment later on. */
 __attribute__((constructor)) static void remember(void)
 {
-    const char *name = getenv("EXIMGREY_SLOW_DISK");
+    const char *name = getenv("EXIMGREY_FLUSHES"), *ms = getenv("EXIMGREY_FLUSH_MS");
     if (name && strlen(name) < sizeof counted)
         strcpy(counted, name);
+    if (ms)
+        longer.tv_nsec = atol(ms) % 1000 * 1000 * 1000;
 }
 
 static void slow(void)
 {
-    const struct timespec flush = {0, 10 * 1000 * 1000};
     int saved = errno;
     int fd = open(counted, O_WRONLY | O_APPEND | O_CLOEXEC);
     if (fd >= 0) {
@@ -33,7 +35,8 @@ static void slow(void)
             abort();
         close(fd);
     }
-    nanosleep(&flush, NULL);
+    if (longer.tv_nsec)
+        nanosleep(&longer, NULL);
     errno = saved;
 }
 
