@@ -5,7 +5,7 @@ use std::cell::UnsafeCell;
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A mapping of a file that all processes share.
 pub struct Mapping {
@@ -146,6 +146,12 @@ unsafe extern "C" {
     ) -> libc::c_int;
 }
 
+/// A lock wakes one of those who wait, and where there are more processes than processors, that one has to wait for a
+/// processor: a crowd that has formed behind somebody who lost his processor goes on forming. So nobody sleeps for long
+/// without another try; the lock is free most of the time.
+const FIRST_WAIT: Duration = Duration::from_millis(1);
+const LONGEST_WAIT: Duration = Duration::from_millis(16);
+
 /// pthread.h
 const PTHREAD_MUTEX_ROBUST: libc::c_int = 1;
 
@@ -219,18 +225,29 @@ impl<'m> SharedLock<'m> {
             Taken::Busy if patience.is_zero() || !self.is_ours() => return None,
             Taken::Busy => {}
         }
+        let start = Instant::now();
+        let mut pause = FIRST_WAIT;
+        loop {
+            let left = patience.checked_sub(start.elapsed())?;
+            match self.wait(left.min(pause)) {
+                0 => return Some(Held(self)),
+                libc::EOWNERDEAD => return Some(self.recovered()),
+                libc::ETIMEDOUT => pause = (pause * 2).min(LONGEST_WAIT),
+                _ => return None,
+            }
+        }
+    }
+
+    fn wait(self, patience: Duration) -> libc::c_int {
         let mut until = libc::timespec { tv_sec: 0, tv_nsec: 0 };
         // SAFETY: a place for the time.
         unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut until) };
+        // Less than a second.
         let nanoseconds = until.tv_nsec + libc::c_long::from(patience.subsec_nanos().cast_signed());
-        until.tv_sec += libc::time_t::try_from(patience.as_secs()).ok()? + nanoseconds / 1_000_000_000;
+        until.tv_sec += libc::time_t::from(nanoseconds >= 1_000_000_000);
         until.tv_nsec = nanoseconds % 1_000_000_000;
         // SAFETY: as in `try_take`, and a time.
-        match unsafe { pthread_mutex_clocklock(self.pointer(), libc::CLOCK_MONOTONIC, &raw const until) } {
-            0 => Some(Held(self)),
-            libc::EOWNERDEAD => Some(self.recovered()),
-            _ => None,
-        }
+        unsafe { pthread_mutex_clocklock(self.pointer(), libc::CLOCK_MONOTONIC, &raw const until) }
     }
 
     /// What the lock guards is not left half done by a death.

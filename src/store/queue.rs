@@ -2,9 +2,9 @@
 //!
 //! What `known` is to learn is first written beside the first attempts, where a write needs no flush. A triplet that has
 //! passed is marked there, too, so every later look finds it. Then somebody carries: all that is queued is written to `known`
-//! in one transaction with one flush. Whoever has queued a pass and finds nobody writing there does so at once. Who finds
-//! somebody goes its way: the one who carries looks again when it is done, and a decision that finds something queued for
-//! longer than a second carries it.
+//! in one transaction with one flush: whoever has queued a pass, at once, if nobody else is writing there, and if not many
+//! have carried in this second. Otherwise it goes its way. The one who carries looks again when it is done, and a decision
+//! that finds something queued for longer than a second carries it.
 //!
 //! ```text
 //! pending  "\0\0q" and a number (u64, big-endian)    an update: see update.rs
@@ -36,6 +36,13 @@ const MOST: usize = 200;
 /// How often somebody who carries looks again for what was queued meanwhile: its own call is waiting.
 const ROUNDS: usize = 4;
 
+/// How many carry in a second at once. On a quiet server each pass is on the disk when it is answered; on a busy one so few
+/// decisions wait for a flush that it does not show in the 99th percentile.
+const AT_ONCE: u64 = 8;
+
+/// So much is queued that somebody carries it whatever the second.
+const LONG: u64 = 2 * MOST as u64;
+
 /// How long something may be queued before any decision carries it.
 const SOON: Seconds = Seconds(1);
 
@@ -45,8 +52,21 @@ struct Hints<'s> {
     since: &'s AtomicU64,
     /// Whether a decision has to know of it, and would not find it among the first attempts.
     told: &'s AtomicU64,
-    /// When somebody last carried.
+    /// The second in which somebody last carried, and in the lowest 8 bits how many did so in it.
     carried: &'s AtomicU64,
+}
+
+impl Hints<'_> {
+    /// How many have carried in this second.
+    fn carried_in(&self, now: Timestamp) -> u64 {
+        let carried = self.carried.load(Relaxed);
+        if carried >> 8 == u64::from(now.0) { carried & 0xff } else { 0 }
+    }
+
+    fn count_carrier(&self, now: Timestamp) {
+        let many = (self.carried_in(now) + 1).min(0xff);
+        self.carried.store(u64::from(now.0) << 8 | many, Relaxed);
+    }
 }
 
 impl<'s> Hints<'s> {
@@ -142,14 +162,23 @@ impl Store {
             first = number(key);
             false
         })?;
-        Ok(first.is_some_and(|first| head.number - first >= MOST as u64))
+        Ok(first.is_some_and(|first| head.number - first >= LONG))
+    }
+
+    /// Carries what was just queued, unless many have carried in this second and the queue is not `long`.
+    ///
+    /// # Errors
+    /// As [`Store::carry`].
+    pub(super) fn carry_at_once(&self, long: bool, now: Timestamp) -> Result<(), StoreError> {
+        let many = self.state.as_deref().and_then(Hints::of).map_or(0, |hints| hints.carried_in(now));
+        if long || many < AT_ONCE { self.carry(now) } else { Ok(()) }
     }
 
     /// Queues an update that no decision waits for, and carries it unless somebody has carried something in this second.
     pub(super) fn queue(&self, update: &Update, patience: Patience) -> Result<(), StoreError> {
         let long = self.pending()?.write(patience, |writer| self.enqueue(writer, update))?;
         let hints = self.state.as_deref().and_then(Hints::of);
-        let lately = hints.is_some_and(|h| h.carried.load(Relaxed) == u64::from(update.now.0));
+        let lately = hints.is_some_and(|hints| hints.carried_in(update.now) > 0);
         if lately && !long { Ok(()) } else { self.carry(update.now) }
     }
 
@@ -170,13 +199,14 @@ impl Store {
     /// # Errors
     /// See [`StoreError`]; what was not carried stays queued.
     pub(super) fn carry(&self, now: Timestamp) -> Result<(), StoreError> {
-        if let Some(hints) = self.state.as_deref().and_then(Hints::of) {
-            hints.carried.store(now.0.into(), Relaxed);
-        }
         match self.carry_rounds(Patience::None, ROUNDS) {
-            Err(StoreError::Lock { .. }) => Ok(()),
-            other => other,
+            Err(StoreError::Lock { .. }) => return Ok(()),
+            other => other?,
         }
+        if let Some(hints) = self.state.as_deref().and_then(Hints::of) {
+            hints.count_carrier(now);
+        }
+        Ok(())
     }
 
     /// Carries all that is queued, for the administrator, who waits for it.

@@ -85,9 +85,9 @@ impl StoredRecords<'_> {
     /// Records a first attempt, or that a retry has passed, if that is still what is to be done under the lock.
     fn record(&self, decision: Decision) -> Result<Decision, StoreError> {
         let Question { rules, now, .. } = *self.question;
-        let mut passes = false;
+        let mut queued = None;
         let decision = self.store.pending()?.write(self.store.patience(), |writer| {
-            passes = false;
+            queued = None;
             let (verdict, change) = if self.still_holds(writer.version_before()) {
                 decision
             } else {
@@ -106,15 +106,14 @@ impl StoredRecords<'_> {
                     let attempt = Pending { first_seen, passed: Some(now) };
                     let all = Places::such_that(&self.keys, |_| true);
                     self.put_pending(writer, attempt, now.plus(rules.window), all)?;
-                    self.store.enqueue(writer, &self.admission(first_seen, counts))?;
-                    passes = true;
+                    queued = Some(self.store.enqueue(writer, &self.admission(first_seen, counts))?);
                 }
                 Change::None | Change::Renew => return Ok((verdict, change)),
             }
             Ok((verdict, Change::None))
         })?;
-        if passes {
-            self.store.carry(now)?;
+        if let Some(long) = queued {
+            self.store.carry_at_once(long, now)?;
         }
         Ok(decision)
     }
