@@ -5,7 +5,7 @@ use crate::evidence::{Earned, Known, KnownEvidence, Permit, Trap};
 use crate::identity::{ClientNetwork, Domain, Identity, Prefixes};
 use crate::memory::{Event, Finding, Scope};
 use crate::policy::{count_pass, count_spam, has_proved_itself, holds};
-use crate::reply::Result as Told;
+use crate::reply::Effect;
 use crate::sender::Level;
 use crate::settings::StoreSettings;
 use crate::store::Store;
@@ -67,9 +67,9 @@ impl Memory for Model {
         Ok(ModelRecords(self, question))
     }
 
-    fn tell(&self, event: &Event<'_>) -> Result<Told, StoreError> {
+    fn tell(&self, event: &Event<'_>) -> Result<Effect, StoreError> {
         let mut records = self.0.borrow_mut();
-        let mut told = Told::Nothing;
+        let mut told = Effect::Nothing;
         match event {
             Event::Sent(Question { triplet, rules, now }) => {
                 let Tables { replied, just_sent, .. } = &mut *records;
@@ -77,7 +77,7 @@ impl Memory for Model {
                     let until = now.plus(lasts);
                     if permit.until > until || permit.until.plus(margin) < until {
                         *permit = Permit { until };
-                        told = Told::Recorded;
+                        told = Effect::Recorded;
                     }
                 };
                 renew(replied.entry(pair(triplet)).or_default(), rules.keep(), rules.margin());
@@ -92,7 +92,7 @@ impl Memory for Model {
                     let known = records.known.remove(&(pair(triplet), identity.clone()));
                     let earned = records.earned.get_mut(&identity);
                     if known.is_some() || earned.is_some() {
-                        told = Told::Recorded;
+                        told = Effect::Recorded;
                     }
                     if let Some(earned) = earned {
                         *earned = count_spam(*earned, known.map_or(0, |known| known.counted.into()), *now);
@@ -105,14 +105,14 @@ impl Memory for Model {
                 known.retain(|_, known| holds(known.last_seen, rules.keep(), *now));
                 for identity in triplet.identities.iter().map(name) {
                     let Some(known) = known.get_mut(&(pair(triplet), identity.clone())) else { continue };
-                    told = Told::Recorded;
+                    told = Effect::Recorded;
                     if let Some(earned) = earned.get_mut(&identity) {
                         let after = count_pass(rules.keep(), Some(*earned), *now);
                         known.counted += u8::from(after.counted != earned.counted);
                         *earned = after;
                     }
                 }
-                if told == Told::Recorded {
+                if told == Effect::Recorded {
                     records.renew(triplet, rules, *now);
                 }
             }
@@ -120,11 +120,11 @@ impl Memory for Model {
                 let Question { triplet, rules, now } = question;
                 let of = |i: &Identity| records.earned.get(&name(i));
                 if triplet.identities.iter().filter_map(of).any(|e| has_proved_itself(rules, e, *now)) {
-                    return Ok(Told::Spared);
+                    return Ok(Effect::Spared);
                 }
                 let trap = Trap { set: *now, until: now.plus(rules.trap_time) };
                 records.traps.insert(name(&triplet.identities[0]), trap);
-                told = Told::Recorded;
+                told = Effect::Recorded;
             }
             Event::Release(Question { triplet, rules, now }, scope) => {
                 let key = releases(triplet)[*scope as usize].clone();
@@ -132,14 +132,14 @@ impl Memory for Model {
                     records.traps.remove(&name(&triplet.identities[0]));
                 }
                 records.released.insert(key, Permit { until: now.plus(rules.window) });
-                told = Told::Recorded;
+                told = Effect::Recorded;
             }
             Event::ForgetPair(Question { triplet, .. }) => {
                 let before = records.known.len() + records.replied.len();
                 records.known.retain(|(of, _), _| *of != pair(triplet));
                 records.replied.remove(&pair(triplet));
                 if before > records.known.len() + records.replied.len() {
-                    told = Told::Recorded;
+                    told = Effect::Recorded;
                 }
             }
             Event::ForgetClient(identities) => {
@@ -149,7 +149,7 @@ impl Memory for Model {
                     records.earned.remove(&identity);
                 }
                 if before > records.known.len() + records.earned.len() {
-                    told = Told::Recorded;
+                    told = Effect::Recorded;
                 }
             }
             Event::List(_) | Event::Unlist(..) => panic!("not modelled"),

@@ -7,7 +7,7 @@
 use crate::evidence::{Found, KnownEvidence, KnownSide, Pending};
 use crate::identity::Identity;
 use crate::policy::{Change, Verdict};
-use crate::reply::Result as Told;
+use crate::reply::Effect;
 use crate::rules::Rules;
 use crate::store::entries::Entry;
 use crate::store::error::StoreError;
@@ -47,7 +47,7 @@ pub trait Memory {
     ///
     /// # Errors
     /// See [`StoreError`]; nothing is written then.
-    fn tell(&self, event: &Event<'_>) -> Result<Told, StoreError>;
+    fn tell(&self, event: &Event<'_>) -> Result<Effect, StoreError>;
 }
 
 /// The records of one question.
@@ -156,8 +156,8 @@ impl Memory for Nothing {
         Ok(question)
     }
 
-    fn tell(&self, _: &Event<'_>) -> Result<Told, StoreError> {
-        Ok(Told::Nothing)
+    fn tell(&self, _: &Event<'_>) -> Result<Effect, StoreError> {
+        Ok(Effect::Nothing)
     }
 }
 

@@ -122,7 +122,7 @@ impl Matched {
 
 words! {
     /// What became of something that Exim told us (`result=`).
-    Result {
+    Effect {
         /// Recorded.
         Recorded = "recorded",
         /// A trap for a network that has proved itself: not set.

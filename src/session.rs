@@ -8,7 +8,7 @@ use crate::decision;
 use crate::memory::{Access, Event, Finding, Memory, Nothing, Question};
 use crate::policy::Verdict;
 use crate::prepared;
-use crate::reply::{Fault, Reply, Result as Told};
+use crate::reply::{Effect, Fault, Reply};
 use crate::request::{self, Misuse, Request};
 use crate::rules::{Mode, Rules};
 use crate::sender::SenderKey;
@@ -62,7 +62,7 @@ struct OpenStore {
 
 /// Why a call could not be decided; mail passes.
 #[derive(Debug)]
-pub enum Failure {
+pub enum CallError {
     /// The arguments, or no such policy.
     Arguments(Misuse),
     /// The configuration file.
@@ -71,7 +71,7 @@ pub enum Failure {
     Store(StoreError),
 }
 
-impl Failure {
+impl CallError {
     /// The word for the reply.
     #[must_use]
     pub const fn fault(&self) -> Fault {
@@ -89,7 +89,7 @@ impl Failure {
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Arguments(misuse) => f.write_str(&misuse.text),
@@ -102,7 +102,7 @@ impl fmt::Display for Failure {
     }
 }
 
-impl From<Misuse> for Failure {
+impl From<Misuse> for CallError {
     fn from(misuse: Misuse) -> Self {
         Self::Arguments(misuse)
     }
@@ -119,8 +119,13 @@ impl Session {
     /// so is what fails.
     ///
     /// # Errors
-    /// See [`Failure`].
-    pub fn answer(&mut self, arguments: &[&[u8]], access: Access, now: Timestamp) -> Result<Reply, Failure> {
+    /// See [`CallError`].
+    pub fn answer(
+        &mut self,
+        arguments: &[&[u8]],
+        access: Access,
+        now: Timestamp,
+    ) -> Result<Reply, CallError> {
         let answer = self.decide(arguments, access, now);
         if let Err(failure) = &answer
             && access != Access::Look
@@ -142,7 +147,7 @@ impl Session {
         }
     }
 
-    fn decide(&mut self, arguments: &[&[u8]], access: Access, now: Timestamp) -> Result<Reply, Failure> {
+    fn decide(&mut self, arguments: &[&[u8]], access: Access, now: Timestamp) -> Result<Reply, CallError> {
         let request = Request::parse(arguments)?;
         let (settings, rules) = self.rules(&request)?;
         let triplet = request.triplet(settings.prefixes, rules.sender_key);
@@ -153,12 +158,12 @@ impl Session {
         let Some(mut triplet) = triplet else { return Ok(Verdict::Local.reply(rules.mode)) };
         triplet.came_back = self.came_back.as_ref().and_then(|known| known.first_seen(&triplet));
         let question = Question { triplet: &triplet, rules: &rules, now };
-        let store = self.store(&settings.store, access, now).map_err(Failure::Store)?;
+        let store = self.store(&settings.store, access, now).map_err(CallError::Store)?;
         let verdict = match store {
             Some(store) => decision::decide(store, &question, access),
             None => decision::decide(&Nothing, &question, access),
         };
-        let verdict = verdict.map_err(Failure::Store)?;
+        let verdict = verdict.map_err(CallError::Store)?;
         let reply = verdict.reply(rules.mode);
         if access.records(&verdict) {
             store.into_iter().for_each(|store| store.count(&reply, now));
@@ -180,8 +185,8 @@ impl Session {
     /// Takes a call of `greylist_sent`: our sender, their recipient and options.
     ///
     /// # Errors
-    /// See [`Failure`].
-    pub fn sent(&mut self, arguments: &[&[u8]], access: Access, now: Timestamp) -> Result<Told, Failure> {
+    /// See [`CallError`].
+    pub fn sent(&mut self, arguments: &[&[u8]], access: Access, now: Timestamp) -> Result<Effect, CallError> {
         let [ours, theirs, options @ ..] = arguments else {
             return Err(Misuse::option("expected a sender, a recipient and at most five options").into());
         };
@@ -190,7 +195,7 @@ impl Session {
         let request = Request::parse(&arguments)?;
         let (settings, rules) = self.rules(&request)?;
         if rules.mode == Mode::Off || access == Access::Look || theirs.is_empty() || ours.is_empty() {
-            return Ok(Told::Nothing);
+            return Ok(Effect::Nothing);
         }
         let triplet = Triplet::new(Vec::new(), request.sender, request.recipient, b"", rules.sender_key);
         let question = Question { triplet: &triplet, rules: &rules, now };
@@ -200,8 +205,13 @@ impl Session {
     /// Takes a call of `greylist_feedback`: client, sender, recipient, what was found, and options.
     ///
     /// # Errors
-    /// See [`Failure`].
-    pub fn feedback(&mut self, arguments: &[&[u8]], access: Access, now: Timestamp) -> Result<Told, Failure> {
+    /// See [`CallError`].
+    pub fn feedback(
+        &mut self,
+        arguments: &[&[u8]],
+        access: Access,
+        now: Timestamp,
+    ) -> Result<Effect, CallError> {
         let [client, sender, recipient, finding, options @ ..] = arguments else {
             let text = "expected a client, a sender, a recipient, a finding and at most three options";
             return Err(Misuse::option(text).into());
@@ -213,7 +223,7 @@ impl Session {
         let (settings, rules) = self.rules(&request)?;
         let triplet = request.triplet(settings.prefixes, rules.sender_key);
         let Some(triplet) = triplet.filter(|_| rules.mode != Mode::Off && access == Access::Record) else {
-            return Ok(Told::Nothing);
+            return Ok(Effect::Nothing);
         };
         let question = Question { triplet: &triplet, rules: &rules, now };
         self.tell(&settings.store, access, now, &Event::Feedback(&question, finding))
@@ -225,26 +235,26 @@ impl Session {
         access: Access,
         now: Timestamp,
         event: &Event<'_>,
-    ) -> Result<Told, Failure> {
-        let store = self.store(settings, access, now).map_err(Failure::Store)?;
-        store.map_or(Ok(Told::Nothing), |store| store.tell(event)).map_err(Failure::Store)
+    ) -> Result<Effect, CallError> {
+        let store = self.store(settings, access, now).map_err(CallError::Store)?;
+        store.map_or(Ok(Effect::Nothing), |store| store.tell(event)).map_err(CallError::Store)
     }
 
     /// The configuration of a call and the rules that it goes by.
-    fn rules(&mut self, request: &Request<'_>) -> Result<(&'static Settings, Rules), Failure> {
+    fn rules(&mut self, request: &Request<'_>) -> Result<(&'static Settings, Rules), CallError> {
         let settings = self.configuration(request.config)?;
         Ok((settings, settings.rules_for(request.policy, request.recipient, &request.rules)?))
     }
 
     /// The settings of a configuration file. It is read once a process: sessions are short, and a message must not be
     /// judged by two configurations.
-    fn configuration(&mut self, named: Option<&Path>) -> Result<&'static Settings, Failure> {
+    fn configuration(&mut self, named: Option<&Path>) -> Result<&'static Settings, CallError> {
         if let Some((_, settings)) = self.configurations.iter().find(|(path, _)| path.as_deref() == named) {
             return Ok(settings);
         }
         let settings = match (named, prepared::settings()) {
             (None, Some(settings)) => settings,
-            _ => Box::leak(Box::new(Settings::load(named).map_err(Failure::Configuration)?)),
+            _ => Box::leak(Box::new(Settings::load(named).map_err(CallError::Configuration)?)),
         };
         self.configurations.push((named.map(Path::to_path_buf), settings));
         Ok(settings)
@@ -302,14 +312,14 @@ mod tests {
         for (option, access) in [(&b"mode=off"[..], Access::Record), (b"", Access::Look)] {
             let options = [config.as_bytes(), option];
             let feedback = [&with(&[b"trap"])[..], &options].concat();
-            assert_eq!(session.feedback(&feedback, access, NOW).unwrap(), Told::Nothing);
+            assert_eq!(session.feedback(&feedback, access, NOW).unwrap(), Effect::Nothing);
             let sent = [&TRIPLET[1..], &options].concat();
-            assert_eq!(session.sent(&sent, access, NOW).unwrap(), Told::Nothing);
+            assert_eq!(session.sent(&sent, access, NOW).unwrap(), Effect::Nothing);
             session.answer(&[&TRIPLET[..], &options].concat(), access, NOW).unwrap();
         }
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "the configuration alone");
         let feedback = [&with(&[b"trap"])[..], &[config.as_bytes()]].concat();
-        assert_eq!(session.feedback(&feedback, Access::Record, NOW).unwrap(), Told::Recorded);
+        assert_eq!(session.feedback(&feedback, Access::Record, NOW).unwrap(), Effect::Recorded);
     }
 
     /// With `RecordKnown` a client that has to wait or has just waited leaves no trace; others are recorded as ever.

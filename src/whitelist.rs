@@ -51,7 +51,7 @@ fn network(address: IpAddr, prefix: u8) -> Vec<u8> {
 
 /// Which kinds of entries there are at all, so that nothing is looked up in vain. One record of the store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Contents {
+pub struct ListSummary {
     /// A bit for each kind.
     pub kinds: u8,
     /// A bit for each prefix length of IPv4 networks, 1 to 32.
@@ -60,7 +60,7 @@ pub struct Contents {
     pub ipv6: u128,
 }
 
-impl Contents {
+impl ListSummary {
     /// Notes an entry in its canonical form.
     pub fn add(&mut self, kind: ListKind, text: &[u8]) {
         self.kinds |= 1 << kind as u8;
@@ -165,7 +165,7 @@ mod tests {
     }
 
     fn matches(kind: ListKind, entry: &str, triplet: &Triplet<'_>) -> bool {
-        let mut contents = Contents::default();
+        let mut contents = ListSummary::default();
         let text = kind.canonical(entry).unwrap();
         contents.add(kind, &text);
         contents.candidates(triplet).contains(&(kind, text))
@@ -253,8 +253,8 @@ mod tests {
 
     #[test]
     fn nothing_is_looked_up_where_there_is_no_entry() {
-        assert_eq!(Contents::default().candidates(&triplet("a@x.example", vec![])), []);
-        let mut contents = Contents::default();
+        assert_eq!(ListSummary::default().candidates(&triplet("a@x.example", vec![])), []);
+        let mut contents = ListSummary::default();
         contents.add(ListKind::Client, b"192.0.2.0/24");
         contents.add(ListKind::Client, b"2001:db8::/32");
         assert_eq!(

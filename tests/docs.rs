@@ -7,7 +7,7 @@ mod common;
 mod readme;
 
 use common::{Place, run};
-use eximgrey::reply::{Action, By, Fault, Matched, Reason, Result as Told};
+use eximgrey::reply::{Action, By, Effect, Fault, Matched, Reason};
 use eximgrey::request::Request;
 use eximgrey::settings::Settings;
 use serde_json::Value;
@@ -117,7 +117,7 @@ fn every_word_function_and_option_is_in_the_manual() {
     let page = read("man/eximgrey.7");
     let reasons: BTreeSet<&str> = Reason::ALL.iter().map(|reason| reason.word()).collect();
     assert_eq!(items(between(&page, "\nReasons:", "\nResults:")), reasons);
-    let results: BTreeSet<&str> = Told::ALL.iter().map(|told| told.word()).collect();
+    let results: BTreeSet<&str> = Effect::ALL.iter().map(|told| told.word()).collect();
     assert_eq!(items(between(&page, "\nResults:", "\n.Sh")), results);
     let broken = items(between(&page, ".Sh WHEN SOMETHING BREAKS", "\n.Sh"));
     let broken: BTreeSet<&str> = broken.iter().filter_map(|item| item.strip_prefix("error=")).collect();

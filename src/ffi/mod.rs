@@ -18,8 +18,8 @@ mod syslog;
 
 use crate::memory::Access;
 use crate::prepared;
-use crate::reply::{Fault, Reply, ReplyText, Result as Told};
-use crate::session::{Failure, Session};
+use crate::reply::{Effect, Fault, Reply, ReplyText};
+use crate::session::{CallError, Session};
 use crate::time::Timestamp;
 use bindings::{exim_4_99, exim_4_100};
 use exim_4_99::{OK, uschar};
@@ -177,7 +177,7 @@ fn no_decision(arguments: &[&[u8]]) -> Answer {
     Answer::Reply(Reply::error(Fault::Internal))
 }
 
-fn tell(call: impl FnOnce(&mut Session, Access, Timestamp) -> Result<Told, Failure>) -> Answer {
+fn tell(call: impl FnOnce(&mut Session, Access, Timestamp) -> Result<Effect, CallError>) -> Answer {
     told(in_session(|session| call(session, recording(), Timestamp::now())))
 }
 
@@ -185,10 +185,10 @@ fn nothing_told(_: &[&[u8]]) -> Answer {
     told(Err(Fault::Internal))
 }
 
-fn told(result: Result<Told, Fault>) -> Answer {
+fn told(result: Result<Effect, Fault>) -> Answer {
     Answer::Text(match result {
         Ok(told) => format!("result={}", told.word()),
-        Err(fault) => format!("result={} error={}", Told::Error.word(), fault.word()),
+        Err(fault) => format!("result={} error={}", Effect::Error.word(), fault.word()),
     })
 }
 
@@ -198,7 +198,7 @@ fn recording() -> Access {
 }
 
 /// Calls with the session of this process. A failure is a word, and once a process a line in Exim's log.
-fn in_session<T>(call: impl FnOnce(&mut Session) -> Result<T, Failure>) -> Result<T, Fault> {
+fn in_session<T>(call: impl FnOnce(&mut Session) -> Result<T, CallError>) -> Result<T, Fault> {
     let mut guard = MEMORY.state.lock().unwrap_or_else(PoisonError::into_inner);
     let process = std::process::id();
     if guard.as_ref().is_some_and(|state| state.process != process) {

@@ -105,7 +105,7 @@ impl Call<'_> {
     }
 
     /// Looks at what other processes may have died of, then notes what this call is `about`.
-    pub fn settle_down(&mut self, about: About, mut look: impl FnMut(About)) {
+    pub fn look_and_note(&mut self, about: About, mut look: impl FnMut(About)) {
         for (suspect, deaths) in std::mem::take(&mut self.suspects) {
             self.note(suspect, deaths);
             look(suspect);
@@ -233,7 +233,7 @@ mod tests {
                             unsafe { libc::_exit(2) };
                         }
                     };
-                    call.settle_down(about, die);
+                    call.look_and_note(about, die);
                     die(about);
                     if killed {
                         // SAFETY: as above.

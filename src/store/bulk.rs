@@ -4,7 +4,7 @@
 use super::Store;
 use super::entries::{Entry, Kind};
 use super::error::StoreError;
-use crate::reply::Result as Told;
+use crate::reply::Effect;
 
 /// The most entries that should be written at once. Nobody else can write meanwhile, and who has to waits a
 /// second (`lock_timeout`): 10,000 took 24 ms, 100,000 450 ms. LMDB keeps 511 changed pages (2 MB) in memory
@@ -16,7 +16,7 @@ impl Store {
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub fn whitelist(&self, entries: &[Entry]) -> Result<Told, StoreError> {
+    pub fn whitelist(&self, entries: &[Entry]) -> Result<Effect, StoreError> {
         let entry = |entry: &Entry| {
             let Kind::Listed(kind) = entry.kind else { return None };
             let [text, ..] = &entry.texts;

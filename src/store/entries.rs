@@ -15,10 +15,10 @@
 //! entries (u8), their prefix lengths (u32 and u128), and the last times at which a trap, a release and a reply expire
 //! (three u32).
 
-use super::record::{ENTRY, Head, Reader, VERSION, Writer};
+use super::record::{Decoder, ENTRY, Encoder, Head, VERSION};
 use crate::evidence::{Permit, Trap};
 use crate::time::Timestamp;
-use crate::whitelist::{Contents, ListKind};
+use crate::whitelist::{ListKind, ListSummary};
 
 const SUMMARY: u8 = 5;
 const UNAUTHENTICATED: u8 = 2;
@@ -93,7 +93,7 @@ impl Entry {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let flags = if self.unauthenticated { UNAUTHENTICATED } else { 0 };
-        let mut writer = Writer::record(ENTRY, self.kind.number(), flags, [self.since, self.expires]);
+        let mut writer = Encoder::record(ENTRY, self.kind.number(), flags, [self.since, self.expires]);
         writer.numbers(&[self.until.0]);
         writer.texts(&self.texts.each_ref().map(Vec::as_slice));
         writer.0
@@ -102,7 +102,7 @@ impl Entry {
     /// The record that `bytes` hold; `None` for another kind or version.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut reader = Reader(bytes);
+        let mut reader = Decoder(bytes);
         let Head { kind: ENTRY, what, flags, first_seen: since, expires } = reader.head()? else {
             return None;
         };
@@ -130,7 +130,7 @@ impl Entry {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     /// The whitelist.
-    pub list: Contents,
+    pub list: ListSummary,
     /// When the last trap expires.
     pub trapped: Timestamp,
     /// When the last release expires.
@@ -156,7 +156,7 @@ impl Summary {
     /// The record's bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut writer = Writer(vec![VERSION, SUMMARY, self.list.kinds]);
+        let mut writer = Encoder(vec![VERSION, SUMMARY, self.list.kinds]);
         writer.numbers(&[self.list.ipv4]);
         writer.0.extend(self.list.ipv6.to_le_bytes());
         writer.numbers(&[self.trapped, self.released, self.replied].map(|time| time.0));
@@ -166,10 +166,10 @@ impl Summary {
     /// The record that `bytes` hold; `None` for another kind or version.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut reader = Reader(bytes);
+        let mut reader = Decoder(bytes);
         let [VERSION, SUMMARY, kinds] = reader.array()? else { return None };
         let (ipv4, ipv6) = (reader.number()?, reader.array().map(u128::from_le_bytes)?);
-        let list = Contents { kinds, ipv4, ipv6 };
+        let list = ListSummary { kinds, ipv4, ipv6 };
         Some(Self { list, trapped: reader.time()?, released: reader.time()?, replied: reader.time()? })
     }
 }

@@ -10,7 +10,7 @@ use crate::evidence::Earned;
 use crate::identity::Identity;
 use crate::memory::{Event, Finding, Memory, Question, Records, Scope};
 use crate::policy::{count_spam, has_proved_itself};
-use crate::reply::Result as Told;
+use crate::reply::Effect;
 use crate::time::{Seconds, Timestamp};
 use crate::triplet::Key;
 
@@ -28,19 +28,19 @@ impl Memory for Store {
         StoredRecords::of(self, question)
     }
 
-    fn tell(&self, event: &Event<'_>) -> Result<Told, StoreError> {
+    fn tell(&self, event: &Event<'_>) -> Result<Effect, StoreError> {
         match event {
             // What Exim tells is queued, as what is decided is.
             Event::Sent(question) => self.queue_entries(self.permits(question)?, question.now),
             Event::Feedback(question, Finding::Trap) => match self.trap(question)? {
                 Some(trap) => self.queue_entries(vec![trap], question.now),
-                None => Ok(Told::Spared),
+                None => Ok(Effect::Spared),
             },
             Event::Feedback(question, finding) => self.feedback(question, *finding),
             // The administrator waits for it.
             Event::Trap(question) => match self.trap(question)? {
                 Some(trap) => self.enter(vec![trap], question.now),
-                None => Ok(Told::Spared),
+                None => Ok(Effect::Spared),
             },
             Event::Release(question, scope) => self.release(question, *scope),
             Event::List(entry) => self.whitelist(std::slice::from_ref(*entry)),
@@ -109,7 +109,7 @@ impl Store {
     }
 
     /// Spam and ham are about a triplet that has passed, or a client that has a record; for others nothing is written.
-    fn feedback(&self, question: &Question<'_>, finding: Finding) -> Result<Told, StoreError> {
+    fn feedback(&self, question: &Question<'_>, finding: Finding) -> Result<Effect, StoreError> {
         let Question { rules, now, .. } = *question;
         let records = self.about(question)?;
         let side = records.known(true)?;
@@ -120,15 +120,15 @@ impl Store {
         let blamed = side.identities.iter().filter_map(|e| e.earned.here()).any(counts);
         let matters = known || is_spam && blamed;
         if !matters {
-            return Ok(Told::Nothing);
+            return Ok(Effect::Nothing);
         }
         let keys = records.keys.clone();
         let update = records.update(if is_spam { What::Spam(keys) } else { What::Ham(keys) });
         self.queue(&update, self.patience())?;
-        Ok(Told::Recorded)
+        Ok(Effect::Recorded)
     }
 
-    fn release(&self, question: &Question<'_>, scope: Scope) -> Result<Told, StoreError> {
+    fn release(&self, question: &Question<'_>, scope: Scope) -> Result<Effect, StoreError> {
         let Question { triplet, rules, now } = *question;
         let records = self.about(question)?;
         let keys = triplet.released_keys(self.secret());
@@ -138,7 +138,7 @@ impl Store {
             Scope::Triplet => (1, self.texts(network, triplet.sender, triplet.recipient.as_bytes())),
             Scope::Network => (2, self.texts(network, b"", b"")),
         };
-        let Some(key) = keys.get(place).copied() else { return Ok(Told::Nothing) };
+        let Some(key) = keys.get(place).copied() else { return Ok(Effect::Nothing) };
         let release = Entry::new(Kind::Released, now, now.plus(rules.window), texts.into());
         if let Some(network) = records.keys.first().filter(|_| scope == Scope::Network) {
             self.delete(vec![self.secret().trap(network.identity)])?;
@@ -147,7 +147,7 @@ impl Store {
     }
 
     /// The records of all identities of a pair begin with the same half of a key.
-    fn forget_pair(&self, question: &Question<'_>) -> Result<Told, StoreError> {
+    fn forget_pair(&self, question: &Question<'_>) -> Result<Effect, StoreError> {
         let triplet = question.triplet;
         let _records = self.about(question)?;
         self.carry_all()?;
@@ -166,7 +166,7 @@ impl Store {
     }
 
     /// Their triplets are found by their texts, so where the store keeps none, these stay known.
-    fn forget_client(&self, identities: &[Identity]) -> Result<Told, StoreError> {
+    fn forget_client(&self, identities: &[Identity]) -> Result<Effect, StoreError> {
         self.carry_all()?;
         let mut keys: Vec<Key> = identities.iter().map(|identity| self.secret().identity(identity)).collect();
         let texts: Vec<_> = identities.iter().map(|i| (i.by(), i.to_string().into_bytes())).collect();
@@ -178,37 +178,37 @@ impl Store {
             true
         })?;
         // No transaction may grow with the number of records.
-        let mut told = Told::Nothing;
+        let mut told = Effect::Nothing;
         for some in keys.chunks(256) {
-            if self.delete(some.to_vec())? == Told::Recorded {
-                told = Told::Recorded;
+            if self.delete(some.to_vec())? == Effect::Recorded {
+                told = Effect::Recorded;
             }
         }
         Ok(told)
     }
 
-    fn queue_entries(&self, entries: Vec<(Key, Entry)>, now: Timestamp) -> Result<Told, StoreError> {
+    fn queue_entries(&self, entries: Vec<(Key, Entry)>, now: Timestamp) -> Result<Effect, StoreError> {
         if entries.is_empty() {
-            return Ok(Told::Nothing);
+            return Ok(Effect::Nothing);
         }
         // Whoever carries them would leave what a later version wrote as it is, and nobody would know.
         self.known.read(|snapshot| {
             entries.iter().try_for_each(|(key, _)| may_enter(key, |key| snapshot.get(key)))
         })?;
         self.queue(&Update { now, keep: Seconds(0), what: What::Enter(entries) }, self.patience())?;
-        Ok(Told::Recorded)
+        Ok(Effect::Recorded)
     }
 
-    pub(super) fn enter(&self, entries: Vec<(Key, Entry)>, now: Timestamp) -> Result<Told, StoreError> {
+    pub(super) fn enter(&self, entries: Vec<(Key, Entry)>, now: Timestamp) -> Result<Effect, StoreError> {
         self.write(&Update { now, keep: Seconds(0), what: What::Enter(entries) })
     }
 
-    fn delete(&self, keys: Vec<Key>) -> Result<Told, StoreError> {
+    fn delete(&self, keys: Vec<Key>) -> Result<Effect, StoreError> {
         self.write(&Update { now: Timestamp(0), keep: Seconds(0), what: What::Delete(keys) })
     }
 
     /// Writes an update at once, after all that was queued before it.
-    fn write(&self, update: &Update) -> Result<Told, StoreError> {
+    fn write(&self, update: &Update) -> Result<Effect, StoreError> {
         self.carry_all()?;
         self.known.write(self.patience(), |writer| update.write(writer, self.settings.privacy))
     }

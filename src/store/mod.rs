@@ -134,7 +134,7 @@ impl Store {
         let store =
             Self { settings: settings.clone(), meta, known, pending: OnceCell::new(), state: state.clone() };
         if let Some(call) = &mut call {
-            call.settle_down([0; 6], |about| store.look_again(about));
+            call.look_and_note([0; 6], |about| store.look_again(about));
         }
         drop(call);
         Ok(Some(store))
@@ -149,7 +149,7 @@ impl Store {
                 let [identity, known, pending] = [keys.identity, keys.known, keys.pending].map(halves);
                 [identity >> 64, identity, known >> 64, known, pending >> 64, pending].map(|half| half as u64)
             });
-            call.settle_down(about, |about| self.look_again(about));
+            call.look_and_note(about, |about| self.look_again(about));
         }
         Ok(call)
     }

@@ -19,7 +19,7 @@
 
 use super::error::StoreError;
 use super::lmdb::{Env, Patience, Snapshot, Trouble, Writer};
-use super::record::{CARRIED, QUEUE, Reader, VERSION};
+use super::record::{CARRIED, Decoder, QUEUE, VERSION};
 use super::state::State;
 use super::update::Update;
 use super::{Store, sys};
@@ -30,8 +30,8 @@ const HEAD_KEY: &[u8] = b"\0\0queue";
 const PREFIX: &[u8] = b"\0\0q";
 const CARRIED_KEY: &[u8] = b"\0\0carried";
 
-/// Updates that one transaction carries. Each touches a page or two at random places, and LMDB keeps 511 in memory.
-const MOST: usize = 200;
+/// Updates that one transaction carries. Each changes two or three pages; LMDB keeps 511 in memory and writes more of them early.
+const MOST: usize = 400;
 
 /// How often somebody who carries looks again for what was queued meanwhile: its own call is waiting.
 const ROUNDS: usize = 4;
@@ -89,7 +89,7 @@ impl Place {
     }
 
     fn decode(bytes: &[u8], wanted: u8) -> Option<Self> {
-        let mut reader = Reader(bytes);
+        let mut reader = Decoder(bytes);
         let [VERSION, kind] = reader.array()? else { return None };
         let place = Self { queue: reader.array()?, number: u64::from_le_bytes(reader.array()?) };
         (kind == wanted).then_some(place)

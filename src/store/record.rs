@@ -121,7 +121,7 @@ impl Record {
         let again = if counted > 0 { COUNTED | (counted - 1) << COUNTED_AGAIN } else { 0 };
         let passed = matches!(self.facts, Facts::Pending { record: Pending { passed: Some(_), .. }, .. });
         let flags = if cut { CUT } else { 0 } | if passed { PASSED } else { 0 } | again;
-        let mut writer = Writer::record(kind, self.by as u8, flags, [first_seen, self.expires]);
+        let mut writer = Encoder::record(kind, self.by as u8, flags, [first_seen, self.expires]);
         let mut history = None;
         match self.facts {
             Facts::Pending { record, ripe, network } => {
@@ -163,8 +163,8 @@ impl Record {
 const LONGEST_TEXT: usize = 255;
 
 /// Reads all but the texts, which are left in the reader: this is the path of every decision.
-fn read(bytes: &[u8]) -> Option<(Head, Facts, Reader<'_>)> {
-    let mut reader = Reader(bytes);
+fn read(bytes: &[u8]) -> Option<(Head, Facts, Decoder<'_>)> {
+    let mut reader = Decoder(bytes);
     let head = reader.head()?;
     let first_seen = head.first_seen;
     let facts = match head.kind {
@@ -181,7 +181,7 @@ fn read(bytes: &[u8]) -> Option<(Head, Facts, Reader<'_>)> {
         }),
         IDENTITY => {
             let (counted, last_seen, passes) = (reader.time()?, reader.time()?, reader.number()?);
-            let mut rest = Reader(reader.0);
+            let mut rest = Decoder(reader.0);
             let has_text = !rest.0.is_empty();
             if has_text {
                 rest.text()?;
@@ -235,7 +235,7 @@ pub struct Neighbour {
 /// Reads a neighbour; `None` for what is not ours to judge.
 #[must_use]
 pub fn neighbour(bytes: &[u8]) -> Option<Neighbour> {
-    let mut reader = Reader(bytes);
+    let mut reader = Decoder(bytes);
     let Head { kind, flags, first_seen, expires, .. } = reader.head()?;
     if !matches!(kind, PENDING | KNOWN | IDENTITY | ENTRY) {
         return None;
@@ -259,7 +259,7 @@ impl Meta {
     /// The record's bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut writer = Writer(vec![VERSION, META]);
+        let mut writer = Encoder(vec![VERSION, META]);
         writer.0.extend(self.secret.0);
         writer.numbers(&[self.made.0]);
         writer.0
@@ -268,7 +268,7 @@ impl Meta {
     /// The record that `bytes` hold; `None` for an unknown version.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut reader = Reader(bytes);
+        let mut reader = Decoder(bytes);
         let [VERSION, META] = reader.array()? else { return None };
         Some(Self { secret: Secret(reader.array()?), made: reader.time()? })
     }
@@ -285,9 +285,9 @@ pub(super) struct Head {
 }
 
 /// Reads from the front.
-pub(super) struct Reader<'a>(pub(super) &'a [u8]);
+pub(super) struct Decoder<'a>(pub(super) &'a [u8]);
 
-impl<'a> Reader<'a> {
+impl<'a> Decoder<'a> {
     pub(super) fn head(&mut self) -> Option<Head> {
         let [VERSION, kind, what, flags] = self.array()? else { return None };
         Some(Head { kind, what, flags, first_seen: self.time()?, expires: self.time()? })
@@ -316,9 +316,9 @@ impl<'a> Reader<'a> {
 }
 
 /// Writes to the end.
-pub(super) struct Writer(pub(super) Vec<u8>);
+pub(super) struct Encoder(pub(super) Vec<u8>);
 
-impl Writer {
+impl Encoder {
     pub(super) fn record(kind: u8, what: u8, flags: u8, times: [Timestamp; 2]) -> Self {
         let mut writer = Self(Vec::with_capacity(128));
         writer.0.extend([VERSION, kind, what, flags]);

@@ -15,10 +15,10 @@
 use super::SUMMARY_KEY;
 use super::entries::{Entry, Summary};
 use super::lmdb::{Trouble, Writer};
-use super::record::{self, Facts, MOST_COUNTED, Reader, Record, Texts, UPDATE};
+use super::record::{self, Decoder, Facts, MOST_COUNTED, Record, Texts, UPDATE};
 use crate::evidence::{Found, Known};
 use crate::policy::{count_pass, count_spam, holds};
-use crate::reply::{By, Result as Told};
+use crate::reply::{By, Effect};
 use crate::time::{Seconds, Timestamp};
 use crate::triplet::{IdentityKeys, Key};
 
@@ -65,7 +65,7 @@ pub(super) enum What {
 
 impl Update {
     /// Writes it; with `privacy`, without what people could read of a triplet.
-    pub(super) fn write(&self, writer: &mut Writer<'_>, privacy: bool) -> Result<Told, Trouble> {
+    pub(super) fn write(&self, writer: &mut Writer<'_>, privacy: bool) -> Result<Effect, Trouble> {
         match &self.what {
             What::Admit { subjects, texts, first_seen, counts, used } => {
                 for subject in subjects {
@@ -79,11 +79,11 @@ impl Update {
             What::Ham(keys) => {
                 let told = self.confirm(writer, keys)?;
                 let keys: Vec<_> = keys.iter().flat_map(|keys| [keys.identity, keys.known]).collect();
-                if told == Told::Recorded { self.renew(writer, &keys, privacy) } else { Ok(told) }
+                if told == Effect::Recorded { self.renew(writer, &keys, privacy) } else { Ok(told) }
             }
             What::Enter(entries) => {
                 entries.iter().try_for_each(|(key, entry)| enter(writer, key, entry, self.now))?;
-                Ok(if entries.is_empty() { Told::Nothing } else { Told::Recorded })
+                Ok(if entries.is_empty() { Effect::Nothing } else { Effect::Recorded })
             }
             What::Delete(keys) => delete(writer, keys),
         }
@@ -117,8 +117,8 @@ impl Update {
     }
 
     /// What has lapsed in the meantime begins anew with the next pass; it does not come back to life.
-    fn renew(&self, writer: &mut Writer<'_>, keys: &[Key], privacy: bool) -> Result<Told, Trouble> {
-        let mut told = Told::Nothing;
+    fn renew(&self, writer: &mut Writer<'_>, keys: &[Key], privacy: bool) -> Result<Effect, Trouble> {
+        let mut told = Effect::Nothing;
         for key in keys {
             let Some(mut record) = writer.get(&key.0)?.and_then(Record::decode) else { continue };
             let last_seen = match &mut record.facts {
@@ -135,20 +135,20 @@ impl Update {
             }
             let expires = self.now.plus(self.keep);
             writer.put(&key.0, &Record { expires, ..record }.encode())?;
-            told = Told::Recorded;
+            told = Effect::Recorded;
         }
         Ok(told)
     }
 
     /// The triplet is known no longer. Its identities lose what was counted for it, and spam counts against them.
-    fn take_back(&self, writer: &mut Writer<'_>, keys: &[IdentityKeys]) -> Result<Told, Trouble> {
-        let mut told = Told::Nothing;
+    fn take_back(&self, writer: &mut Writer<'_>, keys: &[IdentityKeys]) -> Result<Effect, Trouble> {
+        let mut told = Effect::Nothing;
         for IdentityKeys { identity, known, .. } in keys {
             let triplet = record::known(writer.get(&known.0)?).here().copied();
             let triplet = triplet.filter(|known| holds(known.last_seen, self.keep, self.now));
             if triplet.is_some() {
                 writer.delete(&known.0)?;
-                told = Told::Recorded;
+                told = Effect::Recorded;
             }
             let Some(mut record) = writer.get(&identity.0)?.and_then(Record::decode) else { continue };
             let Facts::Identity(earned) = &mut record.facts else { continue };
@@ -162,21 +162,21 @@ impl Update {
             } else {
                 writer.put(&identity.0, &record.encode())?;
             }
-            told = Told::Recorded;
+            told = Effect::Recorded;
         }
         Ok(told)
     }
 
     /// The identities of a known triplet are counted once more for it.
-    fn confirm(&self, writer: &mut Writer<'_>, keys: &[IdentityKeys]) -> Result<Told, Trouble> {
-        let mut told = Told::Nothing;
+    fn confirm(&self, writer: &mut Writer<'_>, keys: &[IdentityKeys]) -> Result<Effect, Trouble> {
+        let mut told = Effect::Nothing;
         for IdentityKeys { identity, known, .. } in keys {
             let Some(mut triplet) = writer.get(&known.0)?.and_then(Record::decode) else { continue };
             let Facts::Known(facts) = &mut triplet.facts else { continue };
             if !holds(facts.last_seen, self.keep, self.now) {
                 continue;
             }
-            told = Told::Recorded;
+            told = Effect::Recorded;
             let Some(mut record) = writer.get(&identity.0)?.and_then(Record::decode) else { continue };
             let Facts::Identity(earned) = &mut record.facts else { continue };
             let before = earned.counted;
@@ -223,7 +223,8 @@ impl Update {
             What::Enter(_) => (5, false),
             What::Delete(_) => (6, false),
         };
-        let mut out = record::Writer::record(UPDATE, what, u8::from(cut), [self.now, Timestamp(self.keep.0)]);
+        let mut out =
+            record::Encoder::record(UPDATE, what, u8::from(cut), [self.now, Timestamp(self.keep.0)]);
         match &self.what {
             What::Admit { subjects, texts, first_seen, used, .. } => {
                 out.numbers(&[first_seen.0]);
@@ -254,7 +255,7 @@ impl Update {
 
     /// The update that `bytes` hold; `None` for another kind or version, or one that ends too soon.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut reader = Reader(bytes);
+        let mut reader = Decoder(bytes);
         let head = reader.head().filter(|head| head.kind == UPDATE)?;
         let what = match head.what {
             counted @ (0 | 1) => {
@@ -287,16 +288,16 @@ impl Update {
     }
 }
 
-fn read_key(reader: &mut Reader<'_>) -> Option<Key> {
+fn read_key(reader: &mut Decoder<'_>) -> Option<Key> {
     reader.array().map(Key)
 }
 
-fn read_keys(reader: &mut Reader<'_>) -> Option<IdentityKeys> {
+fn read_keys(reader: &mut Decoder<'_>) -> Option<IdentityKeys> {
     let [identity, known, pending] = [read_key(reader)?, read_key(reader)?, read_key(reader)?];
     Some(IdentityKeys { identity, known, pending })
 }
 
-fn read_all<T>(reader: &mut Reader<'_>, read: impl Fn(&mut Reader<'_>) -> Option<T>) -> Option<Vec<T>> {
+fn read_all<T>(reader: &mut Decoder<'_>, read: impl Fn(&mut Decoder<'_>) -> Option<T>) -> Option<Vec<T>> {
     let mut all = Vec::new();
     while !reader.0.is_empty() {
         all.push(read(reader)?);
@@ -304,12 +305,12 @@ fn read_all<T>(reader: &mut Reader<'_>, read: impl Fn(&mut Reader<'_>) -> Option
     Some(all)
 }
 
-fn delete(writer: &mut Writer<'_>, keys: &[Key]) -> Result<Told, Trouble> {
-    let mut told = Told::Nothing;
+fn delete(writer: &mut Writer<'_>, keys: &[Key]) -> Result<Effect, Trouble> {
+    let mut told = Effect::Nothing;
     for key in keys {
         if writer.get(&key.0)?.is_some() {
             writer.delete(&key.0)?;
-            told = Told::Recorded;
+            told = Effect::Recorded;
         }
     }
     Ok(told)

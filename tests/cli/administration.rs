@@ -3,7 +3,7 @@
 use super::common::{Place, as_store_user};
 use super::{Done, eximgrey};
 use eximgrey::memory::Access;
-use eximgrey::reply::Result as Told;
+use eximgrey::reply::Effect;
 use eximgrey::session::Session;
 use eximgrey::store::entries::{Entry, Kind};
 use eximgrey::store::lmdb::{Patience, Writer};
@@ -253,7 +253,7 @@ fn explain_names_what_the_administrator_or_a_user_did() {
         let arguments: [&[u8]; 3] = [b"Bob@rcpt.example", b"alice@sender.example", config.as_bytes()];
         Session::new().sent(&arguments, Access::Record, Timestamp::now())
     });
-    assert_eq!(told.expect("the store can be told"), Told::Recorded);
+    assert_eq!(told.expect("the store can be told"), Effect::Recorded);
     assert!(because("the recipient wrote to this sender").contains("replies pass until 20"));
 
     does(&place, &["trap", "192.0.2.7"]);

@@ -24,12 +24,12 @@ pub fn run(command: &CheckConfig, config: Option<&Path>, out: &mut impl Write) -
             let problems: Vec<_> = problems.iter().map(Problem::to_string).collect();
             let value = json!({"file": path.to_string_lossy(), "ok": false, "problems": problems});
             writeln!(out, "{value}")?;
-            return Ok(Outcome::NotSo);
+            return Ok(Outcome::Negative);
         }
         Err(problems) => {
             out.flush()?;
             command::complain(&Failure::Configuration(problems));
-            return Ok(Outcome::NotSo);
+            return Ok(Outcome::Negative);
         }
     };
     let policies = settings.policies.iter().map(|(name, changes)| (name, changes.on(settings.rules).shown()));

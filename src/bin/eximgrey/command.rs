@@ -23,7 +23,7 @@ pub enum Outcome {
     /// All is well.
     Done,
     /// Not found, or not healthy.
-    NotSo,
+    Negative,
 }
 
 /// Why a command could not do its work.

@@ -100,7 +100,7 @@ pub fn run(command: &Doctor, config: Option<&Path>, out: &mut impl Write) -> Res
         }
     }
     let broken = findings.0.iter().any(|check| check.health == Health::Broken);
-    Ok(if broken { Outcome::NotSo } else { Outcome::Done })
+    Ok(if broken { Outcome::Negative } else { Outcome::Done })
 }
 
 fn configuration(config: Option<&Path>, findings: &mut Findings) -> Option<Settings> {

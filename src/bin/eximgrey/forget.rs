@@ -5,7 +5,7 @@ use crate::output::{sender, word};
 use clap::Args;
 use eximgrey::identity::{ClientNetwork, Domain, Identity};
 use eximgrey::memory::{Event, Memory, Question};
-use eximgrey::reply::Result as Told;
+use eximgrey::reply::Effect;
 use eximgrey::settings::Settings;
 use eximgrey::time::Timestamp;
 use eximgrey::triplet::Triplet;
@@ -54,12 +54,12 @@ pub fn run(command: &Forget, settings: &Settings, out: &mut impl Write) -> Resul
             (told, identities.first().map_or_else(String::new, ToString::to_string))
         }
     };
-    if told == Told::Recorded {
+    if told == Effect::Recorded {
         writeln!(out, "forgotten: {what}")?;
         return Ok(Outcome::Done);
     }
     writeln!(out, "nothing is known of {what}")?;
-    Ok(Outcome::NotSo)
+    Ok(Outcome::Negative)
 }
 
 /// What a client or domain is known by.

@@ -56,7 +56,7 @@ pub fn run(command: &List, settings: &Settings, out: &mut impl Write) -> Result 
     let now = Timestamp::now();
     let selection = &command.selection;
     let Some(store) = command::open_store(settings, now)? else {
-        return Ok(Outcome::NotSo);
+        return Ok(Outcome::Negative);
     };
     let table = match command.what {
         What::Pending => Table::Pending,
@@ -85,7 +85,7 @@ pub fn run(command: &List, settings: &Settings, out: &mut impl Write) -> Result 
         written.is_ok()
     })?;
     written.map_err(Failure::Output)?;
-    Ok(if found { Outcome::Done } else { Outcome::NotSo })
+    Ok(if found { Outcome::Done } else { Outcome::Negative })
 }
 
 /// `SINCE UNTIL NETWORK`
@@ -107,7 +107,7 @@ fn trapped(selection: &Selection, store: &Store, now: Timestamp, out: &mut impl 
             writeln!(out, "{since} {until} {}", word(network))?;
         }
     }
-    Ok(if traps.is_empty() { Outcome::NotSo } else { Outcome::Done })
+    Ok(if traps.is_empty() { Outcome::Negative } else { Outcome::Done })
 }
 
 fn write_line(record: &Record, now: Timestamp, out: &mut impl Write) -> std::io::Result<()> {

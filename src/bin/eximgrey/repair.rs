@@ -56,18 +56,18 @@ pub fn run(settings: &Settings, config: Option<&Path>, out: &mut impl Write) -> 
             Probe::Damaged(sign) => sign,
             Probe::Trouble(sign) => {
                 writeln!(out, "trouble    {sign}")?;
-                return Ok(Outcome::NotSo);
+                return Ok(Outcome::Negative);
             }
         };
         let Some(dir) = left.pop() else {
             writeln!(out, "damaged    still: {sign}")?;
-            return Ok(Outcome::NotSo);
+            return Ok(Outcome::Negative);
         };
         failed |= !rebuild(&dir, &sign, out)?;
         done.push(dir);
     }
     if failed {
-        return Ok(Outcome::NotSo);
+        return Ok(Outcome::Negative);
     }
     let _ = Store::use_again(&settings.store);
     if left_alone {

@@ -4,7 +4,7 @@ use crate::command::{self, Outcome, Result};
 use clap::Args;
 use eximgrey::identity::{ClientNetwork, Identity};
 use eximgrey::memory::{Event, Memory, Question};
-use eximgrey::reply::Result as Told;
+use eximgrey::reply::Effect;
 use eximgrey::settings::Settings;
 use eximgrey::time::Timestamp;
 use eximgrey::triplet::Triplet;
@@ -26,13 +26,13 @@ pub fn run(command: &Trap, settings: &Settings, out: &mut impl Write) -> Result 
     let triplet = Triplet::new(vec![Identity::Network(network)], b"", b"", b"", rules.sender_key);
     let question = Question { triplet: &triplet, rules: &rules, now };
     match command::open_store_to_write(settings, now)?.tell(&Event::Trap(&question))? {
-        Told::Recorded => {
+        Effect::Recorded => {
             writeln!(out, "trapped: {network}, until {}", now.plus(rules.trap_time))?;
             Ok(Outcome::Done)
         }
         _ => {
             writeln!(out, "not trapped: {network} has proved itself (eximgrey list auto client={network})")?;
-            Ok(Outcome::NotSo)
+            Ok(Outcome::Negative)
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::import::{self, Listed, postgrey};
 use crate::output::word;
 use clap::{Args, Subcommand};
 use eximgrey::memory::{Event, Memory};
-use eximgrey::reply::Result as Told;
+use eximgrey::reply::Effect;
 use eximgrey::settings::Settings;
 use eximgrey::store::Store;
 use eximgrey::store::entries::{Entry, Kind};
@@ -86,12 +86,12 @@ pub fn run(command: &Whitelist, settings: &Settings, out: &mut impl Write) -> Re
         Action::Remove(remove) => {
             let text = canonical(remove.kind, &remove.entry)?;
             let store = command::open_store_to_write(settings, now)?;
-            let there = store.tell(&Event::Unlist(remove.kind, &text))? == Told::Recorded;
-            Ok(if there { Outcome::Done } else { Outcome::NotSo })
+            let there = store.tell(&Event::Unlist(remove.kind, &text))? == Effect::Recorded;
+            Ok(if there { Outcome::Done } else { Outcome::Negative })
         }
         Action::List(selection) => match command::open_store(settings, now)? {
             Some(store) => list(selection, &store, now, out),
-            None => Ok(Outcome::NotSo),
+            None => Ok(Outcome::Negative),
         },
         Action::Import(Files { files, recipients }) => {
             let (entries, left_out) = import::read(files, |line| postgrey::entry(line, *recipients))?;
@@ -159,5 +159,5 @@ pub fn list(selection: &Selection, store: &Store, now: Timestamp, out: &mut impl
         let line = format!("{} {} {since} {until} {flags} {comment}", kind.word(), word(entry));
         writeln!(out, "{}", line.trim_end())?;
     }
-    Ok(if entries.is_empty() { Outcome::NotSo } else { Outcome::Done })
+    Ok(if entries.is_empty() { Outcome::Negative } else { Outcome::Done })
 }

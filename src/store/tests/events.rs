@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::memory::{Event, Finding, Memory, Scope};
-use crate::reply::Result as Told;
+use crate::reply::Effect;
 use crate::store::entries::{Entry, Kind};
 use crate::whitelist::ListKind;
 
@@ -14,7 +14,7 @@ impl World {
         Triplet { client, ..triplet }
     }
 
-    fn feedback(&self, identities: &[Identity], sender: &str, finding: Finding, at: u32) -> Told {
+    fn feedback(&self, identities: &[Identity], sender: &str, finding: Finding, at: u32) -> Effect {
         let triplet = self.triplet(identities, sender);
         self.tell(at, &triplet, |question| Event::Feedback(question, finding))
     }
@@ -24,11 +24,11 @@ impl World {
         at: u32,
         triplet: &'a Triplet<'a>,
         event: impl for<'q> Fn(&'q Question<'q>) -> Event<'q>,
-    ) -> Told {
+    ) -> Effect {
         self.store.tell(&event(&self.question(triplet, at))).unwrap()
     }
 
-    fn sent(&self, triplet: &Triplet<'_>, at: u32) -> Told {
+    fn sent(&self, triplet: &Triplet<'_>, at: u32) -> Effect {
         self.tell(at, triplet, |question| Event::Sent(question))
     }
 
@@ -49,7 +49,7 @@ fn who_our_user_wrote_to_need_not_wait() {
     let world = world();
     let client = [network("192.0.2.1")];
     let theirs = world.triplet(&[], "Carol@z.example");
-    assert_eq!(world.sent(&theirs, 0), Told::Recorded);
+    assert_eq!(world.sent(&theirs, 0), Effect::Recorded);
     assert_eq!(world.ask(&client, "prvs=0123456789=carol@z.example", 10), Verdict::Replied);
     assert!(matches!(world.ask(&client, "dave@z.example", 6_000), Verdict::New { .. }));
     // A message a day renews nothing but the permit of the domain; one after a few days does.
@@ -95,7 +95,7 @@ fn a_registered_domain_that_our_user_just_wrote_to_need_not_wait_for_an_hour() {
         let triplet = world.triplet(&[], "Carol@mail.z.co.uk");
         world.sent(&triplet, at)
     };
-    assert_eq!(write(0), Told::Recorded);
+    assert_eq!(write(0), Effect::Recorded);
     for at in [0, 3_600, 5_400] {
         assert_eq!(from(&elsewhere, probe, at), Verdict::Replied, "{at}");
         assert_eq!(from(&theirs, "", at), Verdict::Replied, "{at}");
@@ -106,9 +106,9 @@ fn a_registered_domain_that_our_user_just_wrote_to_need_not_wait_for_an_hour() {
     let other = world.decide(&triplet, Access::Look, 0);
     assert!(matches!(other, Verdict::New { .. }), "another user wrote nothing");
     // A message within half an hour is not worth a write, and there is an hour left all the same.
-    assert_eq!(write(1_800), Told::Nothing);
+    assert_eq!(write(1_800), Effect::Nothing);
     assert!(matches!(from(&elsewhere, probe, 5_401), Verdict::New { .. }));
-    assert_eq!(write(1_801), Told::Recorded);
+    assert_eq!(write(1_801), Effect::Recorded);
     assert_eq!(from(&theirs, probe, 7_201), Verdict::Replied);
     assert!(matches!(from(&theirs, probe, 7_202), Verdict::New { .. }));
     // What the address itself may do is untouched.
@@ -124,14 +124,14 @@ fn spam_takes_back_what_its_triplet_earned_and_no_more() {
     // Within the hour: not counted, so there is nothing to take back for it.
     world.pass(&client, "burst@x.example", 4_400);
     assert_eq!((world.passes(By::Network), world.passes(By::Spf)), (Some(2), Some(2)));
-    assert_eq!(world.feedback(&client, "burst@x.example", Finding::Spam, 5_000), Told::Recorded);
+    assert_eq!(world.feedback(&client, "burst@x.example", Finding::Spam, 5_000), Effect::Recorded);
     assert_eq!((world.passes(By::Network), world.passes(By::Spf)), (Some(2), Some(2)));
-    assert_eq!(world.feedback(&client, "second@x.example", Finding::Spam, 5_000), Told::Recorded);
+    assert_eq!(world.feedback(&client, "second@x.example", Finding::Spam, 5_000), Effect::Recorded);
     assert_eq!((world.passes(By::Network), world.passes(By::Spf)), (Some(1), Some(1)));
     assert!(matches!(world.ask(&client, "second@x.example", 5_001), Verdict::New { .. }));
-    // Told twice, taken back once.
-    assert_eq!(world.feedback(&client, "second@x.example", Finding::Spam, 5_002), Told::Nothing);
-    assert_eq!(world.feedback(&client, "first@x.example", Finding::Spam, 5_003), Told::Recorded);
+    // Effect twice, taken back once.
+    assert_eq!(world.feedback(&client, "second@x.example", Finding::Spam, 5_002), Effect::Nothing);
+    assert_eq!(world.feedback(&client, "first@x.example", Finding::Spam, 5_003), Effect::Recorded);
     assert_eq!((world.passes(By::Network), world.passes(By::Spf)), (None, None));
 }
 
@@ -140,11 +140,11 @@ fn ham_keeps_a_triplet_known_and_counts_once_an_hour() {
     let world = world();
     let client = [network("192.0.2.1")];
     world.pass(&client, "a@x.example", 0);
-    assert_eq!(world.feedback(&client, "nobody@x.example", Finding::Ham, 400), Told::Nothing);
-    assert_eq!(world.feedback(&client, "a@x.example", Finding::Ham, 400), Told::Recorded);
+    assert_eq!(world.feedback(&client, "nobody@x.example", Finding::Ham, 400), Effect::Nothing);
+    assert_eq!(world.feedback(&client, "a@x.example", Finding::Ham, 400), Effect::Recorded);
     assert_eq!(world.passes(By::Network), Some(1));
     let later = Seconds::DAY.times(30).0;
-    assert_eq!(world.feedback(&client, "a@x.example", Finding::Ham, later), Told::Recorded);
+    assert_eq!(world.feedback(&client, "a@x.example", Finding::Ham, later), Effect::Recorded);
     assert_eq!(world.passes(By::Network), Some(2));
     assert_eq!(
         world.ask(&client, "a@x.example", later + Seconds::DAY.times(36).0),
@@ -162,7 +162,7 @@ fn spam_takes_back_what_ham_has_confirmed_too() {
         world.feedback(&client, "a@x.example", Finding::Ham, 300 + hour * 3_600);
     }
     assert_eq!(world.passes(By::Network), Some(5));
-    assert_eq!(world.feedback(&client, "a@x.example", Finding::Spam, 30_000), Told::Recorded);
+    assert_eq!(world.feedback(&client, "a@x.example", Finding::Spam, 30_000), Effect::Recorded);
     assert_eq!(world.passes(By::Network), None);
 }
 
@@ -179,13 +179,13 @@ fn spam_of_a_client_that_has_proved_itself_makes_it_wait_again() {
     for hour in 6..12 {
         let at = hour * 3_600;
         assert_eq!(world.ask(&client, "spam@x.example", at), Verdict::Auto { by: By::Network });
-        assert_eq!(world.feedback(&client, "spam@x.example", Finding::Spam, at), Told::Recorded);
-        assert_eq!(world.feedback(&client, "spam@x.example", Finding::Spam, at + 1), Told::Nothing);
+        assert_eq!(world.feedback(&client, "spam@x.example", Finding::Spam, at), Effect::Recorded);
+        assert_eq!(world.feedback(&client, "spam@x.example", Finding::Spam, at + 1), Effect::Nothing);
     }
     assert!(matches!(world.ask(&client, "new@x.example", 50_000), Verdict::New { .. }));
     assert_eq!(world.ask(&client, "a@x.example", 50_000), Verdict::Known { by: By::Network });
     // It can be trapped now, which one that has proved itself cannot.
-    assert_eq!(world.feedback(&client, "new@x.example", Finding::Trap, 50_001), Told::Recorded);
+    assert_eq!(world.feedback(&client, "new@x.example", Finding::Trap, 50_001), Effect::Recorded);
 }
 
 /// Mail that is known by one identity must not revive another that nobody has seen for longer than the lifetime.
@@ -224,17 +224,17 @@ fn what_is_forgotten_waits_again() {
     let mail = world.triplet(&[], "a@x.example");
     let forget = |event: &Event<'_>| world.store.tell(event).unwrap();
     let question = world.question(&mail, 500);
-    assert_eq!(forget(&Event::ForgetPair(&question)), Told::Recorded);
-    assert_eq!(forget(&Event::ForgetPair(&question)), Told::Nothing);
+    assert_eq!(forget(&Event::ForgetPair(&question)), Effect::Recorded);
+    assert_eq!(forget(&Event::ForgetPair(&question)), Effect::Nothing);
     let ask = |identities, sender| world.decide(&world.triplet(identities, sender), Access::Look, 500);
     for identities in [&client, &other] {
         assert!(matches!(ask(identities, "a@x.example"), Verdict::New { .. }));
     }
     assert_eq!(ask(&client, "b@x.example"), Verdict::Known { by: By::Network });
-    assert_eq!(forget(&Event::ForgetClient(&client[..1])), Told::Recorded);
+    assert_eq!(forget(&Event::ForgetClient(&client[..1])), Effect::Recorded);
     assert_eq!(ask(&client, "b@x.example"), Verdict::Known { by: By::Spf });
     assert_eq!((world.passes(By::Network), world.passes(By::Spf)), (Some(1), Some(1)));
-    assert_eq!(forget(&Event::ForgetClient(&client)), Told::Recorded);
+    assert_eq!(forget(&Event::ForgetClient(&client)), Effect::Recorded);
     assert!(matches!(ask(&client, "b@x.example"), Verdict::New { .. }));
     assert_eq!(world.records(Table::Known).len(), 2, "what the other client has earned");
 }
@@ -245,7 +245,7 @@ fn a_trapped_network_waits_for_a_day_and_then_starts_anew() {
     let client = [network("192.0.2.1")];
     world.pass(&client, "known@x.example", 0);
     world.ask(&client, "waiting@x.example", 80_000);
-    assert_eq!(world.feedback(&client, "spam@x.example", Finding::Trap, 80_100), Told::Recorded);
+    assert_eq!(world.feedback(&client, "spam@x.example", Finding::Trap, 80_100), Effect::Recorded);
     assert_eq!(world.ask(&client, "waiting@x.example", 80_500), Verdict::Trapped { wait: Seconds(86_000) });
     assert!(matches!(world.ask(&client, "known@x.example", 80_500), Verdict::Trapped { .. }));
     assert!(matches!(world.ask(&[network("198.51.100.1")], "a@x.example", 80_500), Verdict::New { .. }));
@@ -264,11 +264,11 @@ fn a_client_that_has_proved_itself_is_not_trapped() {
         let sender = format!("s{}@x.example", char::from(b'a' + i));
         world.pass(&client, &sender, u32::from(i) * 4_000);
     }
-    assert_eq!(world.feedback(&client, "spam@x.example", Finding::Trap, 20_000), Told::Spared);
+    assert_eq!(world.feedback(&client, "spam@x.example", Finding::Trap, 20_000), Effect::Spared);
     // Its domain speaks for a network that is new.
     let elsewhere = [network("198.51.100.1"), spf("x.example")];
-    assert_eq!(world.feedback(&elsewhere, "spam@x.example", Finding::Trap, 20_000), Told::Spared);
-    assert_eq!(world.feedback(&elsewhere[..1], "spam@x.example", Finding::Trap, 20_000), Told::Recorded);
+    assert_eq!(world.feedback(&elsewhere, "spam@x.example", Finding::Trap, 20_000), Effect::Spared);
+    assert_eq!(world.feedback(&elsewhere[..1], "spam@x.example", Finding::Trap, 20_000), Effect::Recorded);
     assert_eq!(world.ask(&client, "new@x.example", 20_001), Verdict::Auto { by: By::Network });
 }
 
@@ -330,7 +330,7 @@ fn the_whitelist_counts_from_the_next_decision_until_it_is_taken_back_or_lapses(
     assert!(matches!(asked(&client, 101), Verdict::Early { .. }));
     add(ListKind::Recipient, "y.example", 1_000, false);
     assert_eq!(asked(&client, 101), Verdict::Whitelisted { kind: ListKind::Recipient });
-    for told in [Told::Recorded, Told::Nothing] {
+    for told in [Effect::Recorded, Effect::Nothing] {
         assert_eq!(world.store.tell(&Event::Unlist(ListKind::Recipient, b"y.example")).unwrap(), told);
     }
     assert!(matches!(asked(&client, 102), Verdict::Early { .. }));

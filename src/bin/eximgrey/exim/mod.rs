@@ -85,7 +85,7 @@ fn enable(observe: bool, config: Option<&Path>, out: &mut impl Write) -> Result 
             exim.binary.display(),
             exim.version
         )?;
-        return Ok(Outcome::NotSo);
+        return Ok(Outcome::Negative);
     }
     // Before anything is deferred.
     mode.carry_out(out)?;
@@ -95,7 +95,7 @@ fn enable(observe: bool, config: Option<&Path>, out: &mut impl Write) -> Result 
             Err(why) => {
                 writeln!(out, "not enabled: {why}")?;
                 mode.undo(out)?;
-                return Ok(Outcome::NotSo);
+                return Ok(Outcome::Negative);
             }
         },
         None => show_lines(&exim, &file, out)?,
@@ -112,7 +112,7 @@ fn show_lines(exim: &Exim, file: &Path, out: &mut impl Write) -> Result {
     if calls.rcpt {
         writeln!(out, "already enabled: the RCPT ACL of {} greylists", file.display())?;
         show_refusals(exim, &refusals, file, out)?;
-        return Ok(if refusals.is_empty() { Outcome::Done } else { Outcome::NotSo });
+        return Ok(if refusals.is_empty() { Outcome::Done } else { Outcome::Negative });
     }
     writeln!(out, "not enabled: {} is yours. Insert these lines, in this order:", file.display())?;
     show_refusals(exim, &refusals, file, out)?;
@@ -130,7 +130,7 @@ fn show_lines(exim: &Exim, file: &Path, out: &mut impl Write) -> Result {
     }
     let binary = exim.binary.display();
     writeln!(out, "\nThen: {binary} -bV, reload Exim, eximgrey exim status")?;
-    Ok(Outcome::NotSo)
+    Ok(Outcome::Negative)
 }
 
 /// Shows the lines by which greylisted recipients are refused for good, mended.
@@ -165,13 +165,13 @@ fn disable(out: &mut impl Write) -> Result {
         for (file, line, text) in own::includes(&file) {
             writeln!(out, "{}:{line}:{text}", file.display())?;
         }
-        return Ok(Outcome::NotSo);
+        return Ok(Outcome::Negative);
     };
     match Change::of(&exim, layout, out).disable() {
         Ok(()) => Ok(Outcome::Done),
         Err(why) => {
             writeln!(out, "not disabled: {why}")?;
-            Ok(Outcome::NotSo)
+            Ok(Outcome::Negative)
         }
     }
 }

@@ -74,7 +74,7 @@ pub(super) fn run(command: &Status, config: Option<&Path>, out: &mut impl Write)
         out.flush()?;
         crate::command::complain(&Failure::Configuration(problems));
     }
-    Ok(if healthy { Outcome::Done } else { Outcome::NotSo })
+    Ok(if healthy { Outcome::Done } else { Outcome::Negative })
 }
 
 pub const RELOAD: &str = "old library, to be reloaded";

@@ -52,5 +52,5 @@ pub fn report(added: usize, left_out: &[String], out: &mut impl Write) -> Result
     out.flush()?;
     let text = format!("{} lines were left out:\n{}", left_out.len(), left_out.join("\n"));
     command::complain(&Failure::Usage(text));
-    Ok(Outcome::NotSo)
+    Ok(Outcome::Negative)
 }
