@@ -1,5 +1,5 @@
-//! The way of a decision: read what the policy wants to see, decide, and write what that changes. Of many who ask about one
-//! triplet at the same time, one writes; the others decide again and see what it wrote.
+//! The way of a decision: read what the policy wants to see, decide, and write what that changes. Of many who
+//! ask about one triplet at the same time, one writes; the others decide again and see what it wrote.
 
 use crate::evidence::{Evidence, Found, KnownSide, Pending};
 use crate::memory::{Access, Decision, Memory, Question, Records};

@@ -282,8 +282,8 @@ fn deferred(verdict: Verdict) -> bool {
     matches!(verdict, Verdict::New { .. } | Verdict::Early { .. })
 }
 
-/// Whatever the rules and however the clock jumps, a sender who keeps retrying at sensible times gets through: no more
-/// than one delay after the clock is right.
+/// Whatever the rules and however the clock jumps, a sender who keeps retrying at sensible times gets
+/// through: no more than one delay after the clock is right.
 fn nobody_is_locked_out(memory: &impl Memory, rules: &Rules, jumps: &[u32], right: u32) {
     let ask = |at: Timestamp| attempt(memory, MAIL, rules, None, at);
     for jump in jumps {
@@ -319,8 +319,9 @@ fn no_pass_without_a_first_attempt(memory: &impl Memory, rules: &Rules, steps: &
     }
 }
 
-/// A sender that stops at the first 451 brings a message through at its second attempt, however many recipients it has;
-/// and no recipient passes before the message has waited as long as that recipient's delay.
+/// A sender that stops at the first 451 brings a message through at its second attempt, however many
+/// recipients it has; and no recipient passes before the message has waited as long as that recipient's
+/// delay.
 fn who_stops_at_the_first_451_needs_two_attempts(memory: &impl Memory, delays: &[u32], pauses: &[u32]) {
     let recipients: Vec<_> =
         delays.iter().enumerate().map(|(i, d)| (format!("b{i}@y.example"), Seconds(*d))).collect();

@@ -53,7 +53,8 @@ pub struct Outcomes {
 }
 
 impl Outcomes {
-    /// How far back they reach: enough that one bad day is no verdict, few enough that a change shows within a month.
+    /// How far back they reach: enough that one bad day is no verdict, few enough that a change shows within
+    /// a month.
     pub const MOST: u32 = 20;
 
     /// So many passes and no spam.

@@ -7,8 +7,9 @@
 //!                                                               decision: memory reads -> policy::decide -> memory writes
 //! ```
 //!
-//! [`policy::decide`] is pure: evidence, rules and the time in, a verdict and a change out. The [`store`] is a [`memory`].
-//! Unsafe code is denied but where `#![allow(unsafe_code)]` stands: in [`ffi`] and in four files of [`store`].
+//! [`policy::decide`] is pure: evidence, rules and the time in, a verdict and a change out. The [`store`] is
+//! a [`memory`]. Unsafe code is denied but where `#![allow(unsafe_code)]` stands: in [`ffi`] and in four
+//! files of [`store`].
 
 #[cfg(not(panic = "unwind"))]
 compile_error!("build with panic = \"unwind\": a panic must not end Exim's process");

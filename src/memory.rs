@@ -1,8 +1,8 @@
-//! The seam between the decision and whatever keeps the records. The store in this directory is one [`Memory`], the tests'
-//! model is another.
+//! The seam between the decision and whatever keeps the records. The store in this directory is one
+//! [`Memory`], the tests' model is another.
 //!
-//! A memory decides nothing. It reads what it is asked for, and writes what was decided if that still holds when nobody else
-//! can write.
+//! A memory decides nothing. It reads what it is asked for, and writes what was decided if that still holds
+//! when nobody else can write.
 
 use crate::evidence::{Found, KnownEvidence, KnownSide, Pending};
 use crate::identity::Identity;
@@ -64,8 +64,8 @@ pub trait Records {
     /// See [`StoreError`].
     fn pending(&self) -> Result<Vec<Found<Pending>>, StoreError>;
 
-    /// Writes what was `decided` on what was read, and says so by a decision without a change. Where somebody has written
-    /// since, nothing may be written: then what holds now comes back, to be applied again.
+    /// Writes what was `decided` on what was read, and says so by a decision without a change. Where somebody
+    /// has written since, nothing may be written: then what holds now comes back, to be applied again.
     ///
     /// # Errors
     /// See [`StoreError`]; nothing is written then.
@@ -80,14 +80,15 @@ pub enum Event<'e> {
     Feedback(&'e Question<'e>, Finding),
     /// The administrator traps the triplet's network.
     Trap(&'e Question<'e>),
-    /// The administrator lets the next retry of some mail pass, for the retry window. A release of a network lifts its
-    /// trap, too.
+    /// The administrator lets the next retry of some mail pass, for the retry window. A release of a network
+    /// lifts its trap, too.
     Release(&'e Question<'e>, Scope),
     /// The administrator adds this entry, in its canonical form, to the whitelist, or replaces it.
     List(&'e Entry),
     /// The administrator takes an entry, given in its canonical form, off the whitelist.
     Unlist(ListKind, &'e [u8]),
-    /// The administrator wants the triplet's sender to wait again for the triplet's recipient, from whatever client.
+    /// The administrator wants the triplet's sender to wait again for the triplet's recipient, from whatever
+    /// client.
     ForgetPair(&'e Question<'e>),
     /// The administrator wants these identities to have earned nothing, and their triplets to wait again.
     ForgetClient(&'e [Identity]),
@@ -121,8 +122,8 @@ pub enum Scope {
 pub enum Access {
     /// Make what is missing, record what is decided.
     Record,
-    /// Record what is decided, but nothing of a client that has to wait or has just waited: more may be found out about
-    /// it before it is decided.
+    /// Record what is decided, but nothing of a client that has to wait or has just waited: more may be found
+    /// out about it before it is decided.
     RecordKnown,
     /// Look at what is there.
     Look,

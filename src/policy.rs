@@ -106,11 +106,12 @@ pub enum Step {
     Answer(Verdict, Change),
 }
 
-/// A time so little ahead is no clock set back: another process was faster to the clock, or slower to the lock.
+/// A time so little ahead is no clock set back: another process was faster to the clock, or slower to the
+/// lock.
 const CLOCK_SLACK: Seconds = Seconds::MINUTE;
 
-/// Whether a record that was last seen at `seen`, and is kept for so long after that, still holds. One from the future
-/// does: the clock was ahead once, and nobody shall be locked out for that.
+/// Whether a record that was last seen at `seen`, and is kept for so long after that, still holds. One from
+/// the future does: the clock was ahead once, and nobody shall be locked out for that.
 #[must_use]
 pub fn holds(seen: Timestamp, keep: Seconds, now: Timestamp) -> bool {
     now.since(seen) <= keep
@@ -123,9 +124,9 @@ fn stale(seen: Timestamp, rules: &Rules, now: Timestamp) -> bool {
 
 /// Decides about a triplet.
 ///
-/// The order: off and local, the whitelist, traps, known triplets, identities
-/// that have proved themselves, replies and releases, domains known to the site, first attempts, and where these say wait,
-/// what the client has come back for.
+/// The order: off and local, the whitelist, traps, known triplets, identities that have proved themselves,
+/// replies and releases, domains known to the site, first attempts, and where these say wait, what the client
+/// has come back for.
 #[must_use]
 pub fn decide(rules: &Rules, evidence: &Evidence, now: Timestamp) -> Step {
     if evidence.local {
@@ -140,8 +141,8 @@ pub fn decide(rules: &Rules, evidence: &Evidence, now: Timestamp) -> Step {
     }
     let Some(pending) = &evidence.pending else { return Step::ReadPending };
     let (verdict, change) = decide_pending(rules, known, pending, now);
-    // Who has come back has come back for the whole message. A sender that stops at the first 451 would otherwise need
-    // two attempts for each recipient. The recipient's own delay and window hold.
+    // Who has come back has come back for the whole message. A sender that stops at the first 451 would
+    // otherwise need two attempts for each recipient. The recipient's own delay and window hold.
     if let Verdict::New { .. } | Verdict::Early { .. } = verdict
         && let Some(first_seen) = evidence.came_back
         && (rules.delay..=rules.window).contains(&now.since(first_seen))
@@ -168,7 +169,8 @@ fn decide_known(rules: &Rules, side: &KnownSide, now: Timestamp) -> Option<(Verd
         all.find(|(_, earned)| has_passes(least, rules, earned, now))
             .map(|(by, earned)| (Verdict::Auto { by }, renew_if(stale(earned.last_seen, rules, now))))
     };
-    // Before what identities have earned: it is the answer for most mail, and the store need not look for that.
+    // Before what identities have earned: it is the answer for most mail, and the store need not look for
+    // that.
     let passed = known.iter().find(|e| e.passed(rules, now));
     if let Some((by, record)) = passed.and_then(|e| Some((e.by, e.known.here()?))) {
         return Some((Verdict::Known { by }, renew_if(stale(record.last_seen, rules, now))));
@@ -223,7 +225,8 @@ pub fn has_proved_itself(rules: &Rules, earned: &Earned, now: Timestamp) -> bool
     has_passes(rules.auto_after, rules, earned, now)
 }
 
-/// Whether an identity has so many passes within the lifetime, and its mail did not turn out to be spam since.
+/// Whether an identity has so many passes within the lifetime, and its mail did not turn out to be spam
+/// since.
 fn has_passes(least: u32, rules: &Rules, earned: &Earned, now: Timestamp) -> bool {
     let enough = least > 0 && earned.passes >= least;
     enough && holds(earned.last_seen, rules.keep(), now) && !earned.outcomes.are_mostly_spam()
@@ -284,13 +287,14 @@ fn decide_pending(
     (Verdict::Retried { waited, by }, Change::Admit { first_seen, counts: true })
 }
 
-/// Whether something that was last counted at `last` may be counted again. A time from the future was written before the
-/// clock was set back: it must not stop the counting until then.
+/// Whether something that was last counted at `last` may be counted again. A time from the future was written
+/// before the clock was set back: it must not stop the counting until then.
 fn may_count(last: Timestamp, now: Timestamp) -> bool {
     last > now || now.since(last) >= COUNT_INTERVAL
 }
 
-/// What an identity has earned after a pass at `now`; its records are kept for `keep` after they were last seen.
+/// What an identity has earned after a pass at `now`; its records are kept for `keep` after they were last
+/// seen.
 #[must_use]
 pub fn count_pass(keep: Seconds, earned: Option<Earned>, now: Timestamp) -> Earned {
     match earned.filter(|e| holds(e.last_seen, keep, now)) {

@@ -1,8 +1,8 @@
-//! What Exim's daemon reads before it forks, so that its children need not: the default configuration, and the kernel's
-//! name for this boot. Memory alone: no file stays open, and the store is not touched.
+//! What Exim's daemon reads before it forks, so that its children need not: the default configuration, and
+//! the kernel's name for this boot. Memory alone: no file stays open, and the store is not touched.
 //!
-//! The daemon expands the option with `greylist_preload` at each connection, just before it forks for it. So a child may
-//! take the configuration as it is here: it was looked at a moment ago.
+//! The daemon expands the option with `greylist_preload` at each connection, just before it forks for it. So
+//! a child may take the configuration as it is here: it was looked at a moment ago.
 
 use crate::settings::{DEFAULT_FILE, Settings};
 use once_cell::sync::OnceCell;
@@ -16,15 +16,17 @@ type Stamp = Option<[i64; 4]>;
 /// The process that has prepared first: the daemon.
 static PREPARER: OnceCell<u32> = OnceCell::new();
 
-/// Whether this process is to prepare: not if its parent has. (The fragment calls `greylist_preload` in the children, too.)
+/// Whether this process is to prepare: not if its parent has. (The fragment calls `greylist_preload` in the
+/// children, too.)
 pub fn is_for_us() -> bool {
     *PREPARER.get_or_init(std::process::id) == std::process::id()
 }
 
 /// A configuration file as it was found, each time that it had changed.
 ///
-/// Read without a lock: the daemon does so at each connection, and a lock is a write, for which the kernel must copy a
-/// page after each fork. What was found stays in memory for ever, some kilobytes for each edit of the file.
+/// Read without a lock: the daemon does so at each connection, and a lock is a write, for which the kernel
+/// must copy a page after each fork. What was found stays in memory for ever, some kilobytes for each edit of
+/// the file.
 struct Configuration(OnceCell<Box<Found>>);
 
 struct Found {
@@ -66,7 +68,8 @@ impl Configuration {
 
 static CONFIGURATION: Configuration = Configuration::new();
 
-/// Reads what has changed since the last call. What cannot be read is left to the child, which says so in the log.
+/// Reads what has changed since the last call. What cannot be read is left to the child, which says so in the
+/// log.
 pub fn prepare() {
     crate::store::boot_id();
     CONFIGURATION.refresh(Path::new(DEFAULT_FILE), || Settings::load(None).ok());
@@ -95,7 +98,8 @@ mod tests {
         let configuration = Configuration::new();
         let delay = |text: Option<&str>| {
             if let Some(text) = text {
-                // A new file in the place of the old one, as editors do it: the times alone could be the same.
+                // A new file in the place of the old one, as editors do it: the times alone could be the
+                // same.
                 let draft = dir.path().join("draft");
                 std::fs::write(&draft, text).unwrap();
                 std::fs::rename(draft, &path).unwrap();

@@ -20,8 +20,8 @@ words! {
 }
 
 words! {
-    /// Why; `eximgrey explain` says it in the words of this list. The order is that of the counters on disk: new
-    /// words are added at the end.
+    /// Why; `eximgrey explain` says it in the words of this list. The order is that of the counters on disk:
+    /// new words are added at the end.
     Reason {
         /// First seen.
         New = "new",

@@ -81,8 +81,8 @@ impl<'a> Request<'a> {
     /// Reads the arguments.
     ///
     /// # Errors
-    /// [`Fault::BadOption`] for fewer than three arguments, an option that is unknown or given twice, or a rule or
-    /// path that cannot be read; [`Fault::BadClient`] for a client that is no IP address.
+    /// [`Fault::BadOption`] for fewer than three arguments, an option that is unknown or given twice, or a
+    /// rule or path that cannot be read; [`Fault::BadClient`] for a client that is no IP address.
     pub fn parse(arguments: &[&'a [u8]]) -> Result<Self, Misuse> {
         let [client, sender, recipient, options @ ..] = arguments else {
             return Err(Misuse::option("expected a client, a sender, a recipient and at most four options"));

@@ -1,8 +1,8 @@
 //! What a process keeps between calls: configuration files that were read, stores that are open.
 //!
-//! A session belongs to the process that made it. LMDB must not be used in a forked child, so there everything is left
-//! behind, neither used nor closed, and a new session begins. One directory is never opened twice in a process: LMDB
-//! would lose its locks.
+//! A session belongs to the process that made it. LMDB must not be used in a forked child, so there
+//! everything is left behind, neither used nor closed, and a new session begins. One directory is never
+//! opened twice in a process: LMDB would lose its locks.
 
 use crate::decision;
 use crate::memory::{Access, Event, Finding, Memory, Nothing, Question};
@@ -31,7 +31,8 @@ pub struct Session {
     /// Read once and kept to the end of the process: they are borrowed while the session changes.
     configurations: Vec<(Option<PathBuf>, &'static Settings)>,
     stores: Vec<OpenStore>,
-    /// Who has come back last. Exim has a process for each connection, and in one a message comes after the other.
+    /// Who has come back last. Exim has a process for each connection, and in one a message comes after the
+    /// other.
     came_back: Option<CameBack>,
 }
 
@@ -246,8 +247,8 @@ impl Session {
         Ok((settings, settings.rules_for(request.policy, request.recipient, &request.rules)?))
     }
 
-    /// The settings of a configuration file. It is read once a process: sessions are short, and a message must not be
-    /// judged by two configurations.
+    /// The settings of a configuration file. It is read once a process: sessions are short, and a message
+    /// must not be judged by two configurations.
     fn configuration(&mut self, named: Option<&Path>) -> Result<&'static Settings, CallError> {
         if let Some((_, settings)) = self.configurations.iter().find(|(path, _)| path.as_deref() == named) {
             return Ok(settings);
@@ -260,7 +261,8 @@ impl Session {
         Ok(settings)
     }
 
-    /// The store of `settings`, opened if it is not open yet. `None` if there is none and `access` makes none.
+    /// The store of `settings`, opened if it is not open yet. `None` if there is none and `access` makes
+    /// none.
     fn store(
         &mut self,
         settings: &StoreSettings,
@@ -322,7 +324,8 @@ mod tests {
         assert_eq!(session.feedback(&feedback, Access::Record, NOW).unwrap(), Effect::Recorded);
     }
 
-    /// With `RecordKnown` a client that has to wait or has just waited leaves no trace; others are recorded as ever.
+    /// With `RecordKnown` a client that has to wait or has just waited leaves no trace; others are recorded
+    /// as ever.
     #[test]
     fn recording_what_is_known_leaves_no_trace_of_those_who_wait() {
         let (dir, config) = fixture("delay = \"1m\"\n");
@@ -390,7 +393,8 @@ mod tests {
         );
     }
 
-    /// What a client has come back for is remembered for that client, sender and message, and only where it was told to.
+    /// What a client has come back for is remembered for that client, sender and message, and only where it
+    /// was told to.
     #[test]
     fn who_has_come_back_has_come_back_for_the_whole_message() {
         let (_dir, config) = fixture("delay = \"1m\"\n");

@@ -51,7 +51,8 @@ impl Default for StoreSettings {
     fn default() -> Self {
         Self {
             path: PathBuf::from(DEFAULT_STORE),
-            // A write takes a flush of the disk at most; whoever holds the lock for longer is stopped or in trouble.
+            // A write takes a flush of the disk at most; whoever holds the lock for longer is stopped or in
+            // trouble.
             lock_timeout: Seconds(1),
             // About 1.5 GB on disk: a flood of a thousand attempts a second for almost three hours.
             max_pending: 10_000_000,

@@ -162,8 +162,8 @@ impl<'a> Triplet<'a> {
         Some(secret.key(Tag::RepliedDomain, &[domain.as_bytes(), self.recipient.as_bytes()]))
     }
 
-    /// The keys of the permit that our user's last message gives for an hour to all of a registered domain: that of the
-    /// sender first, then that of the client's host.
+    /// The keys of the permit that our user's last message gives for an hour to all of a registered domain:
+    /// that of the sender first, then that of the client's host.
     #[must_use]
     pub fn just_sent_keys(&self, secret: &Secret) -> Vec<Key> {
         let sender = self.sender_domain().and_then(|domain| registered(&domain));

@@ -1,10 +1,11 @@
 //! The library in the memory of Exim's daemon, made independent of its file.
 //!
-//! Who writes over a library in place (`cp new.so eximgrey.so`) changes the memory of every process that has mapped it, or takes
-//! it away. A daemon that has preloaded it would end at the next connection, and with it all mail. So the daemon copies
-//! what is only read of it into a file without a name, which nobody else can open, and maps that in its place: the same
-//! bytes at the same addresses. What is written gets into memory of no file: the kernel takes away even the changed pages
-//! of a file that is cut off. Its children inherit both. Where this cannot be done, all stays as the loader has made it.
+//! Who writes over a library in place (`cp new.so eximgrey.so`) changes the memory of every process that has
+//! mapped it, or takes it away. A daemon that has preloaded it would end at the next connection, and with it
+//! all mail. So the daemon copies what is only read of it into a file without a name, which nobody else can
+//! open, and maps that in its place: the same bytes at the same addresses. What is written gets into memory
+//! of no file: the kernel takes away even the changed pages of a file that is cut off. Its children inherit
+//! both. Where this cannot be done, all stays as the loader has made it.
 
 use std::ffi::{CString, c_int, c_void};
 use std::fs::{self, Metadata};
@@ -16,7 +17,8 @@ use std::ptr;
 /// The name of the copy in /proc/PID/maps begins with this.
 pub const COPY: &str = "/memfd:eximgrey.so";
 
-/// What tells a copy of `file` from that of any other: the inode that was mapped, size and time of the last change.
+/// What tells a copy of `file` from that of any other: the inode that was mapped, size and time of the last
+/// change.
 #[must_use]
 pub fn stamp(inode: u64, file: &Metadata) -> String {
     format!("-{inode}-{}-{}.{:09}", file.size(), file.mtime(), file.mtime_nsec())
@@ -87,8 +89,8 @@ fn copy(parts: &[Part], name: &CString) -> Option<OwnedFd> {
     // SAFETY: a new descriptor, which is nobody else's.
     let copy = (file >= 0).then(|| unsafe { OwnedFd::from_raw_fd(file) })?;
     for part in parts {
-        // SAFETY: the kernel reads this memory. If the file is written over just now, that is an error of this call, and no
-        // signal (copy_from_user).
+        // SAFETY: the kernel reads this memory. If the file is written over just now, that is an error of
+        // this call, and no signal (copy_from_user).
         let written = unsafe { libc::write(file, ptr::with_exposed_provenance(part.start), part.length) };
         (usize::try_from(written) == Ok(part.length)).then_some(())?;
     }
@@ -97,8 +99,8 @@ fn copy(parts: &[Part], name: &CString) -> Option<OwnedFd> {
     (unsafe { libc::fcntl(file, libc::F_ADD_SEALS, seals) } == 0).then_some(copy)
 }
 
-/// Puts a part of the copy in the place of a part of the library; or memory of no file, with the same content. What fails
-/// leaves the part as it is.
+/// Puts a part of the copy in the place of a part of the library; or memory of no file, with the same
+/// content. What fails leaves the part as it is.
 fn replace(part: &Part, copy: Option<(&OwnedFd, usize)>) {
     let (file, offset) = copy.map_or((-1, 0), |(copy, offset)| (copy.as_raw_fd(), offset));
     let Ok(offset) = offset.try_into() else {
@@ -111,8 +113,9 @@ fn replace(part: &Part, copy: Option<(&OwnedFd, usize)>) {
         return;
     }
     let place: *mut c_void = ptr::with_exposed_provenance_mut(part.start);
-    // SAFETY: both have this length, and a part without a copy can be read and written. So the same bytes with the same
-    // protection get to the same address, in one system call. Exim's daemon has one thread; nothing writes to the part meanwhile.
+    // SAFETY: both have this length, and a part without a copy can be read and written. So the same bytes
+    // with the same protection get to the same address, in one system call. Exim's daemon has one thread;
+    // nothing writes to the part meanwhile.
     unsafe {
         if copy.is_none() {
             ptr::copy_nonoverlapping(place.cast::<MaybeUninit<u8>>(), new.cast(), part.length);

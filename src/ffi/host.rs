@@ -1,8 +1,9 @@
-//! Exim's own symbols, looked up at run time. None is bound when the library is linked: it must load in every Exim,
-//! and outside of Exim.
+//! Exim's own symbols, looked up at run time. None is bound when the library is linked: it must load in every
+//! Exim, and outside of Exim.
 //!
-//! Nothing is called or read unless the running Exim is of a generation whose header we know: in another one the same
-//! names may stand for other types. There, nothing is known of `exim -bh` and `exim -d`, and details go to syslog.
+//! Nothing is called or read unless the running Exim is of a generation whose header we know: in another one
+//! the same names may stand for other types. There, nothing is known of `exim -bh` and `exim -d`, and details
+//! go to syslog.
 
 use super::bindings::{exim_4_99, exim_4_100};
 use super::syslog;
@@ -50,7 +51,8 @@ static LOG_WRITE: Symbol = Symbol::new(c"log_write");
 enum Generation {
     /// 4.92 to 4.99.
     Exim4_99,
-    /// 4.100: `log_write` has an argument less, `BOOL` is a byte, `is_debug` takes the place of `debug_selector`.
+    /// 4.100: `log_write` has an argument less, `BOOL` is a byte, `is_debug` takes the place of
+    /// `debug_selector`.
     Exim4_100,
 }
 
@@ -62,7 +64,8 @@ impl Generation {
         }
     }
 
-    /// The generation of an Exim that has these symbols, and calls itself version 4.`minor`, if it has said so.
+    /// The generation of an Exim that has these symbols, and calls itself version 4.`minor`, if it has said
+    /// so.
     const fn of(debug_selector: bool, is_debug: bool, minor: u32) -> Option<Self> {
         match (debug_selector, is_debug, minor) {
             (true, false, ..=99 | NOT_TOLD) => Some(Self::Exim4_99),
@@ -94,7 +97,8 @@ impl Generation {
                 selector & exim_4_99::D_local_scan.unsigned_abs() != 0
             }
             Self::Exim4_100 => IS_DEBUG.address().is_some_and(|address| {
-                // SAFETY: Exim's `BOOL is_debug(const uschar *)`; the name is that of D_local_scan in its header.
+                // SAFETY: Exim's `BOOL is_debug(const uschar *)`; the name is that of D_local_scan in its
+                // header.
                 unsafe {
                     let is_debug: IsDebug = std::mem::transmute(address);
                     is_debug(c"local_scan".as_ptr().cast()) != 0
@@ -107,8 +111,8 @@ impl Generation {
         let Some(address) = LOG_WRITE.address() else {
             return;
         };
-        // SAFETY: Exim's `log_write`, as the header of the generation has it. LOG_MAIN alone never ends the process; the
-        // format is a constant, with one text.
+        // SAFETY: Exim's `log_write`, as the header of the generation has it. LOG_MAIN alone never ends the
+        // process; the format is a constant, with one text.
         unsafe {
             match self {
                 Self::Exim4_99 => {
@@ -175,8 +179,8 @@ pub(super) fn is_checking() -> bool {
     Generation::running().is_some_and(|exim| exim.is_set(&HOST_CHECKING))
 }
 
-/// Writes a line to Exim's main log. Only in an SMTP session: a program such as `exim -be`, run by somebody who may not
-/// write the log, would end over it.
+/// Writes a line to Exim's main log. Only in an SMTP session: a program such as `exim -be`, run by somebody
+/// who may not write the log, would end over it.
 pub(super) fn log(line: &str) {
     let line = printable(line);
     match Generation::running() {
@@ -199,7 +203,8 @@ pub(super) fn debug(reply: &Reply) {
     else {
         return;
     };
-    // SAFETY: Exim's `void debug_printf(const char *, ...)` in both generations, with a constant format and one text.
+    // SAFETY: Exim's `void debug_printf(const char *, ...)` in both generations, with a constant format and
+    // one text.
     unsafe {
         let debug_printf: DebugPrintf = std::mem::transmute(address);
         debug_printf(c"%s".as_ptr(), line.as_ptr());
@@ -215,7 +220,8 @@ fn printable(line: &str) -> String {
 mod tests {
     use super::*;
 
-    /// Symbols and version must agree; a version that is newer than we know is one whose types we do not know.
+    /// Symbols and version must agree; a version that is newer than we know is one whose types we do not
+    /// know.
     #[test]
     fn the_generation_is_known_or_not_taken_for_one() {
         let (old, new) = (Some(Generation::Exim4_99), Some(Generation::Exim4_100));

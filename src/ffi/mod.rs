@@ -1,8 +1,9 @@
 //! The functions that Exim calls with `${dlfunc}`.
 //!
-//! Every export is made by one macro, `boundary!`, so none can lack the checks or the panic guard. What is kept true:
-//! - The return code is OK and the answer is one of our words, whatever happens: any other code makes Exim answer 451
-//!   to everybody (Exim's expand.c and acl.c).
+//! Every export is made by one macro, `boundary!`, so none can lack the checks or the panic guard. What is
+//! kept true:
+//! - The return code is OK and the answer is one of our words, whatever happens: any other code makes Exim
+//!   answer 451 to everybody (Exim's expand.c and acl.c).
 //! - A reply is memory of ours that outlives the call; Exim copies it. No byte of an argument is in it.
 //! - Nothing is printed, no thread or process is started, no signal or timer is touched.
 #![allow(unsafe_code)]
@@ -28,7 +29,8 @@ use std::ffi::{CStr, c_char, c_int};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, Once, PoisonError};
 
-/// Exim passes garbage behind the eighth argument (`expand.c`, EXPAND_DLFUNC_MAX_ARGS), so the eighth is one too many.
+/// Exim passes garbage behind the eighth argument (`expand.c`, EXPAND_DLFUNC_MAX_ARGS), so the eighth is one
+/// too many.
 const MAX_ARGUMENTS: c_int = 7;
 
 const _: () = assert!(OK == exim_4_100::OK);
@@ -46,16 +48,17 @@ enum Answer {
 /// What a function makes of its arguments.
 type Body = fn(&[&[u8]]) -> Answer;
 
-/// Makes an export of Exim's type `exim_dlfunc_t` from two safe functions: one answers, the other when it panics.
+/// Makes an export of Exim's type `exim_dlfunc_t` from two safe functions: one answers, the other when it
+/// panics.
 macro_rules! boundary {
     ($(#[$doc:meta])* $name:ident = $body:expr, $panicked:expr) => {
         $(#[$doc])*
         ///
         /// # Safety
-        /// As Exim calls it: `answer` is a place for a pointer; `argv` has `argc` pointers to texts that end in NUL and
-        /// stay valid during the call. A null pointer in any place is answered, and so is a count outside 0 to 7, without
-        /// a look at `argv`. Calls come one after the other, as from Exim's one thread; what `answer` points to afterwards stays
-        /// valid until the next one.
+        /// As Exim calls it: `answer` is a place for a pointer; `argv` has `argc` pointers to texts that end
+        /// in NUL and stay valid during the call. A null pointer in any place is answered, and so is a count
+        /// outside 0 to 7, without a look at `argv`. Calls come one after the other, as from Exim's one
+        /// thread; what `answer` points to afterwards stays valid until the next one.
         #[unsafe(no_mangle)]
         pub unsafe extern "C" fn $name(answer: *mut *mut uschar, argc: c_int, argv: *mut *mut uschar) -> c_int {
             let [body, panicked]: [Body; 2] = [$body, $panicked];
@@ -70,8 +73,8 @@ macro_rules! boundary {
 }
 
 boundary! {
-    /// `${dlfunc{SO}{greylist}{CLIENT}{SENDER}{RECIPIENT}[{OPTION=VALUE}]...}`: decides about a recipient and records it.
-    /// Under `exim -bh` it records nothing.
+    /// `${dlfunc{SO}{greylist}{CLIENT}{SENDER}{RECIPIENT}[{OPTION=VALUE}]...}`: decides about a recipient and
+    /// records it. Under `exim -bh` it records nothing.
     greylist = |arguments| decide(arguments, recording()), no_decision
 }
 
@@ -82,31 +85,34 @@ boundary! {
 }
 
 boundary! {
-    /// The same as `greylist` for a client that need not wait. Of one that has to wait, or has just waited, it records
-    /// nothing: there the caller finds out more about the client, by SPF for example, and then asks `greylist`.
+    /// The same as `greylist` for a client that need not wait. Of one that has to wait, or has just waited,
+    /// it records nothing: there the caller finds out more about the client, by SPF for example, and then
+    /// asks `greylist`.
     greylist_known = |arguments| decide(arguments, if host::is_checking() { Access::Look } else { Access::RecordKnown }),
         no_decision
 }
 
 boundary! {
-    /// `${dlfunc{SO}{greylist_sent}{OUR-SENDER}{THEIR-RECIPIENT}[{OPTION=VALUE}]...}`: our user wrote to that address; mail
-    /// from there passes with `reason=replied`. Answers `result=recorded`, `result=nothing` or `result=error error=...`.
+    /// `${dlfunc{SO}{greylist_sent}{OUR-SENDER}{THEIR-RECIPIENT}[{OPTION=VALUE}]...}`: our user wrote to that
+    /// address; mail from there passes with `reason=replied`. Answers `result=recorded`, `result=nothing` or
+    /// `result=error error=...`.
     greylist_sent = |arguments| tell(|session, access, now| session.sent(arguments, access, now)),
         nothing_told
 }
 
 boundary! {
-    /// `${dlfunc{SO}{greylist_feedback}{CLIENT}{SENDER}{RECIPIENT}{spam|ham|trap}[{OPTION=VALUE}]...}`: what later checks
-    /// found. Answers `result=recorded`, `result=spared` (a trap for a network that has proved itself), `result=nothing` or
-    /// `result=error error=...`.
+    /// `${dlfunc{SO}{greylist_feedback}{CLIENT}{SENDER}{RECIPIENT}{spam|ham|trap}[{OPTION=VALUE}]...}`: what
+    /// later checks found. Answers `result=recorded`, `result=spared` (a trap for a network that has proved
+    /// itself), `result=nothing` or `result=error error=...`.
     greylist_feedback = |arguments| tell(|session, access, now| session.feedback(arguments, access, now)),
         nothing_told
 }
 
 boundary! {
-    /// Yields its first argument. In an option that Exim's daemon expands before it forks, it makes the daemon load the
-    /// library once for all its children, and look up and read what they would each look up and read. Nothing stays open.
-    /// The second argument is Exim's `$version_number`: of a version that is not known yet, no symbol is used.
+    /// Yields its first argument. In an option that Exim's daemon expands before it forks, it makes the
+    /// daemon load the library once for all its children, and look up and read what they would each look up
+    /// and read. Nothing stays open. The second argument is Exim's `$version_number`: of a version that is
+    /// not known yet, no symbol is used.
     ///
     /// There, the option is a number. The fragments call it in the children, too, with another text.
     greylist_preload = |arguments| {
@@ -124,8 +130,9 @@ boundary! {
 }
 
 boundary! {
-    /// `version=… store=… exim=…`: the version of the library, of the records that it writes, and the generation of Exim
-    /// that it is in (`unknown`: no symbol of Exim's is used). The argument may be Exim's `$version_number`.
+    /// `version=… store=… exim=…`: the version of the library, of the records that it writes, and the
+    /// generation of Exim that it is in (`unknown`: no symbol of Exim's is used). The argument may be Exim's
+    /// `$version_number`.
     greylist_version = |arguments| {
         host::is_version(arguments.first().copied().unwrap_or_default());
         Answer::Text(format!("version={} store=1 exim={}", env!("CARGO_PKG_VERSION"), host::generation()))
@@ -154,7 +161,8 @@ static MEMORY: Memory =
 /// Not a variable of the thread, where the first look costs the dynamic loader three page faults.
 struct LastAnswer(UnsafeCell<ReplyText>);
 
-// SAFETY: `keep` alone uses it. Exim has one thread, and `boundary!` asks every caller for calls one after the other.
+// SAFETY: `keep` alone uses it. Exim has one thread, and `boundary!` asks every caller for calls one after
+// the other.
 unsafe impl Sync for LastAnswer {}
 
 fn decide(arguments: &[&[u8]], access: Access) -> Answer {

@@ -1,7 +1,7 @@
 //! A line for the system's log, where Exim's own cannot be used.
 //!
-//! Not by `syslog(3)`: that would wait while the log's queue is full, keep a descriptor, and use the name that Exim may
-//! have given it. A datagram that cannot be sent at once is dropped.
+//! Not by `syslog(3)`: that would wait while the log's queue is full, keep a descriptor, and use the name
+//! that Exim may have given it. A datagram that cannot be sent at once is dropped.
 
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;

@@ -19,8 +19,8 @@ fn call(function: Function, arguments: &[&[u8]]) -> String {
 fn call_raw(function: Function, argc: c_int, argv: *mut *mut uschar) -> String {
     let _turn = ONE_AFTER_THE_OTHER.lock().unwrap_or_else(PoisonError::into_inner);
     let mut answer = std::ptr::null_mut();
-    // SAFETY: `argv` is null or has `argc` pointers to C strings, or `argc` is out of range and nothing is looked at; nobody
-    // else calls meanwhile.
+    // SAFETY: `argv` is null or has `argc` pointers to C strings, or `argc` is out of range and nothing is
+    // looked at; nobody else calls meanwhile.
     let code = unsafe { function(&raw mut answer, argc, argv) };
     assert_eq!(code, OK);
     // SAFETY: the answer is a C string of the library or the first argument.

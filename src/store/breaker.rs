@@ -1,11 +1,13 @@
-//! The breaker: LMDB has no checksums, so a damaged store can crash the process that reads it. The client comes back and
-//! meets the same, until its mail is lost. So a call notes in the file `state` that it is under way, and about which records.
-//! Whoever finds a note whose process has died reads the files in a way that cannot crash, and opens the breaker if they are
-//! damaged: the store is left alone and mail passes. What that does not show, the records may: they are looked at again.
-//! A process that was killed by something else leaves nothing to find. Where the store is damaged, the one who looks dies,
-//! too, and so does the next; after three the breaker is open. Every five minutes one call looks again.
+//! The breaker: LMDB has no checksums, so a damaged store can crash the process that reads it. The client
+//! comes back and meets the same, until its mail is lost. So a call notes in the file `state` that it is
+//! under way, and about which records. Whoever finds a note whose process has died reads the files in a way
+//! that cannot crash, and opens the breaker if they are damaged: the store is left alone and mail passes.
+//! What that does not show, the records may: they are looked at again. A process that was killed by something
+//! else leaves nothing to find. Where the store is damaged, the one who looks dies, too, and so does the
+//! next; after three the breaker is open. Every five minutes one call looks again.
 //!
-//! A second rule is for damage that shows only in a commit: calls died in three seconds, and none came back meanwhile.
+//! A second rule is for damage that shows only in a commit: calls died in three seconds, and none came back
+//! meanwhile.
 
 use super::error::StoreError;
 use super::mapping::{Held, Taken};
@@ -20,8 +22,8 @@ const DEATHS: u64 = 3;
 /// How long the store is left alone before a call tries it again.
 const PAUSE: Seconds = Seconds::MINUTE.times(5);
 
-/// Which records a call is about: the two halves of their keys, of what the client's network has earned, of the triplet, and
-/// of its first attempt.
+/// Which records a call is about: the two halves of their keys, of what the client's network has earned, of
+/// the triplet, and of its first attempt.
 pub type About = [u64; 6];
 
 /// The numbers of the breaker in the file `state`.
@@ -93,7 +95,8 @@ impl Drop for Call<'_> {
 }
 
 impl Call<'_> {
-    /// Opens the breaker if a process has died and the files are not `sound`; says whether the call may go on.
+    /// Opens the breaker if a process has died and the files are not `sound`; says whether the call may go
+    /// on.
     #[must_use]
     pub fn may_go_on(&self, now: Timestamp, sound: impl FnOnce() -> bool) -> bool {
         let Some((suspect, _)) = self.suspects.first() else { return true };
@@ -219,7 +222,8 @@ mod tests {
         NOW.plus(Seconds::MINUTE.times(minutes))
     }
 
-    /// A call in a process of its own, which dies when it looks at what is damaged, and in the middle of it if it is killed.
+    /// A call in a process of its own, which dies when it looks at what is damaged, and in the middle of it
+    /// if it is killed.
     fn process(state: &State, about: About, damaged: bool, killed: bool, now: Timestamp) -> &'static str {
         // SAFETY: the child uses shared memory and ends, without running anything of the parent's.
         let child = unsafe { libc::fork() };
@@ -262,7 +266,8 @@ mod tests {
         (dir, state)
     }
 
-    /// However rare the mail is that meets the damage, three processes die of it, and no more until five minutes later.
+    /// However rare the mail is that meets the damage, three processes die of it, and no more until five
+    /// minutes later.
     #[test]
     fn three_die_of_damage_in_one_place() {
         let (_dir, state) = fixture();

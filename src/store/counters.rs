@@ -12,14 +12,11 @@
 //!
 //! Counting is never worth a mail: whatever fails here, nothing is counted.
 
-use super::state::State;
+use super::state::{COUNTED_WORDS, State};
 use crate::reply::{Action, Fault, Reason, Reply};
 use crate::time::{Seconds, Timestamp};
 use std::ops::RangeInclusive;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-
-/// Cells in a row: reasons from 0, faults from 20, WOULD_DEFER. There is room for more words.
-const WORDS: usize = 31;
+use std::sync::atomic::Ordering::Relaxed;
 
 const FIRST_FAULT: usize = 20;
 
@@ -42,12 +39,6 @@ const RINGS: [Ring; 3] = [
     Ring { first: 1, rows: 64, span: Seconds::MINUTE },
     Ring { first: 65, rows: 768, span: Seconds::HOUR },
 ];
-
-/// All rows.
-pub(super) const ROWS: usize = 65 + 768;
-
-/// The cells of a row.
-pub(super) type Row = [AtomicU64; WORDS];
 
 impl Ring {
     const fn epoch(&self, time: Timestamp) -> u32 {
@@ -82,8 +73,8 @@ impl Ring {
     ) -> Option<(Timestamp, u64)> {
         let [epoch, newest] = [time, now.plus(Seconds::MINUTE)].map(|time| self.epoch(time));
         let cell = state.count_row(self.row(epoch), true)?.get(word)?;
-        // Begins with a guess: in a new process a look would be a page fault of its own, and a try to write
-        // is none more. The low half does not run over: no hour has four billion decisions.
+        // Starts with compare-exchange, not with a load: in a new process the load would fault the page once,
+        // and the write once more. The low half does not run over: no hour has four billion decisions.
         let mut old = u64::from(epoch) << 32;
         loop {
             let (new, left) = match epoch_of(old) {
@@ -106,7 +97,7 @@ pub struct Counters<'s>(&'s State);
 /// What was counted over some time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    cells: [u64; WORDS],
+    cells: [u64; COUNTED_WORDS],
 }
 
 impl Tally {
@@ -268,7 +259,8 @@ mod tests {
         assert_eq!(counters.last_hours(1, now).reason(Reason::Known), 0);
     }
 
-    /// A decision stands in its minute's cell until that is taken over, and then in its hour's: it is counted once, wherever it is.
+    /// A decision stands in its minute's cell until that is taken over, and then in its hour's: it is counted
+    /// once, wherever it is.
     #[test]
     fn what_has_left_the_minutes_is_in_the_hours() {
         let dir = tempfile::tempdir().unwrap();

@@ -1,5 +1,6 @@
-//! Entries: records that stand for themselves, not for an attempt. Permits, traps, and the administrator's whitelist. Their
-//! front is that of every [`record`](super::record), so whoever tidies needs to know nothing of them.
+//! Entries: records that stand for themselves, not for an attempt. Permits, traps, and the administrator's
+//! whitelist. Their front is that of every [`record`](super::record), so whoever tidies needs to know nothing
+//! of them.
 //!
 //! ```text
 //! 2  u8   0 replied, 1 replied for a domain, 2 released, 3 trap, 4 just sent to a registered domain,
@@ -11,9 +12,9 @@
 //! 16      three texts. replied, just sent, released: identity, sender, recipient; trap: network; whitelist: entry, comment
 //! ```
 //!
-//! One more record, under the key `standing`, says which of them there are at all: version, kind 5, then the kinds of whitelist
-//! entries (u8), their prefix lengths (u32 and u128), and the last times at which a trap, a release and a reply expire
-//! (three u32).
+//! One more record, under the key `standing`, says which of them there are at all: version, kind 5, then the
+//! kinds of whitelist entries (u8), their prefix lengths (u32 and u128), and the last times at which a trap,
+//! a release and a reply expire (three u32).
 
 use super::record::{Decoder, ENTRY, Encoder, Head, VERSION};
 use crate::evidence::{Permit, Trap};

@@ -14,8 +14,9 @@ use crate::reply::Effect;
 use crate::time::{Seconds, Timestamp};
 use crate::triplet::Key;
 
-/// How long mail of a whole registered domain passes to our user who wrote there. A server that verifies our user's
-/// address does so while it is offered our message: at our first attempt, or at a retry of the first hour.
+/// How long mail of a whole registered domain passes to our user who wrote there. A server that verifies our
+/// user's address does so while it is offered our message: at our first attempt, or at a retry of the first
+/// hour.
 const JUST_SENT: Seconds = Seconds::HOUR;
 
 /// How long after that permit was written another message is not worth a write; it lasts for so much longer.
@@ -108,7 +109,8 @@ impl Store {
         Ok(Some((self.secret().trap(keys.identity), trap)))
     }
 
-    /// Spam and ham are about a triplet that has passed, or a client that has a record; for others nothing is written.
+    /// Spam and ham are about a triplet that has passed, or a client that has a record; for others nothing is
+    /// written.
     fn feedback(&self, question: &Question<'_>, finding: Finding) -> Result<Effect, StoreError> {
         let Question { rules, now, .. } = *question;
         let records = self.about(question)?;

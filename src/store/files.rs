@@ -1,8 +1,7 @@
-//! The files of an environment: made with all their blocks, and looked at before LMDB maps them, because a look behind the
-//! end of a mapped file, or into a hole of one on a full disk, is a SIGBUS.
+//! The files of an environment: made with all their blocks, and looked at before LMDB maps them, because a
+//! look behind the end of a mapped file, or into a hole of one on a full disk, is a SIGBUS.
 
 use super::error::StoreError;
-use super::lmdb::MAX_READERS;
 use super::mapping::Mapping;
 use super::sys;
 use std::fs::{File, OpenOptions};
@@ -11,19 +10,22 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-/// The size of `lock.mdb`: a head and a cache line of 64 bytes for each reader (mdb.c, MDB_txninfo and MDB_reader). LMDB takes
-/// a file that is larger than it needs as one with more places.
+/// Reader places: the most processes that read at one moment, far above any `smtp_accept_max`.
+pub(super) const MAX_READERS: u32 = 1024;
+
+/// The size of `lock.mdb`: a head and a cache line of 64 bytes for each reader (mdb.c, MDB_txninfo and
+/// MDB_reader). LMDB takes a file that is larger than it needs as one with more places.
 const LOCK_FILE: u64 = (MAX_READERS as u64 + 64) * 64;
 
 /// Room for the head pages of `data.mdb` and the first transactions.
 const FIRST_PAGES: u64 = 64 << 10;
 
-/// The last pages that a commit took may have been given back in it and never written (mdb.c, loose pages), so a sound
-/// file can end a little before its last page; our transactions touch fewer pages than this.
+/// The last pages that a commit took may have been given back in it and never written (mdb.c, loose pages),
+/// so a sound file can end a little before its last page; our transactions touch fewer pages than this.
 pub(super) const UNWRITTEN_PAGES: u64 = 64;
 
-/// Whether `dir` holds an environment. Only stat(2): opening and closing a file of an environment that is open would
-/// give up this process's locks on it (lmdb.h, caveats).
+/// Whether `dir` holds an environment. Only stat(2): opening and closing a file of an environment that is
+/// open would give up this process's locks on it (lmdb.h, caveats).
 #[must_use]
 pub fn has_data(dir: &Path) -> bool {
     std::fs::metadata(dir.join("data.mdb")).is_ok_and(|data| data.len() > 0)
@@ -33,8 +35,8 @@ pub fn has_data(dir: &Path) -> bool {
 /// [`allocate_lock_file`] makes it.
 ///
 /// # Errors
-/// Where something else than a file stands in the place of one of the two: LMDB could wait for ever for the other end of
-/// a pipe.
+/// Where something else than a file stands in the place of one of the two: LMDB could wait for ever for the
+/// other end of a pipe.
 pub fn lock_device(dir: &Path) -> io::Result<Option<u64>> {
     let look = |name| match std::fs::metadata(dir.join(name)) {
         Ok(file) if !file.is_file() => {
@@ -46,8 +48,9 @@ pub fn lock_device(dir: &Path) -> io::Result<Option<u64>> {
     Ok(look("lock.mdb")?.filter(|lock| lock.blocks() * 512 >= LOCK_FILE).map(|lock| lock.dev()))
 }
 
-/// Makes `lock.mdb` before LMDB does, with all its blocks: LMDB makes a file of holes and maps it, which on a full disk is
-/// a SIGBUS. Called before the environment is open in this process, so closing the file gives up no lock of ours.
+/// Makes `lock.mdb` before LMDB does, with all its blocks: LMDB makes a file of holes and maps it, which on a
+/// full disk is a SIGBUS. Called before the environment is open in this process, so closing the file gives up
+/// no lock of ours.
 pub(super) fn allocate_lock_file(dir: &Path) -> io::Result<()> {
     let path = dir.join("lock.mdb");
     let file = open_or_make(&path)?;
@@ -57,13 +60,13 @@ pub(super) fn allocate_lock_file(dir: &Path) -> io::Result<()> {
     sys::allocate(file.as_fd(), LOCK_FILE)
 }
 
-/// `lock.mdb` on a file system that copies on write: blocks of its own do not help there. Each of LMDB's transactions writes
-/// to the mapped file, and where that needs a new block of a full disk, it is a SIGBUS.
+/// `lock.mdb` on a file system that copies on write: blocks of its own do not help there. Each of LMDB's
+/// transactions writes to the mapped file, and where that needs a new block of a full disk, it is a SIGBUS.
 pub(super) struct CopiedLock(Mapping);
 
 impl CopiedLock {
-    /// Before the environment is opened in this process: closing the file gives up all its locks on it. `None` where the
-    /// file system changes files in their place.
+    /// Before the environment is opened in this process: closing the file gives up all its locks on it.
+    /// `None` where the file system changes files in their place.
     pub(super) fn open(dir: &Path) -> io::Result<Option<Self>> {
         let file = match OpenOptions::new().read(true).write(true).open(dir.join("lock.mdb")) {
             // LMDB reads without a lock then.
@@ -98,18 +101,19 @@ fn open_or_make(path: &Path) -> io::Result<File> {
     options.custom_flags(libc::O_NOFOLLOW).open(path)
 }
 
-/// Reserves blocks for the first pages of `data.mdb` before LMDB writes them: on a disk that is almost full it would write one
-/// of the two head pages, and the half file would stay unreadable when there is room again.
+/// Reserves blocks for the first pages of `data.mdb` before LMDB writes them: on a disk that is almost full
+/// it would write one of the two head pages, and the half file would stay unreadable when there is room
+/// again.
 pub(super) fn reserve_data_file(dir: &Path) -> io::Result<()> {
     let path = dir.join("data.mdb");
     let file = open_or_make(&path)?;
     sys::reserve(&file, FIRST_PAGES)
 }
 
-/// A file that ends before its last page would be a SIGBUS at the first look behind its end. One that is cut short is
-/// damaged; one that lacks a few pages at its end may be sound, and gets them as zeros, which LMDB takes for damage where it
-/// expected something. `whole` is the size by the last page and `page` that of one, in bytes. `false`: it wants pages, and
-/// `data` is not writable.
+/// A file that ends before its last page would be a SIGBUS at the first look behind its end. One that is cut
+/// short is damaged; one that lacks a few pages at its end may be sound, and gets them as zeros, which LMDB
+/// takes for damage where it expected something. `whole` is the size by the last page and `page` that of one,
+/// in bytes. `false`: it wants pages, and `data` is not writable.
 pub(super) fn check_size(
     dir: &Path,
     data: BorrowedFd<'_>,

@@ -1,16 +1,16 @@
-//! The way into an environment: LMDB opens it, and writes to it, in one process at a time, and nobody waits for that for ever.
+//! The way into an environment: LMDB opens it, and writes to it, in one process at a time, and nobody waits
+//! for that for ever.
 //!
-//! These locks are no part of what keeps the data right: LMDB has locks of its own. Behind ours, a process that is stopped
-//! with one of LMDB's stops nobody for longer than said here. So a library that knows other locks, as during an upgrade, may
-//! be at work at the same time.
+//! These locks are no part of what keeps the data right: LMDB has locks of its own. Behind ours, a process
+//! that is stopped with one of LMDB's stops nobody for longer than said here. So a library that knows other
+//! locks, as during an upgrade, may be at work at the same time.
 #![allow(unsafe_code)]
 
-use super::Table;
 use super::breaker;
 use super::error::StoreError;
-use super::lmdb::Patience;
 use super::mapping::Held;
 use super::state::{State, Turn};
+use super::table::Table;
 use crate::time::{Seconds, Timestamp};
 use lmdb::Environment;
 use std::cell::Cell;
@@ -18,6 +18,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
+
+/// What a writer may do about a lock that is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// Give up at once: the write is not worth a wait.
+    None,
+    /// Wait so long.
+    UpTo(Seconds),
+}
 
 /// The way into an environment: one process at a time.
 pub struct Gate {
@@ -31,8 +40,8 @@ pub struct Gate {
 /// When a wait to open something was last in vain, in this process.
 static GAVE_UP: AtomicU32 = AtomicU32::new(0);
 
-/// How long after a wait in vain nobody waits in this process: a message with a hundred recipients must not wait a hundred
-/// times.
+/// How long after a wait in vain nobody waits in this process: a message with a hundred recipients must not
+/// wait a hundred times.
 const QUIET: Duration = Duration::from_secs(60);
 
 impl Gate {
@@ -42,7 +51,8 @@ impl Gate {
         Self { state, table, timeout, gave_up: Cell::new(None) }
     }
 
-    /// Enters to open the environment; whoever is in there leaves when the result is dropped, or with its process.
+    /// Enters to open the environment; whoever is in there leaves when the result is dropped, or with its
+    /// process.
     ///
     /// # Errors
     /// [`StoreError::Lock`] when time is up. In this process nobody waits again for a minute then.
@@ -66,8 +76,8 @@ impl Gate {
     /// Enters to write.
     ///
     /// # Errors
-    /// [`StoreError::Lock`] if somebody else writes, and goes on for longer than `patience` allows. Who has waited in vain does
-    /// not wait again for a minute.
+    /// [`StoreError::Lock`] if somebody else writes, and goes on for longer than `patience` allows. Who has
+    /// waited in vain does not wait again for a minute.
     pub(super) fn write(&self, dir: &Path, patience: Patience) -> Result<Held<'_>, StoreError> {
         let enter = |patience| self.state.take(Turn::Write(self.table), patience, dir);
         match (enter(Duration::ZERO), patience) {

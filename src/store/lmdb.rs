@@ -1,11 +1,11 @@
 //! One LMDB environment with the rules that its use inside Exim needs.
 //!
 //! Kept true here:
-//! - MDB_NOTLS, and every read transaction ends before the call does: Exim's processes end in `_exit`, and a reader's
-//!   place tied to a thread would never be given back.
+//! - MDB_NOTLS, and every read transaction ends before the call does: Exim's processes end in `_exit`, and a
+//!   reader's place tied to a thread would never be given back.
 //! - Every descriptor is close-on-exec before anybody can fork; every file has an explicit mode.
-//! - Whoever opens or writes first takes a lock with a deadline, where there is a `Gate`. LMDB's own locks wait for ever,
-//!   and a stopped process must not stop mail.
+//! - Whoever opens or writes first takes a lock with a deadline, where there is a `Gate`. LMDB's own locks
+//!   wait for ever, and a stopped process must not stop mail.
 //! - The map grows by itself, and picks up what another process grew.
 //! - No WRITEMAP: a full disk would be a SIGBUS. No DUPSORT: LMDB 0.9.24 has bugs there.
 //!
@@ -15,8 +15,8 @@
 use super::error::StoreError;
 use super::files::{self, CopiedLock};
 use super::gate::Gate;
+pub use super::gate::Patience;
 use super::sys;
-use crate::time::Seconds;
 use lmdb::{
     Cursor, Database, Environment, EnvironmentFlags, RoTransaction, RwTransaction, Transaction, WriteFlags,
 };
@@ -33,25 +33,14 @@ use std::path::{Path, PathBuf};
 pub enum Durability {
     /// The last commit (MDB_NOMETASYNC).
     LastCommit,
-    /// Everything, and the files may be torn (MDB_NOSYNC): only for what is thrown away after a crash of the machine.
+    /// Everything, and the files may be torn (MDB_NOSYNC): only for what is thrown away after a crash of the
+    /// machine.
     Everything,
 }
 
-/// What a writer may do about a lock that is taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Patience {
-    /// Give up at once: the write is not worth a wait.
-    None,
-    /// Wait so long.
-    UpTo(Seconds),
-}
-
-/// The map of a new environment. Address space, not disk; it doubles when it is full. From 2 MB on the kernel gives a map page
-/// tables of its own, which every process that opens the store would pay for.
+/// The map of a new environment. Address space, not disk; it doubles when it is full. From 2 MB on the kernel
+/// gives a map page tables of its own, which every process that opens the store would pay for.
 const FIRST_MAP: usize = 1 << 20;
-
-/// Reader places: the most processes that read at one moment, far above any `smtp_accept_max`.
-pub(super) const MAX_READERS: u32 = 1024;
 
 /// A write that keeps meeting a map that is full or was grown gives up after so many tries.
 const MAX_TRIES: u32 = 8;
@@ -108,7 +97,7 @@ impl Opened {
             Durability::Everything => EnvironmentFlags::NO_SYNC,
         };
         let mut builder = Environment::new();
-        builder.set_flags(EnvironmentFlags::NO_TLS | flags).set_max_readers(MAX_READERS);
+        builder.set_flags(EnvironmentFlags::NO_TLS | flags).set_max_readers(files::MAX_READERS);
         if purpose == Purpose::Make {
             // An environment that is there knows its own size.
             builder.set_map_size(FIRST_MAP);
@@ -167,7 +156,8 @@ impl Env {
     /// Opens the environment in `dir`.
     ///
     /// # Errors
-    /// [`StoreError::Open`], or [`StoreError::Damaged`] for files that are no LMDB environment or end too soon.
+    /// [`StoreError::Open`], or [`StoreError::Damaged`] for files that are no LMDB environment or end too
+    /// soon.
     pub fn open(dir: &Path, durability: Durability, purpose: Purpose) -> Result<Self, StoreError> {
         Self::open_at(dir, durability, purpose, None)
     }
@@ -191,8 +181,8 @@ impl Env {
         opened.map_err(|_| StoreError::from_io(&self.dir, io::ErrorKind::NotConnected.into()))
     }
 
-    /// Opens the environment for writing, if it is not. One that is open must be closed first: a process must not have
-    /// the same one open twice (lmdb.h, caveats).
+    /// Opens the environment for writing, if it is not. One that is open must be closed first: a process must
+    /// not have the same one open twice (lmdb.h, caveats).
     fn make_writable(&self) -> Result<(), StoreError> {
         if self.opened.borrow().as_ref().is_some_and(|opened| opened.writable) {
             return Ok(());
@@ -215,8 +205,8 @@ impl Env {
             .map_err(|e| StoreError::from_lmdb(&self.dir, e))
     }
 
-    /// Writes in one transaction. `change` may be called again with a new transaction, when the map had to grow;
-    /// what it returns comes from the call that was committed.
+    /// Writes in one transaction. `change` may be called again with a new transaction, when the map had to
+    /// grow; what it returns comes from the call that was committed.
     ///
     /// # Errors
     /// [`StoreError::Lock`] if the lock stays taken; what LMDB says. Nothing is changed then.
@@ -242,8 +232,8 @@ impl Env {
         }
     }
 
-    /// Has the disk do, without any lock, what the next write would wait for under it: read the list of free pages, and
-    /// write what waits to be written, by whomever. (The latter only where writes are flushed.)
+    /// Has the disk do, without any lock, what the next write would wait for under it: read the list of free
+    /// pages, and write what waits to be written, by whomever. (The latter only where writes are flushed.)
     ///
     /// # Errors
     /// What LMDB says.
@@ -443,7 +433,8 @@ fn data_fd(env: &Environment) -> lmdb::Result<BorrowedFd<'_>> {
     }
 }
 
-/// Begins something that reads, once more where LMDB asks for it.
+/// Starts a read; retries once where another process grew the map, or where the places of readers that have
+/// died can be cleared.
 fn begin<'e, T>(env: &'e Environment, begin: impl Fn(&'e Environment) -> lmdb::Result<T>) -> lmdb::Result<T> {
     match begin(env) {
         // Another process grew the map: take over its size (lmdb.h, mdb_env_set_mapsize).

@@ -194,8 +194,8 @@ fn what_was_opened_to_read_is_written_when_it_must_be() {
     assert_eq!(entries(&env), 3);
 }
 
-/// When it cannot be opened anew, that is said, and so it is with every later call: nothing is read from a store that is
-/// not there.
+/// When it cannot be opened anew, that is said, and so it is with every later call: nothing is read from a
+/// store that is not there.
 #[test]
 fn what_cannot_be_opened_anew_is_out_of_order() {
     let (_dir, path) = closed_env();
@@ -206,7 +206,8 @@ fn what_cannot_be_opened_anew_is_out_of_order() {
     assert!(env.read(|_| Ok(())).is_err());
 }
 
-/// The last pages of a sound file may be missing; they are added before anybody looks, also for those who only read.
+/// The last pages of a sound file may be missing; they are added before anybody looks, also for those who
+/// only read.
 #[test]
 fn pages_that_were_never_written_are_added_for_readers_too() {
     let (_dir, path) = closed_env();
@@ -218,7 +219,8 @@ fn pages_that_were_never_written_are_added_for_readers_too() {
     drop(env);
 }
 
-/// The largest transactions that we make leave no more pages unwritten at the end of the file than a sound file may lack.
+/// The largest transactions that we make leave no more pages unwritten at the end of the file than a sound
+/// file may lack.
 #[test]
 fn large_deletions_leave_the_file_whole() {
     let (dir, env) = env();

@@ -41,12 +41,12 @@ impl Mapping {
         self.len
     }
 
-    /// Makes pages writable, as a write would, but with an error in place of a signal where the file system has no block
-    /// for them. Linux 5.14.
+    /// Makes pages writable, as a write would, but with an error in place of a signal where the file system
+    /// has no block for them. Linux 5.14.
     ///
     /// # Errors
-    /// [`io::ErrorKind::StorageFull`] where a write would be a SIGBUS; [`io::ErrorKind::InvalidInput`] where the kernel
-    /// cannot.
+    /// [`io::ErrorKind::StorageFull`] where a write would be a SIGBUS; [`io::ErrorKind::InvalidInput`] where
+    /// the kernel cannot.
     pub fn prepare(&self, at: usize, len: usize) -> io::Result<()> {
         let len = len.min(self.len.saturating_sub(at));
         // SAFETY: the range lies in the mapping, and its content does not change.
@@ -69,9 +69,9 @@ impl Mapping {
     #[must_use]
     pub fn cells<T: Atomic>(&self, at: usize, count: usize) -> &[T] {
         assert!(at.is_multiple_of(align_of::<T>()) && at + count * size_of::<T>() <= self.len);
-        // SAFETY: in the mapping and aligned, as was looked at just now (a mapping begins on a page); any bytes are a value
-        // of an atomic number; the mapping lives as long as `self`. A file that somebody truncates meanwhile would be a
-        // SIGBUS: nobody does, the file keeps its size.
+        // SAFETY: in the mapping and aligned, as was looked at just now (a mapping begins on a page); any
+        // bytes are a value of an atomic number; the mapping lives as long as `self`. A file that somebody
+        // truncates meanwhile would be a SIGBUS: nobody does, the file keeps its size.
         unsafe { std::slice::from_raw_parts(self.start.add(at).cast(), count) }
     }
 
@@ -109,9 +109,9 @@ unsafe impl Atomic for std::sync::atomic::AtomicU32 {}
 // SAFETY: an atomic number.
 unsafe impl Atomic for std::sync::atomic::AtomicU64 {}
 
-/// A lock in a mapped file: a mutex of the C library that processes share (PTHREAD_PROCESS_SHARED), whose owner's death the
-/// kernel notes (PTHREAD_MUTEX_ROBUST). Taking one that is free is no system call. All processes have to use the same C
-/// library, as for the locks of LMDB.
+/// A lock in a mapped file: a mutex of the C library that processes share (PTHREAD_PROCESS_SHARED), whose
+/// owner's death the kernel notes (PTHREAD_MUTEX_ROBUST). Taking one that is free is no system call. All
+/// processes have to use the same C library, as for the locks of LMDB.
 #[derive(Clone, Copy)]
 pub struct SharedLock<'m> {
     mutex: *const UnsafeCell<libc::pthread_mutex_t>,
@@ -146,17 +146,18 @@ unsafe extern "C" {
     ) -> libc::c_int;
 }
 
-/// A lock wakes one of those who wait, and where there are more processes than processors, that one has to wait for a
-/// processor: a crowd that has formed behind somebody who lost his processor goes on forming. So nobody sleeps for long
-/// without another try; the lock is free most of the time.
+/// A lock wakes one of those who wait, and where there are more processes than processors, that one has to
+/// wait for a processor: a crowd that has formed behind a process that lost its processor goes on forming. So
+/// nobody sleeps for long without another try; the lock is free most of the time.
 const FIRST_WAIT: Duration = Duration::from_millis(1);
 const LONGEST_WAIT: Duration = Duration::from_millis(16);
 
 /// pthread.h
 const PTHREAD_MUTEX_ROBUST: libc::c_int = 1;
 
-/// Where glibc keeps the kind of a mutex (struct_mutex.h): behind the lock, the count, the owner and, on 64 bits, the number
-/// of users. It never changes, so a mutex with another kind is garbage, and is not given to the library.
+/// Where glibc keeps the kind of a mutex (struct_mutex.h): behind the lock, the count, the owner and, on 64
+/// bits, the number of users. It never changes, so a mutex with another kind is garbage, and is not given to
+/// the library.
 const KIND: usize = if size_of::<usize>() == 8 { 16 } else { 12 };
 
 impl<'m> SharedLock<'m> {
@@ -166,8 +167,8 @@ impl<'m> SharedLock<'m> {
 
     /// Makes the lock, where nobody uses it yet, and says what kind the C library gives it.
     pub fn make(self) -> u32 {
-        // SAFETY: the attributes are made before they are used; `Mapping::lock` found room for a mutex here, and nobody else
-        // sees the file yet.
+        // SAFETY: the attributes are made before they are used; `Mapping::lock` found room for a mutex here,
+        // and nobody else sees the file yet.
         unsafe {
             let mut attributes = std::mem::zeroed::<libc::pthread_mutexattr_t>();
             libc::pthread_mutexattr_init(&raw mut attributes);
@@ -187,12 +188,13 @@ impl<'m> SharedLock<'m> {
         self.kind_there() == self.kind
     }
 
-    /// Whether this is no lock of ours, or after a wait, one that is held by a process that does not exist. (In a container
-    /// with numbers of its own, a living owner may look like none.)
+    /// Whether this is no lock of ours, or after a wait, one that is held by a process that does not exist.
+    /// (In a container with numbers of its own, a living owner may look like none.)
     #[must_use]
     pub fn is_garbage(self, waited: bool) -> bool {
-        // The kernel's rule for such locks (futex(2), robust futexes): the low 30 bits are the owner's number.
-        // SAFETY: the lock word comes first (struct_mutex.h); others change it, which a volatile read allows for.
+        // The kernel's rule for such locks (futex(2), robust futexes): the low 30 bits are the owner's
+        // number. SAFETY: the lock word comes first (struct_mutex.h); others change it, which a volatile read
+        // allows for.
         let word = unsafe { self.pointer().cast::<u32>().read_volatile() };
         let owner = (word & 0x3fff_ffff).cast_signed();
         // SAFETY: kill takes two numbers; signal 0 is none.

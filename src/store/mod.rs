@@ -1,8 +1,8 @@
 //! The store: two LMDB environments and a mapped file in one directory.
 //!
 //! - `known/`: what is worth keeping. At most the last commit is lost in a crash of the machine.
-//! - `pending-BOOT/`: first attempts, written without any flush. A crash of the machine may tear it, so its name
-//!   carries the kernel's boot id: another boot starts another one and removes the old ones unread.
+//! - `pending-BOOT/`: first attempts, written without any flush. A crash of the machine may tear it, so its
+//!   name carries the kernel's boot id: another boot starts another one and removes the old ones unread.
 //! - `state`: locks, the [`breaker`] and the [`counters`]: see [`state`].
 //!
 //! To a decision it is a [`Memory`](crate::memory::Memory): see `events` and [`records`].
@@ -27,6 +27,7 @@ mod scan;
 pub mod state;
 pub mod survey;
 pub mod sys;
+mod table;
 mod tidy;
 mod update;
 
@@ -36,8 +37,8 @@ use self::error::StoreError;
 use self::gate::Gate;
 use self::lmdb::{Durability, Env, Patience, Purpose};
 use self::record::{Meta, Record, Texts};
-pub use self::scan::Skipped;
 use self::state::State;
+pub use self::table::{Skipped, Table};
 use crate::identity::MAX_IDENTITIES;
 use crate::memory::Access;
 use crate::reply::Reply;
@@ -49,8 +50,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The key of the record that says what the store is; every other key but the next has 16 bytes. Both begin with zeros,
-/// so that they stand on one page, or on two side by side: every process reads them.
+/// The key of the record that says what the store is; every other key but the next has 16 bytes. Both begin
+/// with zeros, so that they stand on one page, or on two side by side: every process reads them.
 const META_KEY: &[u8] = b"\0\0meta";
 
 /// The key of the record that says which entries there are.
@@ -59,15 +60,6 @@ const SUMMARY_KEY: &[u8] = b"\0\0standing";
 /// Whether a key is one of the records that the store keeps for itself, which have keys of other lengths.
 const fn is_own(key: &[u8]) -> bool {
     key.len() != 16
-}
-
-/// The two environments.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Table {
-    /// What is worth keeping: `known`.
-    Known,
-    /// First attempts of this boot: `pending-BOOT`.
-    Pending,
 }
 
 /// The files of a table.
@@ -348,7 +340,8 @@ fn pending_dir(store: &Path, boot: Option<&str>) -> PathBuf {
     store.join(format!("{PENDING_PREFIX}{}", boot.unwrap_or("always")))
 }
 
-/// Removes the first attempts of other boots; says of how many. Best effort: what stays does no harm but take room.
+/// Removes the first attempts of other boots; says of how many. Best effort: what stays does no harm but take
+/// room.
 fn remove_other_boots(store: &Path, current: &Path) -> usize {
     let Ok(entries) = fs::read_dir(store) else {
         return 0;

@@ -1,11 +1,12 @@
 //! Deletes all that has expired, now: `eximgrey purge`. The store tidies itself without it.
 //!
-//! Others go on meanwhile. The scan reads in many short transactions, because an open reader keeps old pages from being used
-//! again. What it finds is looked at once more and deleted in short transactions under the writer's lock. How long one
-//! holds the lock depends on the flush at its end, which no one can foresee, so each is made as large as the last one
-//! lets expect. What the disk has to do anyway, the scan's reading ahead above all, is waited for before the lock is taken:
-//! the flush under the lock would wait for it, too. After each the lock stays free for longer than it was held: waiting
-//! writers double their pauses, so whoever came meanwhile has tried again by then.
+//! Others go on meanwhile. The scan reads in many short transactions, because an open reader keeps old pages
+//! from being used again. What it finds is looked at once more and deleted in short transactions under the
+//! writer's lock. How long one holds the lock depends on the flush at its end, which no one can foresee, so
+//! each is made as large as the last one lets expect. What the disk has to do anyway, the scan's reading
+//! ahead above all, is waited for before the lock is taken: the flush under the lock would wait for it, too.
+//! After each the lock stays free for longer than it was held: waiting writers double their pauses, so
+//! whoever came meanwhile has tried again by then.
 
 use super::error::StoreError;
 use super::lmdb::{Env, Patience};
@@ -15,14 +16,15 @@ use crate::time::{Seconds, Timestamp};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// How long a transaction is meant to hold the writer's lock, flush included. A flush that takes longer holds it longer: it
-/// belongs to the transaction.
+/// How long a transaction is meant to hold the writer's lock, flush included. A flush that takes longer holds
+/// it longer: it belongs to the transaction.
 const HOLD: Duration = Duration::from_millis(1);
 
 /// A hold that is longer than this is one too long.
 pub const LONG_HOLD: Duration = Duration::from_millis(5);
 
-/// How long to wait for the lock: nobody waits for a purge, but a writer that is stopped is an error all the same.
+/// How long to wait for the lock: nobody waits for a purge, but a writer that is stopped is an error all the
+/// same.
 const PATIENCE: Patience = Patience::UpTo(Seconds::MINUTE);
 
 /// Records of the first transaction, and of the smallest.
@@ -49,8 +51,8 @@ pub struct Purged {
 }
 
 impl Store {
-    /// Deletes what of a table has expired at `now`. `progress` is told how much of the keys is done (0 to 1) and what was
-    /// done so far.
+    /// Deletes what of a table has expired at `now`. `progress` is told how much of the keys is done (0 to 1)
+    /// and what was done so far.
     ///
     /// # Errors
     /// See [`StoreError`]; what was deleted until then is deleted.
@@ -96,8 +98,8 @@ impl Store {
     }
 }
 
-/// Deletes the first of `keys` in one transaction, as many as time allows, where they are still expired. Says how
-/// many it looked at, how many were deleted, and how long it held the lock.
+/// Deletes the first of `keys` in one transaction, as many as time allows, where they are still expired. Says
+/// how many it looked at, how many were deleted, and how long it held the lock.
 fn delete(env: &Env, keys: &[Vec<u8>], now: Timestamp) -> Result<(usize, u64, Duration), StoreError> {
     let mut start = None;
     let (done, deleted) = env.write(PATIENCE, |writer| {
@@ -150,8 +152,8 @@ fn look(env: &Env, from: &[u8], now: Timestamp, purged: &mut Purged) -> Result<B
     Ok(found)
 }
 
-/// How many records the next transaction takes, after one of `batch` that held the lock for `hold`. Fewer than lie on
-/// a page would make it no shorter.
+/// How many records the next transaction takes, after one of `batch` that held the lock for `hold`. Fewer
+/// than lie on a page would make it no shorter.
 fn next_batch(batch: usize, hold: Duration) -> usize {
     if hold > HOLD { (batch - batch / 4).max(FEWEST) } else { (batch + batch / 4).min(LOOK) }
 }

@@ -1,10 +1,11 @@
 //! The queue: updates of `known` that wait in `pending-BOOT`, so that no decision waits for the disk.
 //!
-//! What `known` is to learn is first written beside the first attempts, where a write needs no flush. A triplet that has
-//! passed is marked there, too, so every later look finds it. Then somebody carries: all that is queued is written to `known`
-//! in one transaction with one flush: whoever has queued a pass, at once, if nobody else is writing there, and if not many
-//! have carried in this second. Otherwise it goes its way. The one who carries looks again when it is done, and a decision
-//! that finds something queued for longer than a second carries it.
+//! What `known` is to learn is first written beside the first attempts, where a write needs no flush. A
+//! triplet that has passed is marked there, too, so every later look finds it. Then somebody carries: all
+//! that is queued is written to `known` in one transaction with one flush: whoever has queued a pass, at
+//! once, if nobody else is writing there, and if not many have carried in this second. Otherwise it goes its
+//! way. The one who carries looks again when it is done, and a decision that finds something queued for
+//! longer than a second carries it.
 //!
 //! ```text
 //! pending  "\0\0q" and a number (u64, big-endian)    an update: see update.rs
@@ -13,8 +14,10 @@
 //! ```
 //!
 //! Kept true here:
-//! - Updates are carried in their order, each once: `known` notes the last one in the transaction that writes it.
-//! - A process that dies at any point loses nothing. A crash of the machine loses what was not carried: a second's worth.
+//! - Updates are carried in their order, each once: `known` notes the last one in the transaction that writes
+//!   it.
+//! - A process that dies at any point loses nothing. A crash of the machine loses what was not carried: a
+//!   second's worth.
 //! - Nobody waits: whoever finds the lock of `known` taken does not carry.
 
 use super::error::StoreError;
@@ -30,14 +33,15 @@ const HEAD_KEY: &[u8] = b"\0\0queue";
 const PREFIX: &[u8] = b"\0\0q";
 const CARRIED_KEY: &[u8] = b"\0\0carried";
 
-/// Updates that one transaction carries. Each changes two or three pages; LMDB keeps 511 in memory and writes more of them early.
+/// Updates that one transaction carries. Each changes two or three pages; LMDB keeps 511 in memory and writes
+/// more of them early.
 const MOST: usize = 400;
 
 /// How often somebody who carries looks again for what was queued meanwhile: its own call is waiting.
 const ROUNDS: usize = 4;
 
-/// How many carry in a second at once. On a quiet server each pass is on the disk when it is answered; on a busy one so few
-/// decisions wait for a flush that it does not show in the 99th percentile.
+/// How many carry in a second at once. On a quiet server each pass is on the disk when it is answered; on a
+/// busy one so few decisions wait for a flush that it does not show in the 99th percentile.
 const AT_ONCE: u64 = 8;
 
 /// So much is queued that somebody carries it whatever the second.
@@ -46,7 +50,8 @@ const LONG: u64 = 2 * MOST as u64;
 /// How long something may be queued before any decision carries it.
 const SOON: Seconds = Seconds(1);
 
-/// What the file `state` says of the queue, so that nobody needs to look there in vain. Changed under the lock of `pending`.
+/// What the file `state` says of the queue, so that nobody needs to look there in vain. Changed under the
+/// lock of `pending`.
 struct Hints<'s> {
     /// When something was queued that is still there; 0: nothing is.
     since: &'s AtomicU64,
@@ -109,6 +114,18 @@ pub(super) fn owns(key: &[u8]) -> bool {
     key == HEAD_KEY || key == CARRIED_KEY || number(key).is_some()
 }
 
+/// The number of the first update that is queued, by a transaction's `each_from`.
+fn first(
+    each_from: impl FnOnce(&[u8], &mut dyn FnMut(&[u8], &[u8]) -> bool) -> lmdb::Result<()>,
+) -> lmdb::Result<Option<u64>> {
+    let mut first = None;
+    each_from(&key(0), &mut |key, _| {
+        first = number(key);
+        false
+    })?;
+    Ok(first)
+}
+
 /// Some of what is queued, in its order.
 #[derive(Default)]
 pub(super) struct Batch {
@@ -150,19 +167,15 @@ impl Store {
         };
         writer.put(&key(head.number), &update.encode())?;
         writer.put(HEAD_KEY, &Place { number: head.number + 1, ..head }.encode(QUEUE))?;
-        // Before it is there: who looks in vain has lost little.
+        // Set before the commit: a process that dies in between must not leave a queue that nobody looks for.
         if let Some(hints) = self.state.as_deref().and_then(Hints::of) {
             let _ = hints.since.compare_exchange(0, u64::from(update.now.0).max(1), Relaxed, Relaxed);
             if update.is_told() {
                 hints.told.store(1, Relaxed);
             }
         }
-        let mut first = None;
-        writer.each_from(&key(0), |key, _| {
-            first = number(key);
-            false
-        })?;
-        Ok(first.is_some_and(|first| head.number - first >= LONG))
+        let first = first(|from, visit| writer.each_from(from, visit))?;
+        Ok(first.is_some_and(|first| head.number.saturating_sub(first) >= LONG))
     }
 
     /// Carries what was just queued, unless many have carried in this second and the queue is not `long`.
@@ -174,7 +187,8 @@ impl Store {
         if long || many < AT_ONCE { self.carry(now) } else { Ok(()) }
     }
 
-    /// Queues an update that no decision waits for, and carries it unless somebody has carried something in this second.
+    /// Queues an update that no decision waits for, and carries it unless somebody has carried something in
+    /// this second.
     pub(super) fn queue(&self, update: &Update, patience: Patience) -> Result<(), StoreError> {
         let long = self.pending()?.write(patience, |writer| self.enqueue(writer, update))?;
         let hints = self.state.as_deref().and_then(Hints::of);
@@ -218,9 +232,22 @@ impl Store {
     }
 
     fn carry_rounds(&self, patience: Patience, rounds: usize) -> Result<(), StoreError> {
-        let Some(pending) = self.pending_if_there()? else { return Ok(()) };
-        for _ in 0..rounds {
-            if pending.read(Batch::read)?.updates.is_empty() {
+        let hints = self.state.as_deref().and_then(Hints::of);
+        let since = hints.as_ref().map_or(0, |hints| hints.since.load(Relaxed));
+        let Some(pending) = self.pending_if_there()? else {
+            // Of another boot.
+            if let Some(hints) = hints {
+                let _ = hints.since.compare_exchange(since, 0, Relaxed, Relaxed);
+                hints.told.store(0, Relaxed);
+            }
+            return Ok(());
+        };
+        for round in 0..rounds {
+            if pending.read(|snapshot| first(|from, visit| snapshot.each_from(from, visit)))?.is_none() {
+                if round == 0 && since != 0 {
+                    // Somebody has died before it was there.
+                    self.leave_the_queue(pending, &Batch::default())?;
+                }
                 break;
             }
             let batch = self.known.write(patience, |writer| self.write_queued(pending, writer))?;
@@ -229,7 +256,8 @@ impl Store {
         Ok(())
     }
 
-    /// Writes what is queued to `known`, but what was written before: its carrier may have died before it left the queue.
+    /// Writes what is queued to `known`, but what was written before: its carrier may have died before it
+    /// left the queue.
     pub(super) fn write_queued(&self, pending: &Env, writer: &mut Writer<'_>) -> Result<Batch, Trouble> {
         let before = writer.get(CARRIED_KEY)?.and_then(|bytes| Place::decode(bytes, CARRIED));
         let batch = pending.read(Batch::read)?;
@@ -256,11 +284,7 @@ impl Store {
                 update.iter().try_for_each(|update| update.unmark(writer))?;
                 writer.delete(&key(*number))?;
             }
-            let mut empty = true;
-            writer.each_from(&key(0), |key, _| {
-                empty = number(key).is_none();
-                false
-            })?;
+            let empty = first(|from, visit| writer.each_from(from, visit))?.is_none();
             if let Some(hints) = self.state.as_deref().and_then(Hints::of).filter(|_| empty) {
                 hints.since.store(0, Relaxed);
                 hints.told.store(0, Relaxed);

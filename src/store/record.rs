@@ -1,8 +1,8 @@
 //! The records, byte by byte. All numbers are little-endian; times are seconds since 1970 (UTC).
 //!
-//! Every record begins with its version and its kind. A record whose version or kind this library does not know is
-//! skipped and counted, never overwritten. The expiry is written with the record, because windows and lifetimes may
-//! differ from call to call: whoever tidies needs no settings.
+//! Every record begins with its version and its kind. A record whose version or kind this library does not
+//! know is skipped and counted, never overwritten. The expiry is written with the record, because windows and
+//! lifetimes may differ from call to call: whoever tidies needs no settings.
 //!
 //! ```text
 //! all      0  u8   version, 1
@@ -158,8 +158,8 @@ impl Record {
     }
 }
 
-/// The longest text a record holds: addresses that people write are shorter, and a record must stay well under
-/// the size at which LMDB gives it pages of its own.
+/// The longest text a record holds: addresses that people write are shorter, and a record must stay well
+/// under the size at which LMDB gives it pages of its own.
 const LONGEST_TEXT: usize = 255;
 
 /// Reads all but the texts, which are left in the reader: this is the path of every decision.
@@ -240,7 +240,7 @@ pub fn neighbour(bytes: &[u8]) -> Option<Neighbour> {
     if !matches!(kind, PENDING | KNOWN | IDENTITY | ENTRY) {
         return None;
     }
-    // What has passed is nobody's flood.
+    // What has passed belongs to no flood.
     let waits = kind == PENDING && flags & PASSED == 0;
     let network = if waits { reader.number().and(reader.number()) } else { None };
     Some(Neighbour { expires, first_seen, network })

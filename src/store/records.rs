@@ -20,7 +20,8 @@ pub struct StoredRecords<'s> {
     pub(super) store: &'s Store,
     pub(super) question: &'s Question<'s>,
     pub(super) keys: Vec<IdentityKeys>,
-    /// The last commits of `known` and of `pending` when they were read: while they are the last, what was read holds.
+    /// The last commits of `known` and of `pending` when they were read: while they are the last, what was
+    /// read holds.
     seen: [Cell<usize>; 2],
     _under_way: Option<breaker::Call<'s>>,
 }
@@ -82,7 +83,8 @@ impl StoredRecords<'_> {
         self.seen.each_ref().map(Cell::get) == [self.store.known.version(), pending]
     }
 
-    /// Records a first attempt, or that a retry has passed, if that is still what is to be done under the lock.
+    /// Records a first attempt, or that a retry has passed, if that is still what is to be done under the
+    /// lock.
     fn record(&self, decision: Decision) -> Result<Decision, StoreError> {
         let Question { rules, now, .. } = *self.question;
         let mut queued = None;
@@ -157,7 +159,8 @@ impl StoredRecords<'_> {
         }
         let mut side = KnownSide { identities, ..KnownSide::default() };
 
-        // One record says whether there is anything else to look up. Nothing is, where a later version wrote it.
+        // One record says whether there is anything else to look up. Nothing is, where a later version wrote
+        // it.
         let summary = get(SUMMARY_KEY)?.and_then(Summary::decode).unwrap_or_default();
         let secret = self.store.secret();
         let entry = |key: Key| Ok(get(&key.0)?.and_then(Entry::decode));

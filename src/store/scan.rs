@@ -1,30 +1,24 @@
 //! All records of an environment, one after the other: for people, not for decisions.
 //!
-//! What is done with a record may take as long as a reader leaves a pager open. While a read transaction is open, LMDB uses
-//! no page again, and the file grows with every write. So a few records are copied in a transaction, and are visited
-//! outside of it. What is seen is no single moment: what comes or goes meanwhile may be seen or not; a record that stays
-//! is seen once.
+//! What is done with a record may take as long as a reader leaves a pager open. While a read transaction is
+//! open, LMDB uses no page again, and the file grows with every write. So a few records are copied in a
+//! transaction, and are visited outside of it. What is seen is no single moment: what comes or goes meanwhile
+//! may be seen or not; a record that stays is seen once.
 
 use super::entries::Entry;
 use super::error::StoreError;
 use super::lmdb::Env;
 use super::record::Record;
-use super::{Store, Table, is_own};
+use super::table::{Skipped, Table};
+use super::{Store, is_own};
 use crate::triplet::Key;
 
 /// Records that one transaction copies: some hundred microseconds, and under a megabyte.
 const CHUNK: usize = 1024;
 
-/// What a scan met.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Skipped {
-    /// Records of a version or kind that this library does not know.
-    pub unreadable: u64,
-}
-
 impl Store {
-    /// Calls `visit` for each record of a table that can be read, until it says stop (`false`). The order is that of the
-    /// keys, which are hashes: none. No transaction is open meanwhile.
+    /// Calls `visit` for each record of a table that can be read, until it says stop (`false`). The order is
+    /// that of the keys, which are hashes: none. No transaction is open meanwhile.
     ///
     /// # Errors
     /// See [`StoreError`].

@@ -13,17 +13,18 @@
 //! Each page that a new process writes to is a page fault, so what every decision writes is on page 0.
 //!
 //! Kept true here:
-//! - Nothing in the file is worth a mail. One that is missing, foreign, of another size or version is made anew, under
-//!   another name that is then renamed; a process goes on with the one that it has mapped.
-//! - A file with blocks of its own can still need new ones when it is written to, on a file system that copies on write
-//!   (btrfs, xfs after a reflink copy); on a full disk that is a SIGBUS. So the file asks not to be copied, and each page
-//!   is made writable before it is written to: that can fail, but not with a signal.
+//! - Nothing in the file is worth a mail. One that is missing, foreign, of another size or version is made
+//!   anew, under another name that is then renamed; a process goes on with the one that it has mapped.
+//! - A file with blocks of its own can still need new ones when it is written to, on a file system that
+//!   copies on write (btrfs, xfs after a reflink copy); on a full disk that is a SIGBUS. So the file asks not
+//!   to be copied, and each page is made writable before it is written to: that can fail, but not with a
+//!   signal.
 //! - A lock belongs to its process for as long as that lives: the kernel tells the next one when it has died.
 
-use super::counters::{ROWS, Row};
 use super::error::StoreError;
 use super::mapping::{Held, Mapping, SharedLock};
-use super::{Table, sys};
+use super::sys;
+use super::table::Table;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
@@ -37,6 +38,15 @@ const FILE: &str = "state";
 /// What this file was called when it held the counters alone.
 const FORMER_FILE: &str = "counters";
 
+/// Rows of the counters: this minute, 64 minutes, 768 hours.
+const ROWS: usize = 1 + 64 + 768;
+
+/// Cells in a row: a reason, a fault or another word each, with room for more words.
+pub(super) const COUNTED_WORDS: usize = 31;
+
+/// The cells of a row.
+pub(super) type Row = [AtomicU64; COUNTED_WORDS];
+
 const SIZE: usize = PAGE + ((ROWS - 1) * ROW_SIZE).next_multiple_of(PAGE);
 const MAGIC: [u8; 12] = *b"eximgrey\x04\0\0\0";
 const PAGE: usize = 4096;
@@ -46,18 +56,18 @@ const LOCKS: usize = 128;
 const COUNTED: usize = 384;
 const CALLS: usize = 640;
 const LOCK_SIZE: usize = 64;
-/// A row of counters, and nobody's last bytes: see [`PADDING`].
+/// Bytes of a row of counters. Its last ones are unused: see [`PADDING`].
 const ROW_SIZE: usize = 256;
 
-/// Calls that the breaker can watch at the same time. More are not watched: a call takes some microseconds, so there are
-/// seldom more under way than there are processors.
+/// Calls that the breaker can watch at the same time. More are not watched: a call takes some microseconds,
+/// so there are seldom more under way than there are processors.
 pub(super) const WATCHED_CALLS: usize = 33;
 
 /// A place: its lock, and some numbers behind that.
 const CALL_SIZE: usize = 104;
 const CALL_NUMBERS: usize = 48;
 
-/// The last byte of every page is nobody's: writing it asks for the page's block.
+/// The last byte of every page is unused: it is written to make the file system give the page a block.
 const PADDING: usize = PAGE - 1;
 
 /// What one process does at a time.
@@ -72,7 +82,8 @@ pub enum Turn {
 /// A mapped file `state`.
 pub struct State {
     map: Mapping,
-    /// For the pages of a file that may be copied when it is written to, and where the kernel cannot prepare them.
+    /// For the pages of a file that may be copied when it is written to, and where the kernel cannot prepare
+    /// them.
     file: Option<File>,
     device: u64,
     /// What the C library calls the kind of the locks.
@@ -83,8 +94,8 @@ impl State {
     /// Maps the file in `dir`; one that is missing or not usable is made, if it may be.
     ///
     /// # Errors
-    /// [`StoreError::Full`] where its first page cannot be written to; what the system says where there is none and none
-    /// can be made.
+    /// [`StoreError::Full`] where its first page cannot be written to; what the system says where there is
+    /// none and none can be made.
     pub fn open(dir: &Path, may_make: bool) -> Result<Self, StoreError> {
         let fail = |cause| StoreError::from_io(dir, cause);
         let path = dir.join(FILE);
@@ -97,8 +108,8 @@ impl State {
         map(&path).map_err(fail)?.ok_or_else(|| fail(io::ErrorKind::InvalidData.into()))
     }
 
-    /// Makes the page that holds byte `at` writable, where it is not so for good: that of the locks before each
-    /// call, because it may have been written to the disk meanwhile.
+    /// Makes the page that holds byte `at` writable, where it is not so for good: that of the locks before
+    /// each call, because it may have been written to the disk meanwhile.
     ///
     /// # Errors
     /// What the system says, ENOSPC above all.
@@ -145,9 +156,9 @@ impl State {
         self.map.cells(QUEUE, 3).first_chunk()
     }
 
-    /// Takes a lock, for the life of the result. LMDB locks its files while it opens them, and while it writes, and waits there
-    /// for ever. So only one process at a time is let in, and the others wait for no longer than `patience`. Where the
-    /// lock is garbage, the file goes.
+    /// Takes a lock, for the life of the result. LMDB locks its files while it opens them, and while it
+    /// writes, and waits there for ever. So only one process at a time is let in, and the others wait for no
+    /// longer than `patience`. Where the lock is garbage, the file goes.
     ///
     /// # Errors
     /// [`StoreError::Lock`] when time is up.
@@ -190,8 +201,8 @@ fn map(path: &Path) -> io::Result<Option<State>> {
     Ok((state.map.bytes::<{ MAGIC.len() }>(0) == MAGIC).then_some(state))
 }
 
-/// Makes the file under another name: nobody ever sees half of it. Many may do so at once; without `instead` of what is
-/// there, the first one's stays.
+/// Makes the file under another name: nobody ever sees half of it. Many may do so at once; without `instead`
+/// of what is there, the first one's stays.
 fn make(dir: &Path, path: &Path, instead: bool) -> io::Result<()> {
     sys::may_make_files_in(dir)?;
     let draft = sys::draft(path)?;

@@ -22,8 +22,8 @@ pub fn free_bytes(path: &Path) -> Option<u64> {
     Some(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
-/// Fills descriptors 0 to 2 with /dev/null where they are closed, until the result is dropped: a database that got
-/// descriptor 2 would take every message that anybody prints to the standard error.
+/// Fills descriptors 0 to 2 with /dev/null where they are closed, until the result is dropped: a database
+/// that got descriptor 2 would take every message that anybody prints to the standard error.
 #[must_use]
 pub fn occupy_standard_descriptors() -> Vec<OwnedFd> {
     let mut held = Vec::new();
@@ -65,8 +65,8 @@ pub fn size(file: BorrowedFd<'_>) -> io::Result<u64> {
     Ok(u64::try_from(fs::fstat(file)?.st_size).unwrap_or(0))
 }
 
-/// Gives `file` blocks for its first `size` bytes, and at least that size. A mapped file with holes would be a SIGBUS on a
-/// full disk.
+/// Gives `file` blocks for its first `size` bytes, and at least that size. A mapped file with holes would be
+/// a SIGBUS on a full disk.
 ///
 /// # Errors
 /// What posix_fallocate(3) says, ENOSPC above all.
@@ -79,7 +79,8 @@ pub fn allocate(file: BorrowedFd<'_>, size: u64) -> io::Result<()> {
     }
 }
 
-/// Reserves blocks for the first `size` bytes of `file` without a change of its size, where the file system can.
+/// Reserves blocks for the first `size` bytes of `file` without a change of its size, where the file system
+/// can.
 ///
 /// # Errors
 /// What fallocate(2) says, ENOSPC above all, but not that it cannot.
@@ -109,8 +110,8 @@ pub fn draft(path: &Path) -> io::Result<PathBuf> {
     Ok(name.into())
 }
 
-/// Root must not leave files in a store that Exim's user cannot open: it uses those that are there. (`exim -be` stays
-/// root when root calls it.)
+/// Root must not leave files in a store that Exim's user cannot open: it uses those that are there. (`exim
+/// -be` stays root when root calls it.)
 ///
 /// # Errors
 /// [`io::ErrorKind::PermissionDenied`] if this is root and `dir` is not root's.
@@ -130,8 +131,8 @@ pub fn file_system(path: &Path) -> Option<i64> {
     fs::statfs(path).ok().map(|stat| stat.f_type)
 }
 
-/// The file systems that write a changed page in its place, so that blocks once allocated are enough (linux/magic.h): ext2
-/// to ext4, and tmpfs.
+/// The file systems that write a changed page in its place, so that blocks once allocated are enough
+/// (linux/magic.h): ext2 to ext4, and tmpfs.
 const IN_PLACE: [i64; 2] = [0xef53, 0x0102_1994];
 
 /// Whether `file` may need new blocks to change a page that has blocks.
@@ -140,8 +141,8 @@ pub fn copies_on_write(file: BorrowedFd<'_>) -> bool {
     !fs::fstatfs(file).is_ok_and(|stat| IN_PLACE.contains(&stat.f_type))
 }
 
-/// Asks the file system to change the pages of `file`, which is still empty, in their place (chattr +C). Only btrfs can, and
-/// does so unless a snapshot was taken.
+/// Asks the file system to change the pages of `file`, which is still empty, in their place (chattr +C). Only
+/// btrfs can, and does so unless a snapshot was taken.
 pub fn do_not_copy(file: BorrowedFd<'_>) {
     // rustix has 32 bits of flags, as the kernel; valgrind wants the 64 that the number of the call says.
     const FS_NOCOW_FL: libc::c_long = 0x0080_0000;
@@ -155,7 +156,8 @@ pub fn do_not_copy(file: BorrowedFd<'_>) {
     }
 }
 
-/// Becomes another user for good: root's other groups go too. For the command only; Exim's processes stay who they are.
+/// Becomes another user for good: root's other groups go too. For the command only; Exim's processes stay who
+/// they are.
 ///
 /// # Errors
 /// What the system says; then nothing or only the groups have changed.

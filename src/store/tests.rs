@@ -127,7 +127,8 @@ fn an_early_retry_from_elsewhere_ties_its_network_to_the_first_attempt() {
     world.ask(&[network("192.0.2.1"), spf("x.example")], "a@x.example", 0);
     let verdict = world.ask(&[network("198.51.100.1"), spf("x.example")], "a@x.example", 100);
     assert_eq!(verdict, Verdict::Early { wait: Seconds(200) });
-    // The look-up of SPF fails on the third try: the second network is remembered with the first attempt's time.
+    // The look-up of SPF fails on the third try: the second network is remembered with the first attempt's
+    // time.
     let verdict = world.ask(&[network("198.51.100.1")], "a@x.example", 300);
     assert_eq!(verdict, Verdict::Retried { waited: Seconds(300), by: By::Network });
 }

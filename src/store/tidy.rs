@@ -1,5 +1,5 @@
-//! Tidying: whoever writes a record looks at its page now and then, deletes what has expired there, and makes room in a table
-//! that is full. So a store needs no other process to stay small.
+//! Tidying: whoever writes a record looks at its page now and then, deletes what has expired there, and makes
+//! room in a table that is full. So a store needs no other process to stay small.
 
 use super::lmdb::{Writer, optional};
 use super::record;
@@ -8,9 +8,9 @@ use crate::triplet::Key;
 use lmdb::{Cursor, Transaction};
 
 impl Writer<'_> {
-    /// Tidies the page that holds `key`, which this transaction has dirtied already: neighbours that have expired go, and
-    /// if the table holds more than `most` records, one more. One insert in four does it, and looks at four times as
-    /// many: keys are random, so their bits are as good as dice.
+    /// Tidies the page that holds `key`, which this transaction has dirtied already: neighbours that have
+    /// expired go, and if the table holds more than `most` records, one more. One insert in four does it, and
+    /// looks at four times as many: keys are random, so their bits are as good as dice.
     ///
     /// # Errors
     /// What LMDB says.
@@ -32,8 +32,9 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// The records of the page that holds `key`, but those of its sender and recipient: one mail with many identities is no
-    /// crowd, and must not push out its own records. The records of one pair begin with the same half of a key.
+    /// The records of the page that holds `key`, but those of its sender and recipient: one mail with many
+    /// identities is no crowd, and must not push out its own records. The records of one pair begin with the
+    /// same half of a key.
     fn neighbours(&mut self, key: &Key) -> lmdb::Result<Vec<(Key, record::Neighbour)>> {
         let mut found = Vec::with_capacity(64);
         let cursor = self.txn.open_rw_cursor(self.db)?;
@@ -73,9 +74,9 @@ fn shares_pair(one: &[u8; 16], Key(other): &Key) -> bool {
 /// LMDB's page size is the system's; a larger one than this only makes tidying look at fewer neighbours.
 const PAGE: usize = 4096;
 
-/// Which of a page's first attempts goes when the table is full: the oldest of the client network that has most of them
-/// here. Keys are hashes, so a page is a fair sample: a network whose flood fills the table fills the page, and the
-/// first attempts of others stay.
+/// Which of a page's first attempts goes when the table is full: the oldest of the client network that has
+/// most of them here. Keys are hashes, so a page is a fair sample: a network whose flood fills the table
+/// fills the page, and the first attempts of others stay.
 fn crowded_out(neighbours: &[(Key, record::Neighbour)]) -> Option<usize> {
     let crowd = |network| neighbours.iter().filter(|(_, n)| n.network == network).count();
     let candidates = neighbours.iter().enumerate().filter(|(_, (_, n))| n.network.is_some());

@@ -1,4 +1,5 @@
-//! Updates of `known`. All that one needs stands in it, so it can be queued, and written by whomever and whenever.
+//! Updates of `known`. All that one needs stands in it, so it can be queued, and written by whomever and
+//! whenever.
 //!
 //! ```text
 //! 0  u8   version, 1
@@ -140,7 +141,8 @@ impl Update {
         Ok(told)
     }
 
-    /// The triplet is known no longer. Its identities lose what was counted for it, and spam counts against them.
+    /// The triplet is known no longer. Its identities lose what was counted for it, and spam counts against
+    /// them.
     fn take_back(&self, writer: &mut Writer<'_>, keys: &[IdentityKeys]) -> Result<Effect, Trouble> {
         let mut told = Effect::Nothing;
         for IdentityKeys { identity, known, .. } in keys {
@@ -195,7 +197,8 @@ impl Update {
 }
 
 impl Update {
-    /// Whether a decision that does not see it yet could be wrong: who has passed is marked among the first attempts.
+    /// Whether a decision that does not see it yet could be wrong: who has passed is marked among the first
+    /// attempts.
     pub(super) const fn is_told(&self) -> bool {
         matches!(self.what, What::Spam(_) | What::Enter(_) | What::Delete(_))
     }

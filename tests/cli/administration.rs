@@ -358,3 +358,24 @@ fn status_counts_the_entries() {
     let json = does(&place, &["status", "--json"]).json();
     assert_eq!((&json[0]["entries"]["whitelisted"], &json[0]["entries"]["replied"]), (&1.into(), &0.into()));
 }
+
+/// More retries pass in one second than are written to what is known at once: the command shows the others, too.
+#[test]
+fn what_is_queued_is_shown_as_what_it_will_be() {
+    let place = Place::new("delay = \"0s\"\n");
+    let config = place.config_option();
+    let now = Timestamp::now();
+    as_store_user(|| {
+        let mut session = Session::new();
+        for client in (1..=20).map(|n| format!("10.0.{n}.1")) {
+            for reason in ["new", "retried"] {
+                let mail: [&[u8]; 4] = [client.as_bytes(), b"a@x.example", b"b@y.example", config.as_bytes()];
+                let answer = session.answer(&mail, Access::Record, now).unwrap().to_string();
+                assert!(answer.contains(&format!("reason={reason}")), "{answer}");
+            }
+        }
+    });
+    assert_eq!(does(&place, &["list", "known"]).out.lines().count(), 20);
+    assert_eq!(eximgrey(&place, &["list", "pending"]).code, Some(1), "nothing waits");
+    assert!(does(&place, &["status"]).out.contains("20 triplets, 20 identities"));
+}

@@ -1,4 +1,5 @@
-//! What every subcommand shares: what it answers, why it may fail, and how it comes to its settings, its store and its client.
+//! What every subcommand shares: what it answers, why it may fail, and how it comes to its settings, its
+//! store and its client.
 
 use crate::owner;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
@@ -49,7 +50,7 @@ impl From<StoreError> for Failure {
 
 pub type Result<T = Outcome> = std::result::Result<T, Failure>;
 
-/// Says on the standard error what went wrong; if nobody reads it, so be it.
+/// Says on the standard error what went wrong. That this cannot be written is no error of its own.
 pub fn complain(failure: &Failure) {
     let text = match failure {
         Failure::Configuration(problems) => {
@@ -89,7 +90,8 @@ pub fn open_store_to_write(settings: &Settings, now: Timestamp) -> Result<Store>
     store.ok_or_else(|| Failure::Usage("the store cannot be made".into()))
 }
 
-/// A client as the administrator writes it: an address, or a network of the size that the configuration gives to networks.
+/// A client as the administrator writes it: an address, or a network of the size that the configuration gives
+/// to networks.
 pub fn client(text: &str, settings: &Settings) -> Result<IpAddr> {
     let Ok(network) = text.parse::<IpNetwork>() else {
         return Err(Failure::Usage(format!("{text:?} is no IP address")));

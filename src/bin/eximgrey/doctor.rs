@@ -18,8 +18,8 @@ use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Checks Exim, its configuration, the configuration file and the store. Run it as root: Exim tells its configuration to
-/// root only.
+/// Checks Exim, its configuration, the configuration file and the store. Run it as root: Exim tells its
+/// configuration to root only.
 #[derive(Args)]
 pub struct Doctor {
     /// The Exim binary [default: exim4 or exim in the usual places]
@@ -220,11 +220,13 @@ fn contents(settings: &Settings, findings: &mut Findings) {
     }
 }
 
-/// Whether the store's files are what LMDB expects. It could crash over others, so they are looked at without it.
+/// Whether the store's files are what LMDB expects. It could crash over others, so they are looked at without
+/// it.
 fn structure(store: &Path, findings: &mut Findings) -> bool {
     let mut sound = true;
     for dir in store_repair::environments(store) {
-        // A file that cannot be read is named where the store is opened. One that is large and busy is left to --repair.
+        // A file that cannot be read is named where the store is opened. One that is large and busy is left
+        // to --repair.
         let Ok(Some(walk)) = store_repair::check(&dir, false) else { continue };
         if walk.faults.count > 0 {
             sound = false;

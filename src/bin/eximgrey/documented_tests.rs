@@ -36,8 +36,8 @@ fn collect(name: &str, command: &Command, global: &BTreeSet<String>, found: &mut
     }
 }
 
-/// Those that the page describes: `.It Cm whitelist add Oo Fl -comment Ar text Oc ...`, and what follows up to the next. The
-/// options of all commands are a list before them.
+/// Those that the page describes: `.It Cm whitelist add Oo Fl -comment Ar text Oc ...`, and what follows up
+/// to the next. The options of all commands are a list before them.
 fn described() -> Commands {
     let page = read("man/eximgrey.8");
     let (before, rest) = page.split_once(".Sh COMMANDS").expect("a section COMMANDS");

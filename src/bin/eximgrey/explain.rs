@@ -1,4 +1,5 @@
-//! `eximgrey explain`: the answer that Exim would get now, in words. The question goes the way of a call of Exim's.
+//! `eximgrey explain`: the answer that Exim would get now, in words. The question goes the way of a call of
+//! Exim's.
 
 use crate::command::{self, Failure, Outcome, Result};
 use crate::output::{json, sender, span, word};

@@ -15,9 +15,9 @@ use std::os::unix::ffi::OsStrExt;
 
 /// Makes what has passed wait again.
 ///
-/// With a client's address or network, or a domain: what it has earned is forgotten, and all mail that is known by it. With
-/// SENDER and RECIPIENT: that mail, from whatever client, and that the recipient wrote to the sender. The whitelist stays
-/// as it is. Exit status 1: there was nothing to forget.
+/// With a client's address or network, or a domain: what it has earned is forgotten, and all mail that is
+/// known by it. With SENDER and RECIPIENT: that mail, from whatever client, and that the recipient wrote to
+/// the sender. The whitelist stays as it is. Exit status 1: there was nothing to forget.
 #[derive(Args)]
 pub struct Forget {
     /// The client's address or network, a domain, or the envelope sender ("" or "<>" for the null sender)

@@ -1,5 +1,5 @@
-//! The administrator's command: arguments in, lines out. What is decided is decided by the library, by the same code that
-//! Exim calls.
+//! The administrator's command: arguments in, lines out. What is decided is decided by the library, by the
+//! same code that Exim calls.
 //!
 //! Exit status: 0 done, 1 not found or not healthy, 2 wrong usage or trouble. A closed pipe is no error.
 

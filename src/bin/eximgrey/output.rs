@@ -1,5 +1,5 @@
-//! How things are shown. Whatever came from outside is escaped: an address may hold control characters, and a line of
-//! ours must stay one line with its columns.
+//! How things are shown. Whatever came from outside is escaped: an address may hold control characters, and a
+//! line of ours must stay one line with its columns.
 
 use eximgrey::reply::By;
 use eximgrey::sender::Printable;

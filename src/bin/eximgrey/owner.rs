@@ -8,7 +8,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// Becomes the owner of the directory `store` for the rest of the process, if we are root and it is not root's.
+/// Becomes the owner of the directory `store` for the rest of the process, if we are root and it is not
+/// root's.
 pub fn become_owner(store: &Path) -> Result<(), Failure> {
     if sys::effective_user() != 0 {
         return Ok(());

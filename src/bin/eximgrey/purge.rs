@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 
 /// Deletes all records that have expired, now.
 ///
-/// Nobody needs this: the store tidies itself while it is used. Exim's processes go on meanwhile; the lock for writing is
-/// held for about a millisecond at a time, and longer only where one flush of the disk takes longer. The files keep
-/// their size; the room in them is used again.
+/// Nobody needs this: the store tidies itself while it is used. Exim's processes go on meanwhile; the lock
+/// for writing is held for about a millisecond at a time, and longer only where one flush of the disk takes
+/// longer. The files keep their size; the room in them is used again.
 #[derive(Args)]
 pub struct Purge {
     /// Print JSON

@@ -14,8 +14,8 @@ use std::os::unix::ffi::OsStrExt;
 
 /// Lets the next retry of a deferred mail pass, for as long as the retry window lasts.
 ///
-/// With SENDER and RECIPIENT that mail; with --client as well only from that client's network; with --client alone all
-/// mail of that network, whose trap is lifted too.
+/// With SENDER and RECIPIENT that mail; with --client as well only from that client's network; with --client
+/// alone all mail of that network, whose trap is lifted too.
 #[derive(Args)]
 pub struct Release {
     /// The envelope sender, "" or "<>" for the null sender

@@ -1,5 +1,5 @@
-//! `eximgrey doctor --repair`: finds out whether the store is damaged, in ways that cannot crash this process, and has it made
-//! anew.
+//! `eximgrey doctor --repair`: finds out whether the store is damaged, in ways that cannot crash this
+//! process, and has it made anew.
 
 use crate::command::{Outcome, Result, complain, end_in_time};
 use crate::output::count;
@@ -46,7 +46,8 @@ pub fn run(settings: &Settings, config: Option<&Path>, out: &mut impl Write) -> 
         failed |= !rebuild(&dir, &sign, out)?;
         done.push(dir);
     }
-    // What the structure does not show, LMDB may stumble over: one environment after the other is made anew until it does not.
+    // What the structure does not show, LMDB may stumble over: one environment after the other is made anew
+    // until it does not.
     let mut left =
         repair::environments(store).into_iter().filter(|dir| !done.contains(dir)).collect::<Vec<_>>();
     left.reverse();

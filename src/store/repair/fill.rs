@@ -1,6 +1,6 @@
 //! Fills a new environment with what can be read of the damaged one.
 
-use super::rebuild::{Fate, Repaired};
+use super::{Fate, Repaired};
 use crate::identity::{ClientNetwork, Domain, Identity};
 use crate::reply::By;
 use crate::sender::Level;

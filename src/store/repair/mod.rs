@@ -13,11 +13,11 @@
 mod fill;
 mod rebuild;
 
-pub use rebuild::{Fate, Repaired, rebuild};
+pub use rebuild::rebuild;
 
 use super::error::StoreError;
 use super::mapping::Held;
-use super::salvage::{DataFile, Walk};
+use super::salvage::{DataFile, Faults, Walk};
 use super::state::{State, Turn};
 use super::{Table, boot_id, files, pending_dir, sys};
 use std::os::fd::AsFd;
@@ -32,6 +32,39 @@ const CHECKED_UNDER_LOCK: u64 = 64 << 20;
 
 /// A decision can wait for a walk through so much, once for each process that has died.
 const CHECKED_WHILE_MAIL_WAITS: u64 = 256 << 20;
+
+/// What became of the secret.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fate {
+    /// It was in its place, or this environment has none.
+    #[default]
+    Kept,
+    /// It was found in an older copy of its page.
+    Found,
+    /// It was lost: the keys are new.
+    Lost,
+}
+
+/// What a repair did.
+#[derive(Clone, Debug, Default)]
+pub struct Repaired {
+    /// Records taken over from the tree.
+    pub from_tree: u64,
+    /// Records taken over from older copies of lost pages.
+    pub from_copies: u64,
+    /// Entries of the whitelist among those: one that was removed may be back.
+    pub listed_from_copies: u64,
+    /// Records that were left: damaged, of another version, or without the texts that a new key needs.
+    pub left: u64,
+    /// Pages of the table that could not be read.
+    pub lost_pages: u64,
+    /// What was wrong.
+    pub faults: Faults,
+    /// What became of the secret.
+    pub secret: Fate,
+    /// Where the damaged files are.
+    pub aside: PathBuf,
+}
 
 /// The directories of the environments that are there: `known`, then the first attempts of this boot.
 #[must_use]

@@ -1,49 +1,15 @@
 //! Puts a new environment in the place of a damaged one.
 
 use super::fill::fill;
-use super::{open, state_of, turn};
+use super::{Repaired, open, state_of, turn};
 use crate::sender::Level;
 use crate::store::error::StoreError;
 use crate::store::lmdb::{Durability, Env, Purpose};
-use crate::store::salvage::Faults;
 use crate::store::{boot_id, sys};
 use crate::time::Timestamp;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-
-/// What became of the secret.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Fate {
-    /// It was in its place, or this environment has none.
-    #[default]
-    Kept,
-    /// It was found in an older copy of its page.
-    Found,
-    /// It was lost: the keys are new.
-    Lost,
-}
-
-/// What a repair did.
-#[derive(Clone, Debug, Default)]
-pub struct Repaired {
-    /// Records taken over from the tree.
-    pub from_tree: u64,
-    /// Records taken over from older copies of lost pages.
-    pub from_copies: u64,
-    /// Entries of the whitelist among those: one that was removed may be back.
-    pub listed_from_copies: u64,
-    /// Records that were left: damaged, of another version, or without the texts that a new key needs.
-    pub left: u64,
-    /// Pages of the table that could not be read.
-    pub lost_pages: u64,
-    /// What was wrong.
-    pub faults: Faults,
-    /// What became of the secret.
-    pub secret: Fate,
-    /// Where the damaged files are.
-    pub aside: PathBuf,
-}
 
 /// Makes the environment in `dir` anew, and puts the damaged one aside. `level`: that of the sender keys.
 ///

@@ -79,7 +79,8 @@ fn a_whole_domain_may_reply_where_the_site_says_so() {
     assert_eq!(world.ask(&[network("192.0.2.1")], "carol@z.example", 6_000), Verdict::Replied);
 }
 
-/// Who verifies our user's address asks from an address or a host of the domain that our user has just written to.
+/// Who verifies our user's address asks from an address or a host of the domain that our user has just
+/// written to.
 #[test]
 fn a_registered_domain_that_our_user_just_wrote_to_need_not_wait_for_an_hour() {
     let world = world();
@@ -166,7 +167,8 @@ fn spam_takes_back_what_ham_has_confirmed_too() {
     assert_eq!(world.passes(By::Network), None);
 }
 
-/// What passes since its client has proved itself has no record of its own to take back; it counts all the same.
+/// What passes since its client has proved itself has no record of its own to take back; it counts all the
+/// same.
 #[test]
 fn spam_of_a_client_that_has_proved_itself_makes_it_wait_again() {
     let world = world();
@@ -188,7 +190,8 @@ fn spam_of_a_client_that_has_proved_itself_makes_it_wait_again() {
     assert_eq!(world.feedback(&client, "new@x.example", Finding::Trap, 50_001), Effect::Recorded);
 }
 
-/// Mail that is known by one identity must not revive another that nobody has seen for longer than the lifetime.
+/// Mail that is known by one identity must not revive another that nobody has seen for longer than the
+/// lifetime.
 #[test]
 fn an_identity_that_has_lapsed_begins_anew() {
     let world = world();

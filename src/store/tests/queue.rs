@@ -157,3 +157,66 @@ fn an_update_is_read_as_it_was_written() {
         assert_eq!(Update::decode(&[&[2], &bytes[1..]].concat()), None);
     }
 }
+
+/// The machine has crashed: the next boot begins without first attempts, and without what was queued there.
+#[test]
+fn a_crash_of_the_machine_costs_what_was_not_carried_and_no_more() {
+    let world = world();
+    let client = [network("192.0.2.1")];
+    for sender in ["carried@x.example", "queued@x.example"] {
+        world.ask(&client, sender, 0);
+    }
+    assert!(matches!(world.ask(&client, "carried@x.example", 300), Verdict::Retried { .. }));
+    world.stop_carrying(|| {
+        assert!(matches!(world.ask(&client, "queued@x.example", 300), Verdict::Retried { .. }));
+    });
+    let World { dir, store, rules } = world;
+    drop(store);
+    let boot = pending_dir(dir.path(), boot_id());
+    let earlier = pending_dir(dir.path(), Some("00000000-0000-0000-0000-000000000000"));
+    fs::rename(boot, earlier).unwrap();
+    let store = Store::open(&settings(&dir), Access::Record, NOW).unwrap().unwrap();
+    let world = World { dir, store, rules };
+    assert_eq!(world.ask(&client, "carried@x.example", 400), Verdict::Known { by: By::Network });
+    assert!(matches!(world.ask(&client, "queued@x.example", 400), Verdict::New { .. }));
+    assert!(matches!(world.ask(&client, "queued@x.example", 700), Verdict::Retried { .. }));
+    assert_eq!(world.ask(&client, "queued@x.example", 701), Verdict::Known { by: By::Network });
+}
+
+/// Few of those who pass in one second wait for the disk; the others are carried by the next decision after it.
+#[test]
+fn few_carry_in_one_second() {
+    let mut world = world();
+    world.rules.auto_after = 0;
+    let client = |n: u32| [network(&format!("10.0.{n}.1"))];
+    for n in 0..40 {
+        world.ask(&client(n), "a@x.example", 0);
+    }
+    let before = world.env(Table::Known).version();
+    for n in 0..40 {
+        world.ask(&client(n), "a@x.example", 300);
+    }
+    assert_eq!(world.env(Table::Known).version() - before, 8);
+    assert_eq!(world.written(), 8);
+    world.ask(&client(99), "b@x.example", 302);
+    assert_eq!(world.written(), 40);
+}
+
+/// What `state` says of a queue that is gone, with its boot or with a process that died before it was there, is
+/// believed once.
+#[test]
+fn a_queue_that_is_gone_is_looked_for_once() {
+    let world = world();
+    let state = State::open(world.dir.path(), false).unwrap();
+    let since = || state.queue().unwrap()[0].load(std::sync::atomic::Ordering::Relaxed);
+    for there in [false, true] {
+        if there {
+            world.ask(&[network("192.0.2.1")], "a@x.example", 0);
+        }
+        state.queue().unwrap()[0].store(7, std::sync::atomic::Ordering::Relaxed);
+        let triplet =
+            Triplet::new(vec![network("192.0.2.2")], b"b@x.example", b"b@y.example", b"", Level::Full);
+        world.decide(&triplet, Access::Look, 100);
+        assert_eq!(since(), 0, "{there}");
+    }
+}

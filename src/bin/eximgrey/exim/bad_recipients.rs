@@ -1,6 +1,7 @@
-//! Rules like that of Exim's default configuration against guessed recipients: deny when there are more than ten and fewer
-//! than half of them have been accepted. A greylisted recipient is not an accepted one, so such a rule refuses the eleventh
-//! recipient of a new sender for good. It works with greylisting when it counts deferred recipients with the accepted ones.
+//! Rules like that of Exim's default configuration against guessed recipients: deny when there are more than
+//! ten and fewer than half of them have been accepted. A greylisted recipient is not an accepted one, so such
+//! a rule refuses the eleventh recipient of a new sender for good. It works with greylisting when it counts
+//! deferred recipients with the accepted ones.
 
 use super::own::VERBS;
 

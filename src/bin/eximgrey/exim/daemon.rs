@@ -87,8 +87,8 @@ impl Exim {
         printed(&mut self.command(arguments))
     }
 
-    /// What Exim makes of `text` as the user that it is while it receives mail; with its own configuration only, for with
-    /// another that user has no business (it says so in the panic log).
+    /// What Exim makes of `text` as the user that it is while it receives mail; with its own configuration
+    /// only, for with another that user has no business (it says so in the panic log).
     pub(super) fn expand_as_its_user(&self, text: &str) -> Result<String, String> {
         let (uid, gid) = self.ids().ok_or("the user that Exim runs as is not known")?;
         let answer = expand(self.command(&["-be"]).uid(uid).gid(gid).current_dir("/"), text)?;
@@ -107,8 +107,8 @@ impl Exim {
         Some(answer.lines().next()?.trim().to_owned()).filter(|value| !value.is_empty())
     }
 
-    /// The value of a macro; `None` where it is not defined. Exim replaces macros in what `-be` is given; within `\N` it
-    /// expands nothing else.
+    /// The value of a macro; `None` where it is not defined. Exim replaces macros in what `-be` is given;
+    /// within `\N` it expands nothing else.
     pub(super) fn macro_value(&self, name: &str) -> Option<String> {
         let answer = expand(&mut self.command(&["-be"]), &format!("=\\N{name}\\N")).ok()?;
         answer.strip_prefix('=').filter(|value| *value != name).map(str::to_owned)
@@ -129,7 +129,8 @@ impl Exim {
         Calls { rcpt: greylists("acl_smtp_rcpt"), data: greylists("acl_smtp_data") }
     }
 
-    /// Conditions in `whole`, this Exim's whole configuration, by which greylisted recipients are refused for good.
+    /// Conditions in `whole`, this Exim's whole configuration, by which greylisted recipients are refused for
+    /// good.
     pub fn refusals_of_deferred(&self, whole: &str) -> Vec<String> {
         // After DATA, no recipient has been deferred.
         if self.macro_value("EXIMGREY_AT_DATA").is_some() {
@@ -139,8 +140,9 @@ impl Exim {
         bad_recipients::conditions(&acl_lines(whole, &value))
     }
 
-    /// What the recipient root gets for answers, named `RECIPIENTS` times, in a session that is not for real (`-bh`), from a
-    /// client that is none of ours. Nothing is recorded. `None` where there is no answer, or not in time.
+    /// What the recipient root gets for answers, named `RECIPIENTS` times, in a session that is not for real
+    /// (`-bh`), from a client that is none of ours. Nothing is recorded. `None` where there is no answer, or
+    /// not in time.
     pub(super) fn answers_to_recipients(&self, scratch: &Path) -> Option<Vec<String>> {
         let host = self.option("primary_hostname")?;
         let files = ["session", "answers", "trace"].map(|name| scratch.join(name));
@@ -182,7 +184,8 @@ pub fn times_set(whole: &str, option: &str) -> usize {
     main.filter(|line| line.split('=').next().is_some_and(|name| name.trim() == option)).count()
 }
 
-/// The lines of the ACLs in a whole configuration that `option` leads to: it names one, or expands to the name of one.
+/// The lines of the ACLs in a whole configuration that `option` leads to: it names one, or expands to the
+/// name of one.
 fn acl_lines<'a>(whole: &'a str, option: &str) -> Vec<&'a str> {
     let named = |label: &str| {
         option.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(|word| word == label)

@@ -1,5 +1,5 @@
-//! Debian's configuration: one generated file, made from split or unsplit sources by update-exim4.conf. What is added goes
-//! into the sources; it is tried on a copy of them first.
+//! Debian's configuration: one generated file, made from split or unsplit sources by update-exim4.conf. What
+//! is added goes into the sources; it is tried on a copy of them first.
 
 use super::daemon;
 use super::files::Scratch;
@@ -92,7 +92,8 @@ impl Layout {
         (!left.is_empty()).then_some(left)
     }
 
-    /// What update-exim4.conf makes of the sources with `content` for that file (`None`: without it), in `scratch`.
+    /// What update-exim4.conf makes of the sources with `content` for that file (`None`: without it), in
+    /// `scratch`.
     ///
     /// # Errors
     /// What the generator says, or the system.

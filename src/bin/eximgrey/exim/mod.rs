@@ -1,9 +1,9 @@
 //! `eximgrey exim`: greylisting switched on and off in Exim's configuration.
 //!
-//! What is put in place has been tried before, as a whole, by Exim itself; what does not work then is undone. The order is
-//! such that mail flows at every step: first the sources, which nothing reads until the configuration is made from them,
-//! then the configuration, then the running daemon. Files of the administrator's own are never changed: he is shown the
-//! lines.
+//! What is put in place has been tried before, as a whole, by Exim itself; what does not work then is undone.
+//! The order is such that mail flows at every step: first the sources, which nothing reads until the
+//! configuration is made from them, then the configuration, then the running daemon. The
+//! administrator's own files are never changed: the lines to insert are shown.
 
 pub(super) mod bad_recipients;
 mod change;
@@ -40,7 +40,8 @@ enum Action {
     /// The new configuration is tried before it is put in place, and undone if it does not work.
     /// Exit status 1: greylisting is not enabled, and it is said why.
     Enable {
-        /// Defer nothing yet, only say in the log what would be: sets mode = "observe" in the configuration file
+        /// Defer nothing yet, only say in the log what would be: sets mode = "observe" in the configuration
+        /// file
         #[arg(long)]
         observe: bool,
     },
@@ -104,7 +105,7 @@ fn enable(observe: bool, config: Option<&Path>, out: &mut impl Write) -> Result 
     Ok(outcome)
 }
 
-/// Shows what the administrator has to insert into his own configuration.
+/// Shows the lines that the administrator has to insert.
 fn show_lines(exim: &Exim, file: &Path, out: &mut impl Write) -> Result {
     let whole = whole_configuration(exim)?;
     let calls = exim.calls(&whole);
@@ -186,8 +187,8 @@ pub(super) const LIMIT_HINT: &str =
 /// Why a change was not made, in words for the administrator.
 type Refusal<T = ()> = std::result::Result<T, String>;
 
-/// What the library answers Exim about a mail that was never seen, with the macros of the configuration of `trial`: a
-/// mistake in them would be a 451 for everybody, and `-bV` does not notice it.
+/// What the library answers Exim about a mail that was never seen, with the macros of the configuration of
+/// `trial`: a mistake in them would be a 451 for everybody, and `-bV` does not notice it.
 fn answer(exim: &Exim, trial: &Exim, observe: bool) -> Refusal<String> {
     let macros = ["EXIMGREY_SO", "EXIMGREY_IDENTITIES", "EXIMGREY_OPTIONS"];
     let [library, identities, options] = macros.map(|name| trial.macro_value(name).unwrap_or_default());

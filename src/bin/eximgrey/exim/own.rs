@@ -1,4 +1,5 @@
-//! A configuration that the administrator wrote. Nothing is changed in it; the lines are shown, with their places.
+//! A configuration that the administrator wrote. Nothing is changed in it; the lines are shown, with their
+//! places.
 
 use super::bad_recipients;
 use super::daemon::{self, Calls, Exim};
@@ -41,8 +42,8 @@ impl Line {
     }
 }
 
-/// What is missing in the configuration `file` of `exim`, of which `whole` is the whole text and which has `calls` already.
-/// To be inserted in this order, no line number changes before it is used.
+/// What is missing in the configuration `file` of `exim`, of which `whole` is the whole text and which has
+/// `calls` already. To be inserted in this order, no line number changes before it is used.
 pub(super) fn missing(
     exim: &Exim,
     file: &Path,
@@ -148,7 +149,8 @@ pub(super) fn includes(file: &Path) -> Vec<(PathBuf, usize, String)> {
     lines.iter().filter(ours).map(|line| (line.file.to_path_buf(), line.number, line.text.clone())).collect()
 }
 
-/// Reads a configuration with the files it includes. Includes that are named by a macro are left out; so are our own.
+/// Reads a configuration with the files it includes. Includes that are named by a macro are left out; so are
+/// our own.
 fn read(file: &Path, depth: usize, lines: &mut Vec<Line>) {
     let Some(text) = fs::read(file).ok().filter(|_| depth > 0) else {
         return;
@@ -233,7 +235,8 @@ fn last_accept(acl: &[Line]) -> Option<&Line> {
     clauses(last).iter().all(modifier).then_some(verb)
 }
 
-/// Where recipients have been verified: before a last accept without conditions, or after `require verify = recipient`.
+/// Where recipients have been verified: before a last accept without conditions, or after `require verify =
+/// recipient`.
 fn after_verification(acl: &[Line]) -> Option<&Line> {
     let statements = statements(acl);
     let verifies = |statement: &&[Line]| {
@@ -261,7 +264,8 @@ mod tests {
         text.lines().enumerate().map(line).collect()
     }
 
-    /// The place for RCPT is before an unconditional accept at the end, else after the verification, else nobody knows.
+    /// The place for RCPT is before an unconditional accept at the end, else after the verification, else
+    /// nobody knows.
     #[test]
     fn the_place_is_found_or_not_named() {
         let sound =

@@ -14,8 +14,8 @@ use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// Says whether greylisting is switched on in Exim's configuration, and whether it works. As root: Exim tells its
-/// configuration to root only.
+/// Says whether greylisting is switched on in Exim's configuration, and whether it works. As root: Exim tells
+/// its configuration to root only.
 #[derive(Args)]
 pub(super) struct Status {
     /// Print JSON
@@ -79,8 +79,9 @@ pub(super) fn run(command: &Status, config: Option<&Path>, out: &mut impl Write)
 
 pub const RELOAD: &str = "old library, to be reloaded";
 
-/// The running daemon, and whether it has the library in its memory. It loads it with the first connection after a start
-/// or a reload, if the library is preloaded; so it cannot be told that a daemon was not reloaded.
+/// The running daemon, and whether it has the library in its memory. It loads it with the first connection
+/// after a start or a reload, if the library is preloaded; so it cannot be told that a daemon was not
+/// reloaded.
 pub fn daemon(exim: &Exim) -> (Option<u32>, &'static str) {
     let Some(pid) = exim.daemon() else {
         return (None, "not running");
@@ -94,9 +95,11 @@ pub fn daemon(exim: &Exim) -> (Option<u32>, &'static str) {
     (Some(pid), state.unwrap_or("running"))
 }
 
-/// Whether a process with these `maps` has the library, the file of which has this path and stamp, or another one.
+/// Whether a process with these `maps` has the library, the file of which has this path and stamp, or another
+/// one.
 fn loaded(maps: &str, path: &str, stamp: &str) -> &'static str {
-    // Address, mode, offset, device, inode, name; the name of a file that is gone, and of our copy, ends in " (deleted)".
+    // Address, mode, offset, device, inode, name; the name of a file that is gone, and of our copy, ends in "
+    // (deleted)".
     let names = maps.lines().filter_map(|line| Some(line.get(line.find(" /")? + 1..)?.trim()));
     let ours = names.filter(|name| {
         let file = name.rsplit('/').next().unwrap_or_default();
@@ -115,7 +118,8 @@ fn loaded(maps: &str, path: &str, stamp: &str) -> &'static str {
 mod tests {
     use super::*;
 
-    /// The daemon has the library as a copy, or the file itself where it could not be copied; anything else of ours is old.
+    /// The daemon has the library as a copy, or the file itself where it could not be copied; anything else
+    /// of ours is old.
     #[test]
     fn an_old_library_is_told_from_the_new() {
         let path = "/usr/lib/exim4/eximgrey-1.so";
