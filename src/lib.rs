@@ -8,28 +8,21 @@
 //! ```
 //!
 //! [`policy::decide`] is pure: evidence, rules and the time in, a verdict and a change out. The [`store`] is
-//! a [`memory`]. Unsafe code is denied but where `#![allow(unsafe_code)]` stands: in [`ffi`] and in four
+//! a [`memory`]. Unsafe code cannot be written in [`pure`], and is denied elsewhere but where `#![allow(unsafe_code)]` stands: in [`ffi`] and in four
 //! files of [`store`].
 
 #[cfg(not(panic = "unwind"))]
 compile_error!("build with panic = \"unwind\": a panic must not end Exim's process");
 
 pub mod decision;
-pub mod evidence;
 pub mod ffi;
-pub mod identity;
 pub mod memory;
-pub mod policy;
 pub mod prepared;
-pub mod reply;
-pub mod request;
-pub mod rules;
-pub mod sender;
+pub mod pure;
 pub mod session;
 pub mod settings;
 pub mod store;
-pub mod time;
-pub mod triplet;
-pub mod value;
-pub mod whitelist;
-pub mod words;
+
+pub use pure::{
+    evidence, identity, policy, reply, request, rules, sender, time, triplet, value, whitelist, words,
+};
