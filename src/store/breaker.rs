@@ -132,13 +132,27 @@ impl Call<'_> {
 /// # Errors
 /// [`StoreError::Tripped`] where the breaker is open.
 pub fn begin<'s>(state: &'s State, part: Part, dir: &Path, now: Timestamp) -> Result<Call<'s>, StoreError> {
+    // Deaths are counted by the machine's clock, whatever time a call is for.
+    begin_by(Timestamp::now, state, part, dir, now)
+}
+
+fn begin_by<'s>(
+    clock: impl FnOnce() -> Timestamp,
+    state: &'s State,
+    part: Part,
+    dir: &Path,
+    now: Timestamp,
+) -> Result<Call<'s>, StoreError> {
     let mut call = Call { part, cells: None, suspects: Vec::new(), trial: false, place: None };
     let Some(cells) = Cells::of(state) else { return Ok(call) };
     take_place(state, &mut call);
     // Those who died in one second are one sign: somebody may have killed them all.
-    let second = u64::from(now.0);
-    let is_sign = !call.suspects.is_empty() && cells.last_sign.swap(second, Relaxed) != second;
-    let in_a_row = cells.in_a_row.fetch_add(u64::from(is_sign), Relaxed) + u64::from(is_sign);
+    let mut in_a_row = 0;
+    if !call.suspects.is_empty() {
+        let second = u64::from(clock().0);
+        let is_sign = cells.last_sign.swap(second, Relaxed) != second;
+        in_a_row = cells.in_a_row.fetch_add(u64::from(is_sign), Relaxed) + u64::from(is_sign);
+    }
     for (about, deaths) in &call.suspects {
         if (*deaths).max(in_a_row) >= DEATHS {
             cells.open(*about, now);
@@ -228,7 +242,7 @@ mod tests {
         // SAFETY: the child uses shared memory and ends, without running anything of the parent's.
         let child = unsafe { libc::fork() };
         if child == 0 {
-            let status = match begin(state, Part::Whole, Path::new("/"), now) {
+            let status = match begin_by(|| now, state, Part::Whole, Path::new("/"), now) {
                 Err(_) => 1,
                 Ok(mut call) => {
                     let die = |about| {

@@ -464,6 +464,10 @@ fn damage_that_crashes_everybody_is_left_alone_and_mended() {
             }
         }
         world.wait_for_log("reason=retried", 40);
+        // The command carries what is queued to what is known.
+        let mut status = Command::new(env!("CARGO_BIN_EXE_eximgrey"));
+        let status = status.arg("--config").arg(world.path("eximgrey.toml")).arg("status").output().unwrap();
+        assert!(String::from_utf8_lossy(&status.stdout).contains("40 triplets"), "{status:?}");
         let data = world.store().join("known/data.mdb");
         let mut bytes = fs::read(&data).unwrap();
         let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap()) as usize;
