@@ -132,8 +132,6 @@ pub(super) struct Batch {
     queue: [u8; 8],
     /// `None` for one of a version that this library does not know.
     pub(super) updates: Vec<(u64, Option<Update>)>,
-    /// There may be more.
-    full: bool,
 }
 
 impl Batch {
@@ -143,12 +141,9 @@ impl Batch {
         };
         let mut batch = Self { queue: head.queue, ..Self::default() };
         snapshot.each_from(&key(0), |key, value| {
-            let Some(number) = number(key) else { return false };
-            batch.full = batch.updates.len() == MOST;
-            if !batch.full {
-                batch.updates.push((number, Update::decode(value)));
-            }
-            !batch.full
+            let number = number(key);
+            batch.updates.extend(number.map(|number| (number, Update::decode(value))));
+            number.is_some() && batch.updates.len() < MOST
         })?;
         Ok(batch)
     }
@@ -251,6 +246,10 @@ impl Store {
                 break;
             }
             let batch = self.known.write(patience, |writer| self.write_queued(pending, writer))?;
+            if batch.updates.is_empty() {
+                // Its head is lost, or of a later version.
+                break;
+            }
             self.leave_the_queue(pending, &batch)?;
         }
         Ok(())

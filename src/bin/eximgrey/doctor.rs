@@ -211,7 +211,8 @@ fn contents(settings: &Settings, findings: &mut Findings) {
         }
     }
     if store.counters().is_none() {
-        let text = "the file \"state\" cannot be used: decisions are not counted, and damage is not noticed";
+        let text = "the file \"state\" cannot be used: decisions are not counted, damage is not noticed, and a \
+                    process that is stopped while it writes may hold up mail";
         findings.add("state", Health::Warning, text);
     }
     if let Some(free) = sys::free_bytes(&settings.store.path) {

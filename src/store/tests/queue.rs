@@ -220,3 +220,19 @@ fn a_queue_that_is_gone_is_looked_for_once() {
         assert_eq!(since(), 0, "{there}");
     }
 }
+
+/// A queue without its head, as damage may leave it, is not carried, and nobody looks for ever for what is in it.
+#[test]
+fn a_queue_without_its_head_is_left() {
+    let world = world();
+    let client = [network("192.0.2.1")];
+    world.ask(&client, "a@x.example", 0);
+    world.stop_carrying(|| {
+        world.ask(&client, "a@x.example", 300);
+    });
+    let head = b"\0\0queue";
+    world.env(Table::Pending).write(Patience::None, |writer| Ok(writer.delete(head)?)).unwrap();
+    world.store.carry_all().unwrap();
+    assert_eq!(world.written(), 0);
+    assert_eq!(world.ask(&client, "a@x.example", 301), Verdict::Known { by: By::Network });
+}
