@@ -24,7 +24,7 @@ as_shipped = RUSTFLAGS='$(RUSTFLAGS) --remap-path-prefix=$(cargo_home)=cargo --r
     CFLAGS='$(CFLAGS) -fno-plt -ffile-prefix-map=$(cargo_home)=cargo'
 
 .PHONY: help build setup setup-deb setup-rpm setup-clean-systems demo test check bench bench-many bench-exim bench-scale senders pools bindings install uninstall clean
-.PHONY: deb rpm test-install test-postfix-probe test-exims test-senders torture-damage torture-kills check-reproducible
+.PHONY: deb rpm test-install test-postfix-probe test-exims test-senders torture-damage torture-calls torture-kills check-reproducible
 
 help:
 	@echo 'make demo      set up, build, and show greylisting in a real Exim on a loopback port'
@@ -39,6 +39,7 @@ help:
 	@echo 'make test-senders      real mail servers of Debian send to it; SENDERS="postfix nullmailer": only these'
 	@echo 'make torture-damage    a thousand damaged stores: a few processes die, mail passes, a repair mends them'
 	@echo 'make torture-kills     ten thousand processes killed at any moment: no pass is lost, none is counted twice'
+	@echo 'make torture-calls     each system call of a decision fails with each error: there is an answer, and the store is whole'
 	@echo 'make check-reproducible   build the library in two directories and compare'
 	@echo 'make check     formatting, lints, documentation, tests, the library as built'
 	@echo 'make bench     decision times; make senders: scores of the sender normaliser'
@@ -89,6 +90,10 @@ test-senders: setup-clean-systems build
 torture-damage: setup
 	EXIMGREY_DAMAGED_STORES=1000 $(CARGO) test --locked --test store_processes damage:: -- --nocapture
 	EXIMGREY_DAMAGES=1000 $(CARGO) test --locked --test cli randomly -- --nocapture
+
+# Each error for each call; the tests take one for each.
+torture-calls: setup
+	EXIMGREY_ALL_CALLS=1 $(CARGO) test --locked --test store_processes failing:: -- --nocapture
 
 # The tests kill some.
 torture-kills: setup

@@ -71,7 +71,7 @@ static CONFIGURATION: Configuration = Configuration::new();
 /// Reads what has changed since the last call. What cannot be read is left to the child, which says so in the
 /// log.
 pub fn prepare() {
-    crate::store::boot_id();
+    let _ = crate::store::boot_id();
     CONFIGURATION.refresh(Path::new(DEFAULT_FILE), || Settings::load(None).ok());
 }
 

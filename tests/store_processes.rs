@@ -7,6 +7,8 @@ mod common;
 mod damage;
 #[path = "store/disk.rs"]
 mod disk;
+#[path = "store/failing.rs"]
+mod failing;
 #[path = "store/faults.rs"]
 mod faults;
 #[path = "store/growth.rs"]

@@ -47,6 +47,7 @@ use crate::time::Timestamp;
 use crate::triplet::{IdentityKeys, Key, Secret};
 use once_cell::{sync, unsync::OnceCell};
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -223,18 +224,20 @@ impl Store {
     /// The first attempts of this boot; `None` if there are none yet.
     fn pending_if_there(&self) -> Result<Option<&Env>, StoreError> {
         let there =
-            self.pending.get().is_some() || files::has_data(&pending_dir(&self.settings.path, boot_id()));
+            self.pending.get().is_some() || files::has_data(&pending_dir(&self.settings.path, boot_id()?));
         there.then(|| self.pending()).transpose()
     }
 
     /// The same; a place for them is made if there is none.
     fn pending(&self) -> Result<&Env, StoreError> {
         self.pending.get_or_try_init(|| {
-            let boot = boot_id();
+            let boot = boot_id()?;
             let dir = pending_dir(&self.settings.path, boot);
             let mut purpose = Purpose::Write;
             if !files::has_data(&dir) {
-                remove_other_boots(&self.settings.path, &dir);
+                if boot.is_some() {
+                    remove_other_boots(&self.settings.path, &dir);
+                }
                 purpose = Purpose::Make;
             }
             // Without a boot id nobody could tell a torn file of another boot.
@@ -323,15 +326,25 @@ fn read_meta(
 }
 
 /// The kernel's name for this boot, where it tells one. Read once: no process outlives a boot.
-pub(crate) fn boot_id() -> Option<&'static str> {
+///
+/// # Errors
+/// Where it could not be read this time: who took another place for first attempts would miss those that are
+/// there.
+pub(crate) fn boot_id() -> Result<Option<&'static str>, StoreError> {
     static ID: sync::OnceCell<Option<String>> = sync::OnceCell::new();
-    let read = || {
-        let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-        let id = id.trim();
-        let fits = !id.is_empty() && id.len() <= 64 && id.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
-        fits.then(|| id.to_owned())
+    let path = Path::new("/proc/sys/kernel/random/boot_id");
+    let read = || match fs::read_to_string(path) {
+        Ok(id) => {
+            let id = id.trim();
+            let fits =
+                !id.is_empty() && id.len() <= 64 && id.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
+            Ok(fits.then(|| id.to_owned()))
+        }
+        // As it is for every process there: no /proc, or it is locked away.
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => Ok(None),
+        Err(e) => Err(StoreError::from_io(path, e)),
     };
-    ID.get_or_init(read).as_deref()
+    ID.get_or_try_init(read).map(Option::as_deref)
 }
 
 const PENDING_PREFIX: &str = "pending-";

@@ -93,8 +93,8 @@ impl Store {
     /// Removes the first attempts of earlier boots, as opening the store does; says of how many.
     #[must_use]
     pub fn purge_other_boots(&self) -> usize {
-        let current = super::pending_dir(&self.settings.path, super::boot_id());
-        super::remove_other_boots(&self.settings.path, &current)
+        let Ok(boot @ Some(_)) = super::boot_id() else { return 0 };
+        super::remove_other_boots(&self.settings.path, &super::pending_dir(&self.settings.path, boot))
     }
 }
 

@@ -69,7 +69,8 @@ pub struct Repaired {
 /// The directories of the environments that are there: `known`, then the first attempts of this boot.
 #[must_use]
 pub fn environments(store: &Path) -> Vec<PathBuf> {
-    let mut dirs = vec![store.join("known"), pending_dir(store, boot_id())];
+    let mut dirs = vec![store.join("known")];
+    dirs.extend(boot_id().map(|boot| pending_dir(store, boot)));
     dirs.retain(|dir| files::has_data(dir));
     dirs
 }

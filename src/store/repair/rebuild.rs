@@ -22,7 +22,7 @@ pub fn rebuild(dir: &Path, level: Level, now: Timestamp) -> Result<Repaired, Sto
     let source = open(dir)?;
     let known = dir.ends_with("known");
     let durability =
-        if known || boot_id().is_none() { Durability::LastCommit } else { Durability::Everything };
+        if known || boot_id()?.is_none() { Durability::LastCommit } else { Durability::Everything };
     let name = if known { "known" } else { "pending" };
     let draft = sys::draft(&dir.with_file_name(name)).map_err(|cause| StoreError::from_io(dir, cause))?;
     let made = Env::open(&draft, durability, Purpose::Make).and_then(|env| {

@@ -91,7 +91,7 @@ fn another_queue_is_carried_from_its_beginning() {
     }
     assert_eq!(world.written(), 3);
     let World { dir, store, rules } = world;
-    let pending = pending_dir(dir.path(), boot_id());
+    let pending = pending_dir(dir.path(), boot_id().unwrap());
     drop(store);
     fs::remove_dir_all(pending).unwrap();
     let store = Store::open(&settings(&dir), Access::Record, NOW).unwrap().unwrap();
@@ -172,7 +172,7 @@ fn a_crash_of_the_machine_costs_what_was_not_carried_and_no_more() {
     });
     let World { dir, store, rules } = world;
     drop(store);
-    let boot = pending_dir(dir.path(), boot_id());
+    let boot = pending_dir(dir.path(), boot_id().unwrap());
     let earlier = pending_dir(dir.path(), Some("00000000-0000-0000-0000-000000000000"));
     fs::rename(boot, earlier).unwrap();
     let store = Store::open(&settings(&dir), Access::Record, NOW).unwrap().unwrap();
