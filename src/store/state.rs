@@ -4,6 +4,7 @@
 //! page 0   0  the head: "eximgrey", a version, and the kind of the locks
 //!         16  the breaker: see `breaker`
 //!         96  what is queued: see `queue`
+//!        120  the boot in which the file was made, as a number; 0: nobody knew
 //!        128  the locks around the opening of `known` and of `pending`, and around a write to each, 64 bytes each
 //!        384  what is counted in this minute: see `counters`
 //!        640  the places of calls that are under way, 104 bytes each
@@ -20,13 +21,15 @@
 //!   to be copied, and each page is made writable before it is written to: that can fail, but not with a
 //!   signal.
 //! - A lock belongs to its process for as long as that lives: the kernel tells the next one when it has died.
+//!   A crash of the machine can leave one on the disk that is taken: whoever has waited for it in vain makes the
+//!   file anew, with what was counted.
 
 use super::error::StoreError;
 use super::mapping::{Held, Mapping, SharedLock};
 use super::sys;
 use super::table::Table;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
@@ -52,6 +55,7 @@ const MAGIC: [u8; 12] = *b"eximgrey\x04\0\0\0";
 const PAGE: usize = 4096;
 const BREAKER: usize = 16;
 const QUEUE: usize = 96;
+const BOOT: usize = 120;
 const LOCKS: usize = 128;
 const COUNTED: usize = 384;
 const CALLS: usize = 640;
@@ -170,13 +174,31 @@ impl State {
         };
         let lock = self.map.lock(LOCKS + place * LOCK_SIZE, self.kind);
         lock.take(patience).ok_or_else(|| {
-            if lock.is_garbage(!patience.is_zero()) {
-                // The next process makes a new file.
-                let _ = std::fs::remove_file(dir.parent().unwrap_or(dir).join(FILE));
+            let waited = !patience.is_zero();
+            if lock.is_garbage(waited) || waited && self.is_of_another_boot() {
+                // For the next process.
+                let store = dir.parent().unwrap_or(dir);
+                let _ = make(store, &store.join(FILE), true);
             }
             StoreError::Lock { path: dir.into() }
         })
     }
+
+    fn is_of_another_boot(&self) -> bool {
+        let made = self.map.cells::<AtomicU64>(BOOT, 1).first().map_or(0, |boot| boot.load(Relaxed));
+        made != 0 && boot() != 0 && made != boot()
+    }
+}
+
+/// The first half of the boot's name, which is random; 0 where it has none.
+fn boot() -> u64 {
+    let digits = super::boot_id()
+        .ok()
+        .flatten()
+        .unwrap_or_default()
+        .bytes()
+        .filter_map(|b| char::from(b).to_digit(16));
+    digits.take(16).fold(0, |number, digit| number << 4 | u64::from(digit))
 }
 
 /// Maps the file if it is one of ours; `None` if it is not.
@@ -206,27 +228,45 @@ fn map(path: &Path) -> io::Result<Option<State>> {
 fn make(dir: &Path, path: &Path, instead: bool) -> io::Result<()> {
     sys::may_make_files_in(dir)?;
     let draft = sys::draft(path)?;
-    let result = write_new(&draft).and_then(|()| match std::fs::hard_link(&draft, path) {
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && instead => std::fs::rename(&draft, path),
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        other => other,
-    });
+    let result =
+        write_new(&draft, former(path).as_deref()).and_then(|()| match std::fs::hard_link(&draft, path) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists && instead => std::fs::rename(&draft, path),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            other => other,
+        });
     let _ = std::fs::remove_file(&draft);
     let _ = std::fs::remove_file(dir.join(FORMER_FILE));
     result
 }
 
-fn write_new(path: &Path) -> io::Result<()> {
+/// The bytes of the file, if it is one of ours.
+fn former(path: &Path) -> Option<Vec<u8>> {
+    let file =
+        OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW).open(path).ok()?;
+    let mut bytes = Vec::new();
+    file.metadata().ok().filter(|meta| meta.is_file() && meta.size() == SIZE as u64)?;
+    file.take(SIZE as u64).read_to_end(&mut bytes).ok()?;
+    (bytes.len() == SIZE && bytes.starts_with(&MAGIC)).then_some(bytes)
+}
+
+/// Writes a new file, with what was counted in a `former` one.
+fn write_new(path: &Path, former: Option<&[u8]>) -> io::Result<()> {
     let mut file =
         OpenOptions::new().read(true).write(true).create_new(true).mode(sys::FILE_MODE).open(path)?;
     sys::do_not_copy(file.as_fd());
     file.write_all(&MAGIC)?;
     sys::allocate(file.as_fd(), SIZE as u64)?;
+    for counted in [COUNTED..CALLS, PAGE..SIZE] {
+        if let Some(bytes) = former.and_then(|former| former.get(counted.clone())) {
+            file.write_all_at(bytes, counted.start as u64)?;
+        }
+    }
     let map = Mapping::new(file.as_fd(), SIZE)?;
     let copies = sys::copies_on_write(file.as_fd());
     let state = State { map, file: copies.then_some(file), device: 0, kind: 0 };
     (0..SIZE / PAGE).try_for_each(|page| state.prepare(page * PAGE))?;
     let map = &state.map;
+    map.cells::<AtomicU64>(BOOT, 1).iter().for_each(|cell| cell.store(boot(), Relaxed));
     let calls = (0..WATCHED_CALLS).map(|place| CALLS + place * CALL_SIZE);
     for at in (0..4).map(|lock| LOCKS + lock * LOCK_SIZE).chain(calls) {
         let kind = map.lock(at, 0).make();
@@ -235,8 +275,12 @@ fn write_new(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-const _: () =
-    assert!(BREAKER + 10 * 8 <= QUEUE && QUEUE + 3 * 8 <= LOCKS && LOCKS + 4 * LOCK_SIZE <= COUNTED);
+const _: () = assert!(
+    BREAKER + 10 * 8 <= QUEUE
+        && QUEUE + 3 * 8 <= BOOT
+        && BOOT + 8 <= LOCKS
+        && LOCKS + 4 * LOCK_SIZE <= COUNTED
+);
 const _: () = assert!(COUNTED + ROW_SIZE <= CALLS && CALLS + WATCHED_CALLS * CALL_SIZE <= PADDING);
 const _: () = assert!(size_of::<Row>() < ROW_SIZE && PAGE.is_multiple_of(ROW_SIZE));
 const _: () =
@@ -304,6 +348,27 @@ mod tests {
             );
             let state = open(dir.path());
             assert!(state.take(Turn::Open(Table::Known), Duration::ZERO, dir.path()).is_ok(), "{garbage}");
+        }
+    }
+
+    /// The machine went down while somebody held a lock, and its owner's number is that of another process now.
+    #[test]
+    fn a_lock_of_another_boot_is_got_rid_of_and_the_counters_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let known = dir.path().join("known");
+        let state = open(dir.path());
+        for row in [0, 1, ROWS - 1] {
+            state.count_row(row, true).unwrap()[3].store(7 + row as u64, Relaxed);
+        }
+        // Process 1 always lives.
+        state.map.cells::<AtomicU32>(LOCKS, 1)[0].store(1, Relaxed);
+        let take =
+            || open(dir.path()).take(Turn::Open(Table::Known), Duration::from_millis(1), &known).is_ok();
+        assert_eq!([take(), take()], [false, false], "it is of this boot");
+        state.map.cells::<AtomicU64>(BOOT, 1)[0].store(boot() ^ 1, Relaxed);
+        assert_eq!([take(), take()], [false, true]);
+        for row in [0, 1, ROWS - 1] {
+            assert_eq!(open(dir.path()).count_row(row, false).unwrap()[3].load(Relaxed), 7 + row as u64);
         }
     }
 
