@@ -24,7 +24,7 @@ as_shipped = RUSTFLAGS='$(RUSTFLAGS) --remap-path-prefix=$(cargo_home)=cargo --r
     CFLAGS='$(CFLAGS) -fno-plt -ffile-prefix-map=$(cargo_home)=cargo'
 
 .PHONY: help build setup setup-deb setup-rpm setup-clean-systems demo test check bench bench-many bench-exim bench-scale senders pools bindings install uninstall clean
-.PHONY: deb rpm test-install test-postfix-probe test-exims test-senders torture-damage torture-calls torture-kills check-reproducible
+.PHONY: deb rpm test-install test-postfix-probe test-exims test-senders torture-damage torture-calls torture-kills torture-power torture-memory fuzz check-reproducible
 
 help:
 	@echo 'make demo      set up, build, and show greylisting in a real Exim on a loopback port'
@@ -40,6 +40,9 @@ help:
 	@echo 'make torture-damage    a thousand damaged stores: a few processes die, mail passes, a repair mends them'
 	@echo 'make torture-kills     ten thousand processes killed at any moment: no pass is lost, none is counted twice'
 	@echo 'make torture-calls     each system call of a decision fails with each error: there is an answer, and the store is whole'
+	@echo 'make torture-power     two thousand power cuts: the store is whole, and what was flushed is there'
+	@echo 'make torture-memory    the library with AddressSanitizer'
+	@echo 'make fuzz              a hundred million inputs for what reads the bytes of others'
 	@echo 'make check-reproducible   build the library in two directories and compare'
 	@echo 'make check     formatting, lints, documentation, tests, the library as built'
 	@echo 'make bench     decision times; make senders: scores of the sender normaliser'
@@ -94,6 +97,26 @@ torture-damage: setup
 # Each error for each call; the tests take one for each.
 torture-calls: setup
 	EXIMGREY_ALL_CALLS=1 $(CARGO) test --locked --test store_processes failing:: -- --nocapture
+
+# The tests make a few.
+torture-power: setup
+	EXIMGREY_POWER_CUTS=2000 $(CARGO) test --locked --test store_processes power:: -- --nocapture
+
+# The library and LMDB with AddressSanitizer, in a C program that has it, too. Left out are what reads the library's own
+# mapping, which has gaps for the sanitizer, what counts the library's symbols, and damaged stores, which crash LMDB.
+asan = $(target)/asan/$(shell rustc -vV | sed -n 's/^host: //p')/library/libeximgrey.so
+torture-memory: setup
+	RUSTC_BOOTSTRAP=1 CFLAGS='-fsanitize=address -g -O1' RUSTFLAGS='-Zsanitizer=address' $(CARGO) rustc --profile library \
+	    --locked --lib --no-default-features --crate-type cdylib --target-dir $(target)/asan \
+	    --target $$(rustc -vV | sed -n 's/^host: //p')
+	nm -D $(asan) | grep -q __asan_init
+	EXIMGREY_TESTED_LIBRARY=$(abspath $(asan)) EXIMGREY_DRIVER_CFLAGS=-fsanitize=address ASAN_OPTIONS=detect_leaks=0 \
+	    $(CARGO) test --locked --test abi --test store_processes -- --skip preload --skip no_argument_gets --skip nothing_is_needed \
+	    --skip generations:: --skip valgrind --skip damage::
+
+# A hundred million inputs. PERCENT=1: fewer.
+fuzz: setup
+	scripts/fuzz $(PERCENT)
 
 # The tests kill some.
 torture-kills: setup

@@ -1,6 +1,6 @@
 //! Any bytes as a sender and its recipient: no panic, a bounded key, the same key whoever asks, in any case.
 //!
-//! `RUSTC_BOOTSTRAP=1 cargo fuzz run sender_key`; the input is the sender, a newline, the recipient.
+//! The input is the sender, a newline, the recipient.
 #![no_main]
 
 use eximgrey::sender::{Level, explain, normalise};

@@ -44,6 +44,7 @@ impl Built {
                 .arg(&built.program)
                 .arg(SOURCE)
                 .args(arguments)
+                .args(std::env::var("EXIMGREY_DRIVER_CFLAGS").iter().flat_map(|flags| flags.split(' ')))
                 .arg("-ldl")
                 .current_dir(env!("CARGO_MANIFEST_DIR")),
         );

@@ -171,8 +171,11 @@ pub fn give_to_store_user(path: &Path) {
     }
 }
 
-/// The library that was built with this test.
+/// The library that was built with this test, or that of `make torture-memory`.
 pub fn built_library() -> PathBuf {
+    if let Some(library) = std::env::var_os("EXIMGREY_TESTED_LIBRARY") {
+        return library.into();
+    }
     let command = Path::new(env!("CARGO_BIN_EXE_eximgrey"));
     let library = command.with_file_name("deps").join("libeximgrey.so");
     assert!(library.exists(), "{} is missing: cargo builds it with the tests", library.display());
