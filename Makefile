@@ -102,7 +102,7 @@ torture-calls: setup
 torture-power: setup
 	EXIMGREY_POWER_CUTS=2000 $(CARGO) test --locked --test store_processes power:: -- --nocapture
 
-# The library and LMDB with AddressSanitizer, in a C program that has it, too. Left out are what reads the library's own
+# The library and LMDB with AddressSanitizer, in a C program that has it, too; then a real Exim under valgrind. Left out are what reads the library's own
 # mapping, which has gaps for the sanitizer, what counts the library's symbols, and damaged stores, which crash LMDB.
 asan = $(target)/asan/$(shell rustc -vV | sed -n 's/^host: //p')/library/libeximgrey.so
 torture-memory: setup
@@ -113,6 +113,7 @@ torture-memory: setup
 	EXIMGREY_TESTED_LIBRARY=$(abspath $(asan)) EXIMGREY_DRIVER_CFLAGS=-fsanitize=address ASAN_OPTIONS=detect_leaks=0 \
 	    $(CARGO) test --locked --test abi --test store_processes -- --skip preload --skip no_argument_gets --skip nothing_is_needed \
 	    --skip generations:: --skip valgrind --skip damage::
+	$(CARGO) test --locked --test exim -- --ignored valgrind
 
 # A hundred million inputs. PERCENT=1: fewer.
 fuzz: setup

@@ -38,6 +38,25 @@ fn pipe_command_inherits_no_descriptor_of_the_store() {
     });
 }
 
+/// What the library does in a real Exim, in the daemon that has preloaded it and in its children, is clean under valgrind.
+/// What Exim and its other libraries do is not ours to judge.
+#[test]
+#[ignore = "takes a minute: make torture-memory"]
+fn valgrind_finds_nothing_of_ours_in_exim() {
+    in_own_world(|world| {
+        let log = world.path("valgrind");
+        let exim = world.start_exim_under_valgrind(&log);
+        let sender = "list-bounces+user=example.org@lists.test";
+        attempt("198.51.100.7", sender, "user@example.org").expect_greylisted();
+        attempt("198.51.100.7", sender, "user@example.org").expect_accepted();
+        attempt("198.51.100.7", sender, "user@example.org").expect_accepted();
+        drop(exim);
+        let found = std::fs::read_to_string(&log).expect("valgrind's log");
+        let ours: Vec<&str> = found.split("== \n").filter(|part| part.contains("eximgrey")).collect();
+        assert!(ours.is_empty(), "{}", ours.join("\n\n"));
+    });
+}
+
 /// A sender's text gets into no file name by way of a reply: what is yielded stays tainted, as it is
 /// without us, and the words of a reply are ours.
 #[test]

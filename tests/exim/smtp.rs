@@ -10,7 +10,7 @@ pub const SERVER4: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 25);
 pub const SERVER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x25, 0, 0, 0, 0, 0x25);
 
 /// No answer of Exim here takes longer, a lock held by a stopped process included.
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {

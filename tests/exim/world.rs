@@ -140,6 +140,17 @@ impl World {
         self.start(Command::new(EXIM).env("LD_PRELOAD", preloaded))
     }
 
+    /// The same under valgrind, which writes what it finds, in the daemon and in its children, to `log`.
+    pub fn start_exim_under_valgrind(&self, log: &Path) -> Exim<'_> {
+        self.write_configuration(&self.small_configuration(""));
+        // It runs no program that changes its user when it is started.
+        let exim = self.path("exim4");
+        fs::write(&exim, fs::read(EXIM).unwrap()).unwrap();
+        fs::set_permissions(&exim, fs::Permissions::from_mode(0o755)).unwrap();
+        let mut valgrind = Command::new("valgrind");
+        self.start(valgrind.arg("-q").arg(format!("--log-file={}", log.display())).arg(exim))
+    }
+
     fn small_configuration(&self, main: &str) -> String {
         include_str!("small.conf")
             .replace("@MACROS@", &self.macros())
