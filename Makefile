@@ -24,7 +24,7 @@ as_shipped = RUSTFLAGS='$(RUSTFLAGS) --remap-path-prefix=$(cargo_home)=cargo --r
     CFLAGS='$(CFLAGS) -fno-plt -ffile-prefix-map=$(cargo_home)=cargo'
 
 .PHONY: help build setup setup-deb setup-rpm setup-clean-systems demo test check bench bench-many bench-exim bench-scale senders pools bindings install uninstall clean
-.PHONY: deb rpm test-install test-postfix-probe test-exims test-senders torture-damage torture-calls torture-kills torture-power torture-memory fuzz check-reproducible
+.PHONY: deb rpm test-install test-postfix-probe test-exims test-senders torture torture-damage torture-calls torture-kills torture-power torture-memory fuzz check-reproducible
 
 help:
 	@echo 'make demo      set up, build, and show greylisting in a real Exim on a loopback port'
@@ -37,6 +37,7 @@ help:
 	@echo 'make test-postfix-probe  a real Postfix that verifies senders takes our mail at once (as root)'
 	@echo 'make test-exims        the real-Exim tests and test-install in Debian 11, 12, 13 and sid: docs/exims.md (SUITE=sid: one)'
 	@echo 'make test-senders      real mail servers of Debian send to it; SENDERS="postfix nullmailer": only these'
+	@echo 'make torture           all campaigns: docs/reliability.md'
 	@echo 'make torture-damage    a thousand damaged stores: a few processes die, mail passes, a repair mends them'
 	@echo 'make torture-kills     ten thousand processes killed at any moment: no pass is lost, none is counted twice'
 	@echo 'make torture-calls     each system call of a decision fails with each error: there is an answer, and the store is whole'
@@ -89,6 +90,10 @@ test-exims: setup setup-clean-systems
 test-senders: setup-clean-systems build
 	scripts/test-senders
 
+# All campaigns, for an hour. WRITE=1 writes docs/reliability.md.
+torture:
+	scripts/torture
+
 # The tests do the same to a few.
 torture-damage: setup
 	EXIMGREY_DAMAGED_STORES=1000 $(CARGO) test --locked --test store_processes damage:: -- --nocapture
@@ -114,6 +119,7 @@ torture-memory: setup
 	    $(CARGO) test --locked --test abi --test store_processes -- --skip preload --skip no_argument_gets --skip nothing_is_needed \
 	    --skip generations:: --skip valgrind --skip damage::
 	$(CARGO) test --locked --test exim -- --ignored valgrind
+	@echo 'campaign: AddressSanitizer and valgrind found nothing'
 
 # A hundred million inputs. PERCENT=1: fewer.
 fuzz: setup

@@ -279,4 +279,5 @@ fn randomly_damaged_stores_are_repaired() {
             if path.is_dir() { fs::remove_dir_all(path).unwrap() } else { fs::remove_file(path).unwrap() }
         }
     }
+    println!("campaign: {count} damaged stores were repaired, and mail was greylisted again");
 }

@@ -76,8 +76,18 @@ fn a_damaged_store_crashes_three_processes_at_most() {
         let mut kinds = Vec::new();
         as_store_user(|| {
             let mut environment = 0;
+            let is_data = |(path, _): &&(PathBuf, Vec<u8>)| path.ends_with("data.mdb");
+            let mut swapped = sound.iter().filter(is_data).rev();
             for (path, bytes) in &sound {
                 let mut bytes = bytes.clone();
+                // What is mapped for writing, too, and a file in the other's place.
+                if seed % 5 == 4 && !path.ends_with("data.mdb") {
+                    kinds.push(damage(&mut bytes, seed));
+                }
+                if seed % 16 == 15 && path.ends_with("data.mdb") {
+                    bytes = swapped.next().map(|(_, bytes)| bytes.clone()).unwrap();
+                    kinds.push("swapped".into());
+                }
                 if path.ends_with("known/data.mdb") && seed % 10 == 9 {
                     // The control: a root that leads nowhere fails an assertion of LMDB in whoever reads it.
                     let page = root(&bytes) * 4096;
@@ -133,7 +143,7 @@ fn a_damaged_store_crashes_three_processes_at_most() {
         noticed += u32::from(toll.answers.keys().any(|answer| answer.contains("store-damaged")));
     }
     println!(
-        "{stores} damaged stores: {crashes} processes crashed, in {with_crashes} of them; noticed in {noticed}"
+        "campaign: {stores} damaged stores: {crashes} processes crashed, in {with_crashes} of them; noticed in {noticed}"
     );
     assert!(with_crashes > 0, "the damage never crashed anybody: it is none");
 }

@@ -94,7 +94,11 @@ fn whatever_system_call_fails_there_is_an_answer_and_the_store_is_whole() {
             }
         }
     }
-    println!("calls that failed: {failures:?}; the slowest answer took {:?} ({})", slowest.0, slowest.1);
+    let calls: usize = failures.values().sum();
+    println!(
+        "campaign: {calls} calls failed ({failures:?}), each was answered; the slowest took {:?} ({})",
+        slowest.0, slowest.1
+    );
     assert!(wrong.is_empty(), "{} of them:\n{}", wrong.len(), wrong.join("\n"));
     assert!(failures.values().all(|&count| count > 10), "{failures:?}");
 }

@@ -40,7 +40,7 @@ fn who_was_told_that_a_retry_passed_is_known_whoever_is_killed() {
         worker.process.wait();
         told.extend(worker.all_answers());
     }
-    println!("{kills} kills, {} passes", told.len());
+    println!("campaign: {kills} kills, {} passes answered", told.len());
     assert!(told.len() as u64 > kills, "the machine is too slow: {} passes", told.len());
 
     let built = Built::new(&place);
