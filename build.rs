@@ -1,8 +1,8 @@
 //! What the linker is told of the library.
 //!
-//! The unwinder is linked statically: one library less for every Exim process to find, map and relocate. Rust's
-//! standard library asks the linker for `-lgcc_s`. A linker script of that name, found first, gives it the
-//! static `libgcc_eh` instead, which gcc itself uses with `-static-libgcc`.
+//! The unwinder is linked statically: one library less for every Exim process to find, map and relocate.
+//! Rust's standard library asks the linker for `-lgcc_s`. A linker script of that name, found first, gives it
+//! the static `libgcc_eh` instead, which gcc itself uses with `-static-libgcc`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -22,8 +22,8 @@ fn main() {
 }
 
 /// Leaves so much room around the library's code and constants that they can be one page of 2 MB, see
-/// src/ffi/detached.rs. Room of addresses: where the linker would make the file larger for it, as GNU ld does,
-/// or does not know the options, all stays as usual.
+/// src/ffi/detached.rs. Room of addresses: where the linker would make the file larger for it, as GNU ld
+/// does, or does not know the options, all stays as usual.
 fn room_for_one_page(out: &Path) {
     let options = "-Clink-arg=-Wl,-z,max-page-size=0x200000,--no-rosegment";
     if links_with(out, options).is_some_and(|size| size < 1 << 20) {

@@ -7,8 +7,8 @@
 //! of no file: the kernel takes away even the changed pages of a file that is cut off. Its children inherit
 //! both. Where this cannot be done, all stays as the loader has made it.
 //!
-//! The copy of the code and the constants is made one page of 2 MB, where the kernel can: a child that runs in
-//! there has one page fault, and not one for each 16 small pages, a dozen.
+//! The copy of the code and the constants is made one page of 2 MB, where the kernel can: a child that runs
+//! in there has one page fault, and not one for each 16 small pages, a dozen.
 
 use std::ffi::{CString, c_int, c_void};
 use std::fs::{self, File, Metadata};
