@@ -6,6 +6,8 @@
 //! environments by the C library alone, and reads and writes one record as that decision does. The last
 //! column is the one as a multiple of the other.
 //!
+//! A child begins with its arguments made, as Exim has them in its memory.
+//!
 //! All kinds of children take turns, so that drift hits all alike. Times are medians of the whole life of a
 //! child, from fork to wait. The store is at its default place, with no configuration file, as on most
 //! machines; for that the process gets a view of the file system of its own, so it must be root.
@@ -15,9 +17,9 @@
 
 mod common;
 
-use common::{Function, call, fork, quantile, triplet, wait};
+use common::{Function, answer, fork, quantile, triplet, wait};
 use lmdb_sys as lmdb;
-use std::ffi::{CStr, c_int};
+use std::ffi::{CStr, CString, c_int};
 use std::path::Path;
 use std::ptr::{null, null_mut};
 use std::time::Instant;
@@ -26,9 +28,13 @@ use std::time::Instant;
 const WARM: u32 = 4_000;
 const ROUNDS: u32 = 2_000;
 
-fn decide(greylist: Function, i: u32, options: &[&str], reason: &str) {
-    let reply = call(greylist, &triplet(i, options));
-    assert!(reply.contains(reason), "{reply}");
+/// A decision about triplet `i`, to be made later: its arguments are made here.
+fn decision(greylist: Function, i: u32, options: &[&str], reason: &str) -> impl FnOnce() {
+    let texts: Vec<_> = triplet(i, options).into_iter().map(|text| CString::new(text).unwrap()).collect();
+    move || {
+        let reply = answer(greylist, &texts).to_str().unwrap();
+        assert!(reply.contains(reason), "{reply}");
+    }
 }
 
 /// Two environments like those of the store, in its place.
@@ -103,9 +109,9 @@ fn main() {
     // In a child: this process must have opened nothing, as Exim's daemon has not.
     child(|| {
         for i in 0..WARM {
-            decide(greylist, i, &["delay=0s"], "reason=new");
+            decision(greylist, i, &["delay=0s"], "reason=new")();
             if i % 2 == 0 {
-                decide(greylist, i, &["delay=0s"], "reason=retried");
+                decision(greylist, i, &["delay=0s"], "reason=retried")();
             }
         }
         for dir in [KNOWN, PENDING] {
@@ -120,9 +126,9 @@ fn main() {
         let (known, early) = (round % WARM / 2 * 2, round % WARM / 2 * 2 + 1);
         let new = 2 * WARM + round;
         figures[0].push(child(|| ()));
-        figures[1].push(child(|| decide(greylist, known, &[], "reason=known")));
-        figures[2].push(child(|| decide(greylist, early, &[], "reason=early")));
-        figures[3].push(child(|| decide(greylist, new, &[], "reason=new")));
+        figures[1].push(child(decision(greylist, known, &[], "reason=known")));
+        figures[2].push(child(decision(greylist, early, &[], "reason=early")));
+        figures[3].push(child(decision(greylist, new, &[], "reason=new")));
         figures[4].push(child(|| bare(KNOWN, &Task::Read(known, true))));
         figures[5].push(child(|| {
             bare(KNOWN, &Task::Read(new, false));

@@ -223,28 +223,31 @@ impl Store {
 
     /// The first attempts of this boot; `None` if there are none yet.
     fn pending_if_there(&self) -> Result<Option<&Env>, StoreError> {
-        let there =
-            self.pending.get().is_some() || files::has_data(&pending_dir(&self.settings.path, boot_id()?));
-        there.then(|| self.pending()).transpose()
+        if self.pending.get().is_none() && !files::has_data(&pending_dir(&self.settings.path, boot_id()?)) {
+            return Ok(None);
+        }
+        self.open_pending(Purpose::Write).map(Some)
     }
 
     /// The same; a place for them is made if there is none.
     fn pending(&self) -> Result<&Env, StoreError> {
+        if let Some(there) = self.pending_if_there()? {
+            return Ok(there);
+        }
+        if let boot @ Some(_) = boot_id()? {
+            remove_other_boots(&self.settings.path, &pending_dir(&self.settings.path, boot));
+        }
+        self.open_pending(Purpose::Make)
+    }
+
+    fn open_pending(&self, purpose: Purpose) -> Result<&Env, StoreError> {
         self.pending.get_or_try_init(|| {
             let boot = boot_id()?;
-            let dir = pending_dir(&self.settings.path, boot);
-            let mut purpose = Purpose::Write;
-            if !files::has_data(&dir) {
-                if boot.is_some() {
-                    remove_other_boots(&self.settings.path, &dir);
-                }
-                purpose = Purpose::Make;
-            }
             // Without a boot id nobody could tell a torn file of another boot.
             let durability = if boot.is_some() { Durability::Everything } else { Durability::LastCommit };
             let state = self.state.clone();
             let gate = state.map(|state| Gate::new(state, Table::Pending, self.settings.lock_timeout));
-            Env::open_at(&dir, durability, purpose, gate)
+            Env::open_at(&pending_dir(&self.settings.path, boot), durability, purpose, gate)
         })
     }
 
