@@ -105,6 +105,38 @@ fn the_doctor_reads_the_log() {
     });
 }
 
+/// What the doctor advises about Exim, pasted: greylisting is switched on, and a daemon with an old library has the
+/// new one.
+#[test]
+fn what_the_doctor_advises_about_exim_works() {
+    in_own_world(|world| {
+        let installed = Installed::on_debian(world, Layout::Split, "");
+        let paste = |check: &str| {
+            let said = doctor(&installed);
+            let line = complaints(&said).into_iter().find(|line| line.contains(&format!(" {check} ")));
+            let line = line.unwrap_or_else(|| panic!("no {check}: {said}"));
+            let command = line.rsplit(": ").next().unwrap();
+            let path = format!("{}:{}", world.path("usr/bin").display(), std::env::var("PATH").unwrap());
+            done(Command::new("sh").args(["-c", command]).env("PATH", path)).expect(0, "")
+        };
+        paste("fragment").expect(0, "\nenabled\n");
+        expect_well(&doctor(&installed));
+        let exim = world.start_installed_exim();
+        attempt(CLIENT, "alice@sender.test", USER).expect_greylisted();
+        let library = world.path("usr/lib/exim4/eximgrey.so");
+        fs::copy(&library, world.path("new.so")).unwrap();
+        fs::rename(world.path("new.so"), &library).unwrap();
+        // Exim itself reads the fragments as its user.
+        fs::set_permissions(world.path("usr/share/eximgrey"), fs::Permissions::from_mode(0o700)).unwrap();
+        paste("exim");
+        paste("daemon");
+        world.wait_for_log("listening for SMTP", 2);
+        attempt(CLIENT, "bob@sender.test", USER).expect_greylisted();
+        expect_well(&doctor(&installed));
+        drop(exim);
+    });
+}
+
 /// Root's umask may be 077: what the command makes can be read by Exim's user all the same.
 #[test]
 fn what_is_made_under_any_umask_can_be_read() {

@@ -2,10 +2,11 @@
 //! the library.
 
 use super::eyes::{self, Eyes};
-use super::{Doctor, Findings, Health};
+use super::{Doctor, Findings, Health, quoted};
 use crate::exim::daemon::{Exim, one_line, times_set};
 use crate::exim::{LIMIT, LIMIT_HINT, bad_recipients, can_enable, question, status};
 use nix::unistd::AccessFlags;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 const LIBRARY: &str = "/usr/lib/exim4/eximgrey.so";
@@ -13,7 +14,12 @@ const LIBRARY: &str = "/usr/lib/exim4/eximgrey.so";
 /// Checks Exim and its configuration; yields the Exim that was found.
 pub(super) fn check(command: &Doctor, findings: &mut Findings) -> Option<Exim> {
     let exim = Exim::find(command.exim.clone(), command.exim_config.clone());
-    let exim = exim.map_err(|error| findings.broken("exim", error)).ok()?;
+    let exim = exim
+        .map_err(|error| match unread(&error) {
+            Some((text, command)) => findings.with_command("exim", Health::Broken, text, command),
+            None => findings.broken("exim", error),
+        })
+        .ok()?;
     let found = format!("{}: {}", exim.binary.display(), exim.version);
     if exim.dlfunc {
         findings.ok("exim", format!("{found}, with dlfunc"));
@@ -30,6 +36,15 @@ pub(super) fn check(command: &Doctor, findings: &mut Findings) -> Option<Exim> {
         findings.with_command("daemon", Health::Warning, text, format!("kill -HUP {pid}"));
     }
     Some(exim)
+}
+
+/// What keeps Exim from a file that its configuration includes, by its complaint: it reads them as its user.
+fn unread(complaint: &str) -> Option<(String, String)> {
+    let (_, file) = complaint.split_once("included configuration file ")?;
+    let (file, letter) = eyes::closed(Path::new(file.split_whitespace().next()?))?;
+    let shown = eyes::place(&file, &fs::metadata(&file).ok()?);
+    let text = format!("{complaint}; {shown}, and Exim's user may not use it");
+    Some((text, format!("chmod a+{letter} {}", quoted(&file))))
 }
 
 /// The configuration file that the options of Exim's calls name.
@@ -91,6 +106,8 @@ fn fragment(exim: &Exim, findings: &mut Findings) {
 /// Whether Exim can load the library as its user, and which version it then has.
 pub(super) fn library(asked: &Question, exim: Option<&Exim>, eyes: &Eyes, findings: &mut Findings) -> bool {
     let (shown, own) = (asked.library.display(), env!("CARGO_PKG_VERSION"));
+    // Without Exim it is not known which library its configuration names.
+    let Some(exim) = exim else { return false };
     if let Some(obstacle) = eyes::obstacle(&asked.library, AccessFlags::R_OK) {
         if obstacle.is_missing() && !eyes.lack(&asked.library) {
             findings.broken("library", format!("{shown} is missing: install eximgrey again"));
@@ -99,9 +116,9 @@ pub(super) fn library(asked: &Question, exim: Option<&Exim>, eyes: &Eyes, findin
         }
         return false;
     }
-    let Some(exim) = exim.filter(|exim| exim.dlfunc) else {
+    if !exim.dlfunc {
         return false;
-    };
+    }
     let call = format!("${{dlfunc{{{shown}}}{{greylist_version}}{{$version_number}}}}");
     let answer = match exim.expand_as_we_are(&call) {
         Ok(answer) if answer.starts_with("version=") => answer,

@@ -170,6 +170,17 @@ fn walk(path: &Path, wanted: AccessFlags, links: u8) -> Option<Obstacle> {
     None
 }
 
+/// The first thing on the way to `path` that others than its owner and group may not use, and the letter of
+/// the mode that they lack.
+pub(super) fn closed(path: &Path) -> Option<(PathBuf, char)> {
+    let mut parts: Vec<_> = path.ancestors().collect();
+    parts.reverse();
+    parts.into_iter().find_map(|part| {
+        let (bit, letter) = if part == path { (0o4, 'r') } else { (0o1, 'x') };
+        (fs::metadata(part).ok()?.mode() & bit == 0).then(|| (part.to_path_buf(), letter))
+    })
+}
+
 /// The user that a daemon is, with the groups that it was given when it started; not root, which it is for a
 /// moment.
 fn ids_of_process(pid: u32) -> Option<Ids> {
