@@ -126,6 +126,32 @@ fn the_doctor_names_what_is_broken() {
     );
 }
 
+/// A log that cannot be read is no fault, but it is said.
+#[test]
+fn the_doctor_says_which_log_it_reads() {
+    if skipped() {
+        return;
+    }
+    let place = filled();
+    let log = place.path("log-main").display().to_string();
+    let path = log.replace("main", "%s");
+    for (option, said) in [
+        ("syslog".to_owned(), "ok       log            Exim logs to syslog only, which is not read here; "),
+        (format!("syslog : {path}"), "no such file yet\n"),
+        (path, "no such file yet\n"),
+    ] {
+        let answer = doctor(&place, &format!("log_file_path = {option}"), "", &[]);
+        assert!(answer.out.contains(said), "{option}: {}", answer.out);
+    }
+    let (now, fault) = (Timestamp::now().to_string(), "eximgrey: action=pass reason=error error=store-full");
+    fs::write(&log, format!("2001{} {fault}\n{} {fault} F=<a@b>\n", &now[4..10], now.replace('T', " ")))
+        .unwrap();
+    let answer =
+        doctor(&place, &format!("timezone = UTC\nlog_file_path = {}", log.replace("main", "%s")), "", &[]);
+    let warnings = findings(&answer, "warning", "log");
+    assert!(warnings.len() == 2 && warnings[0].contains(": 1 x error=store-full. "), "{}", answer.out);
+}
+
 /// Where there is no Exim, the doctor says so and checks the rest.
 #[test]
 fn the_doctor_works_without_exim() {

@@ -137,5 +137,9 @@ fn decisions(tally: &Tally) -> String {
 
 fn tally_json(tally: &Tally) -> Value {
     let sums = [("total".to_owned(), tally.total()), ("would_defer".to_owned(), tally.would_defer())];
-    tally.words().chain(sums).map(|(word, n)| (word, json!(n))).collect()
+    let (faults, reasons): (Vec<_>, Vec<_>) =
+        tally.words().chain(sums).partition(|(word, _)| word.starts_with("error="));
+    let faults = faults.iter().map(|(word, n)| (word.trim_start_matches("error=").to_owned(), json!(n)));
+    let errors = ("errors".to_owned(), faults.collect::<Value>());
+    reasons.into_iter().map(|(word, n)| (word, json!(n))).chain([errors]).collect()
 }

@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-/// How much is read of the end of the log: some ten thousand lines, in a few hundredths of a second.
+/// How much is read of the end of the log: some twenty thousand lines.
 const MOST: u64 = 4 << 20;
 
 /// The last lines that are shown.
