@@ -149,7 +149,7 @@ fn the_doctor_says_which_log_it_reads() {
     let answer =
         doctor(&place, &format!("timezone = UTC\nlog_file_path = {}", log.replace("main", "%s")), "", &[]);
     let warnings = findings(&answer, "warning", "log");
-    assert!(warnings.len() == 2 && warnings[0].contains(": 1 x error=store-full. "), "{}", answer.out);
+    assert!(warnings.len() == 2 && warnings[0].contains(": 1 x error=store-full; "), "{}", answer.out);
 }
 
 /// Where there is no Exim, the doctor says so and checks the rest.

@@ -57,25 +57,31 @@ fn the_doctor_looks_through_the_eyes_of_the_daemon() {
             expect_well(&said);
             assert!(said.out.contains(&format!("with the eyes of process {} ", exim.pid())), "{said}");
         }
+        let mut mended = 0;
         for (mounts, what, text) in [
             (
                 format!("mount --bind {store} {store}; mount -o remount,bind,ro {store}"),
                 "store",
                 "may only read ",
             ),
-            (format!("mount -t tmpfs tmpfs {store}"), "store", "belongs to root"),
+            (format!("mount -t tmpfs -o mode=750 tmpfs {store}"), "store", "belongs to root"),
             (format!("mount -t tmpfs tmpfs {library}"), "library", "does not see "),
         ] {
             let exim = world.start_exim_apart(&mounts);
             let said = doctor(&installed);
             assert_eq!(said.code, Some(1), "{mounts}: {said}");
             let begin = format!("BROKEN   {what:<14} ");
-            assert!(
-                complaints(&said)[0].starts_with(&begin) && complaints(&said)[0].contains(text),
-                "{said}"
-            );
+            let first = complaints(&said)[0];
+            assert!(first.starts_with(&begin) && first.contains(text), "{said}");
+            let there = format!("nsenter -t {} ", exim.pid());
+            if let Some((_, command)) = first.split_once(&format!(": {there}")) {
+                done(Command::new("sh").args(["-c", &format!("{there}{command}")])).expect(0, "");
+                expect_well(&doctor(&installed));
+                mended += 1;
+            }
             drop(exim);
         }
+        assert_eq!(mended, 1, "what only the daemon sees is mended there");
         expect_well(&doctor(&installed));
     });
 }

@@ -28,15 +28,16 @@ pub(super) struct Eyes {
     pub(super) group: String,
     /// The daemon, where it sees another file system than we did.
     pub(super) apart: Option<u32>,
-    /// The files of ours that there are where we began.
-    seen: Vec<PathBuf>,
+    /// The files of ours, and the directories on the way, that there are where we began; and what they are.
+    seen: Vec<(PathBuf, (u64, u64))>,
 }
 
 impl Eyes {
     /// Exim's user, in the place of its daemon; we are both for the rest of the process. Who is not root, or
     /// finds no Exim, stays who he is.
     pub(super) fn open(exim: Option<&Exim>, files: &[&Path], findings: &mut Findings) -> Self {
-        let seen = files.iter().filter(|file| file.exists()).map(|file| file.to_path_buf()).collect();
+        let all = files.iter().flat_map(|file| file.ancestors());
+        let seen = all.filter_map(|path| Some((path.to_path_buf(), identity(path)?))).collect();
         let mut eyes = Self {
             exim: None,
             user: owner::user_name(geteuid().as_raw()),
@@ -75,7 +76,17 @@ impl Eyes {
 
     /// Whether root saw this file where the daemon has none.
     pub(super) fn lack(&self, path: &Path) -> bool {
-        self.apart.is_some() && self.seen.iter().any(|seen| seen.starts_with(path))
+        self.apart.is_some() && self.seen.iter().any(|(seen, _)| seen == path)
+    }
+
+    /// A command about a file, as root has to give it.
+    pub(super) fn command(&self, command: &str, path: &Path) -> String {
+        let command = format!("{command} {}", quoted(path));
+        let here = self.seen.iter().find(|(seen, _)| seen == path).map(|(_, identity)| *identity);
+        match self.apart {
+            Some(pid) if here != identity(path) => format!("nsenter -t {pid} --mount --root {command}"),
+            _ => command,
+        }
     }
 
     /// Says what is in the way, and what to do.
@@ -89,7 +100,7 @@ impl Eyes {
                 let (act, bit) = if obstacle.inside { ("enter", 'x') } else { ("read", 'r') };
                 let text = format!("{}, and {user} may not {act} it", place(&obstacle.path, meta));
                 if !self.may(meta, if obstacle.inside { 0o1 } else { 0o4 }) {
-                    let command = format!("chmod a+{bit} {}", quoted(&obstacle.path));
+                    let command = self.command(&format!("chmod a+{bit}"), &obstacle.path);
                     return findings.with_command(what, Health::Broken, text, command);
                 }
                 text + ", though its mode allows that: look at its ACL (getfacl), SELinux, AppArmor"
@@ -204,18 +215,23 @@ fn ids_of_user(exim: &Exim) -> Option<Ids> {
     Some(Ids { user: user.uid.as_raw(), group: user.gid.as_raw(), groups })
 }
 
+/// What tells a file from any other.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
+}
+
 /// Goes where a process is: into its mount namespace and its root. Whether that is elsewhere.
 fn enter(pid: u32) -> io::Result<bool> {
-    let same = |one: &str, other: &str| -> io::Result<bool> {
-        let (one, other) = (fs::metadata(one)?, fs::metadata(other)?);
-        Ok((one.dev(), one.ino()) == (other.dev(), other.ino()))
-    };
     let [namespace, root] = ["ns/mnt", "root"].map(|name| format!("/proc/{pid}/{name}"));
-    let same_namespace = same(&namespace, "/proc/self/ns/mnt")?;
-    if same_namespace && same(&root, "/")? {
+    let (namespace, root) = (File::open(namespace)?, File::open(root)?);
+    let same = |file: &File, own: &str| {
+        let meta = file.metadata().ok();
+        meta.map(|meta| (meta.dev(), meta.ino())) == identity(Path::new(own))
+    };
+    let same_namespace = same(&namespace, "/proc/self/ns/mnt");
+    if same_namespace && same(&root, "/") {
         return Ok(false);
     }
-    let (namespace, root) = (File::open(namespace)?, File::open(root)?);
     if !same_namespace {
         setns(&namespace, CloneFlags::CLONE_NEWNS)?;
     }

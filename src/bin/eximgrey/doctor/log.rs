@@ -6,7 +6,7 @@ use crate::exim::daemon::Exim;
 use eximgrey::sender::Printable;
 use eximgrey::time::{Seconds, Timestamp};
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
@@ -32,12 +32,9 @@ pub(super) fn check(exim: &Exim, findings: &mut Findings) {
             if errors.last.is_empty() {
                 return findings.ok("log", format!("{shown}: no error of ours in the last 24 hours"));
             }
-            let counts = errors.counts.iter().map(|(word, n)| format!("{n} x {word}"));
-            let counts = counts.collect::<Vec<_>>().join(", ");
-            let text = format!(
-                "{shown}: mail passed without greylisting in the last 24 hours: {counts}. The last lines:"
-            );
-            findings.warning("log", text);
+            let counts = errors.counts.iter().map(|(word, n)| format!(" {n} x {word};")).collect::<String>();
+            let text = "mail passed without greylisting in the last 24 hours:";
+            findings.warning("log", format!("{shown}: {text}{counts} the last lines:"));
             for line in errors.last {
                 findings.warning("log", line);
             }
@@ -82,11 +79,12 @@ fn main_log(exim: &Exim, now: Timestamp) -> Option<PathBuf> {
 
 /// The end of a file, from the beginning of a line.
 fn end_of(path: &Path) -> io::Result<Vec<u8>> {
-    let mut file = File::open(path)?;
-    let meta = file.metadata()?;
+    let meta = fs::metadata(path)?;
+    // A pipe would be waited for.
     if !meta.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "no regular file"));
     }
+    let mut file = File::open(path)?;
     let from = meta.len().saturating_sub(MOST);
     file.seek(SeekFrom::Start(from))?;
     let mut end = Vec::new();

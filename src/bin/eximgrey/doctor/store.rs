@@ -57,7 +57,8 @@ fn directory(path: &Path, stranger: Option<&Path>, eyes: &Eyes, findings: &mut F
             let text = format!("{text}: make it, owned by Exim's user, mode 0750");
             return findings.broken("store", text);
         }
-        let command = format!("install -d -o {} -g {} -m 0750 {}", eyes.user, eyes.group, quoted(path));
+        let command = format!("install -d -o {} -g {} -m 0750", eyes.user, eyes.group);
+        let command = eyes.command(&command, path);
         return findings.with_command("store", Health::Broken, text, command);
     }
     // chown and chmod would change a link.
@@ -73,19 +74,19 @@ fn directory(path: &Path, stranger: Option<&Path>, eyes: &Eyes, findings: &mut F
     }
     let (place, user) = (place(&real, &meta), eyes.exim.as_ref().map_or(meta.uid(), |ids| ids.user));
     let owner = owner::user_name(user);
-    let (files, all) = (files(&real, meta), quoted(&real));
+    let files = files(&real, meta);
     let (mut texts, mut commands) = (Vec::new(), Vec::new());
     if let Some((first, meta, more)) = first(&files, |meta| meta.uid() != user) {
         let wrong = owner::user_name(meta.uid());
         let whose = if eyes.exim.is_some() { "Exim runs as" } else { "the store belongs to" };
         texts.push(format!("{} belongs to {wrong}{more}, but {whose} {owner}", first.display()));
-        commands.push(format!("chown -R {owner}: {all}"));
+        commands.push(eyes.command(&format!("chown -R {owner}:"), &real));
     }
     let own = |meta: &Metadata| if meta.is_dir() { 0o700 } else { 0o600 };
     if let Some((first, meta, more)) = first(&files, |meta| meta.mode() & own(meta) != own(meta)) {
         let mode = meta.mode() & 0o7777;
         texts.push(format!("{} has mode {mode:04o}{more}, which keeps its owner from it", first.display()));
-        commands.push(format!("chmod -R u+rwX {all}"));
+        commands.push(eyes.command("chmod -R u+rwX", &real));
     }
     match stranger {
         _ if commands.is_empty() => {}
@@ -110,7 +111,7 @@ fn directory(path: &Path, stranger: Option<&Path>, eyes: &Eyes, findings: &mut F
         Some((first, meta, more)) => {
             let (file, mode) = (first.display(), meta.mode() & 0o7777);
             let text = format!("{file} has mode {mode:04o}{more}: others may look at who writes to whom");
-            findings.with_command("store", Health::Warning, text, format!("chmod -R o= {all}"));
+            findings.with_command("store", Health::Warning, text, eyes.command("chmod -R o=", &real));
         }
         None => findings.ok("store", place),
     }
