@@ -86,6 +86,26 @@ fn the_doctor_looks_through_the_eyes_of_the_daemon() {
     });
 }
 
+/// What Exim may read by a further group counts, from when on the daemon has that group: since it was started.
+#[test]
+fn the_doctor_has_the_groups_of_the_daemon() {
+    in_own_world(|world| {
+        let installed = enabled(world);
+        let (config, group) = (world.path("eximgrey.toml"), 64_000);
+        std::os::unix::fs::chown(&config, None, Some(group)).unwrap();
+        fs::set_permissions(&config, fs::Permissions::from_mode(0o640)).unwrap();
+        let before = world.start_installed_exim();
+        let groups = fs::read_to_string("/etc/group").unwrap() + "reads:x:64000:Debian-exim\n";
+        fs::write(world.path("group"), groups).unwrap();
+        mount_bind(&world.path("group"), Path::new("/etc/group"));
+        doctor(&installed).expect(1, " may not read it: chmod a+r ");
+        drop(before);
+        let _exim = world.start_installed_exim();
+        expect_well(&doctor(&installed));
+        attempt(CLIENT, "alice@sender.test", USER).expect_greylisted();
+    });
+}
+
 /// What went wrong while mail came in stands in Exim's log; the doctor says it with its cause and the remedy.
 #[test]
 fn the_doctor_reads_the_log() {
