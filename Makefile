@@ -214,6 +214,7 @@ install:
 	elif id $(EXIM_USER) >/dev/null 2>&1; then \
 	    install -d -o $(EXIM_USER) -g $$(id -gn $(EXIM_USER)) -m 0750 /var/lib/eximgrey; \
 	else echo 'There is no user $(EXIM_USER): make /var/lib/eximgrey, owned by the Exim user, mode 0750.'; fi
+	@[ -n "$(DESTDIR)" ] || echo 'If Exim runs with an older library, reload it. Then: eximgrey doctor'
 
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/eximgrey $(link) $(link:.so=-[0-9]*.so)

@@ -99,7 +99,7 @@ complete -c eximgrey -n "__fish_eximgrey_using_subcommand normalize" -l json -d 
 complete -c eximgrey -n "__fish_eximgrey_using_subcommand normalize" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c eximgrey -n "__fish_eximgrey_using_subcommand doctor" -l exim -d 'The Exim binary [default: exim4 or exim in the usual places]' -r -F
 complete -c eximgrey -n "__fish_eximgrey_using_subcommand doctor" -l exim-config -d 'The configuration that Exim shall be asked about [default: Exim\'s own]' -r -F
-complete -c eximgrey -n "__fish_eximgrey_using_subcommand doctor" -l library -d 'The library [default: /usr/lib/exim4/eximgrey.so]' -r -F
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand doctor" -l library -d 'The library [default: the one that Exim\'s configuration names, or /usr/lib/exim4/eximgrey.so]' -r -F
 complete -c eximgrey -n "__fish_eximgrey_using_subcommand doctor" -l config -d 'The configuration file [default: /etc/eximgrey/eximgrey.toml, which need not exist]' -r -F
 complete -c eximgrey -n "__fish_eximgrey_using_subcommand doctor" -l repair -d 'Make a damaged store anew from what can be read of it; the damaged files are put aside'
 complete -c eximgrey -n "__fish_eximgrey_using_subcommand doctor" -l json -d 'Print JSON'

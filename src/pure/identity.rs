@@ -53,6 +53,20 @@ impl ClientNetwork {
     }
 }
 
+/// Whether no client on the Internet has this address: of this host, of a link, or of a network that is not
+/// routed there (RFC 1918, RFC 6598, RFC 4193).
+#[must_use]
+pub fn is_private(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => {
+            let [first, second, ..] = v4.octets();
+            let shared = first == 100 && second & 0xc0 == 64;
+            v4.is_private() || v4.is_loopback() || v4.is_link_local() || shared
+        }
+        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),
+    }
+}
+
 /// How much of an address names a client's network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Prefixes {
@@ -238,6 +252,38 @@ mod tests {
         assert_eq!(network("::ffff:192.0.2.1"), "192.0.2.0/24");
         let exact = ClientNetwork::of("192.0.2.77".parse().unwrap(), Prefixes { ipv4: 32, ipv6: 128 });
         assert_eq!(exact.to_string(), "192.0.2.77/32");
+    }
+
+    #[test]
+    fn private_addresses_are_told_from_public_ones() {
+        let private = |address: &&str| is_private(address.parse().unwrap());
+        let inside = [
+            "10.0.0.0",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.168.3.4",
+            "100.64.0.0",
+            "100.127.255.255",
+            "127.0.0.1",
+            "169.254.1.1",
+            "::1",
+            "fc00::1",
+            "fdff::",
+            "fe80::1",
+            "::ffff:10.1.2.3",
+        ];
+        let outside = [
+            "9.255.255.255",
+            "172.15.0.1",
+            "172.32.0.0",
+            "192.169.0.1",
+            "100.63.0.1",
+            "100.128.0.0",
+            "2001:db8::1",
+            "fe00::1",
+            "::ffff:8.8.8.8",
+        ];
+        assert!(inside.iter().all(private) && !outside.iter().any(private));
     }
 
     #[test]

@@ -5,13 +5,15 @@ use super::error::StoreError;
 use super::record::{Facts, Record};
 use super::scan::each;
 use super::{Store, Table, is_own};
+use crate::identity::is_private;
 use crate::policy::has_proved_itself;
 use crate::reply::By;
 use crate::rules::Rules;
 use crate::time::Timestamp;
+use ipnetwork::IpNetwork;
 
 /// What has not expired, by number.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Survey {
     /// Triplets that have passed. A triplet has a record for each of its identities, and counts once.
     pub triplets: u64,
@@ -21,6 +23,8 @@ pub struct Survey {
     pub identities: u64,
     /// Those of them that have proved themselves.
     pub proved: u64,
+    /// Networks among those that no client on the Internet has.
+    pub proved_private: Vec<String>,
     /// Entries of the whitelist.
     pub whitelisted: u64,
     /// Addresses and domains that our users wrote to.
@@ -96,7 +100,10 @@ impl Survey {
             Facts::Known(_) => self.triplets += triplet,
             Facts::Identity(earned) => {
                 self.identities += 1;
-                self.proved += u64::from(has_proved_itself(rules, &earned, now));
+                if has_proved_itself(rules, &earned, now) {
+                    self.proved += 1;
+                    self.proved_private.extend(private_network(record));
+                }
             }
         }
     }
@@ -109,4 +116,11 @@ impl Survey {
             Kind::Trap => &mut self.trapped,
         } += 1;
     }
+}
+
+/// The network of a record, as it is shown, if it is a private one. `None` where the store keeps no texts.
+fn private_network(record: &Record) -> Option<String> {
+    let text = std::str::from_utf8(&record.texts.identity).ok().filter(|_| record.by == By::Network)?;
+    let network: IpNetwork = text.parse().ok()?;
+    is_private(network.ip()).then(|| text.to_owned())
 }

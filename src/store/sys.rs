@@ -155,20 +155,3 @@ pub fn do_not_copy(file: BorrowedFd<'_>) {
         }
     }
 }
-
-/// Becomes another user for good: root's other groups go too. For the command only; Exim's processes stay who
-/// they are.
-///
-/// # Errors
-/// What the system says; then nothing or only the groups have changed.
-pub fn become_user(user: u32, group: u32) -> io::Result<()> {
-    let check = |answer| {
-        if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-    };
-    // SAFETY: an empty list needs no pointer.
-    check(unsafe { libc::setgroups(0, std::ptr::null()) })?;
-    // SAFETY: setgid and setuid take a number.
-    check(unsafe { libc::setgid(group) })?;
-    // SAFETY: as above.
-    check(unsafe { libc::setuid(user) })
-}

@@ -1,7 +1,7 @@
 //! `eximgrey exim`: what it puts into Exim's configuration greylists, what does not work is undone, and what is the
 //! administrator's stays his.
 
-mod installed;
+pub mod installed;
 mod own;
 
 use std::fs;

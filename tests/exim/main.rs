@@ -13,6 +13,7 @@ mod world;
 mod boundary;
 mod debian;
 mod decisions;
+mod doctor;
 mod enable;
 mod faults;
 mod identities;

@@ -173,6 +173,12 @@ impl World {
         self.start(&mut Command::new(EXIM))
     }
 
+    /// Starts the daemon on that configuration in a file system of its own, where `mounts` has been run before.
+    pub fn start_exim_apart(&self, mounts: &str) -> Exim<'_> {
+        let script = format!("{mounts}\nexec {EXIM} \"$@\"");
+        self.start(Command::new("unshare").args(["--mount", "sh", "-ec", &script, "sh"]))
+    }
+
     fn start(&self, command: &mut Command) -> Exim<'_> {
         let errors = fs::File::create(self.path("exim.stderr")).unwrap();
         let started_before = self.log_lines(LISTENING).len();

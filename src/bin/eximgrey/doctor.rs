@@ -1,22 +1,21 @@
 //! `eximgrey doctor`: the installation, one line a check, and what to do about what is wrong.
 
 mod exim;
+mod eyes;
+mod log;
 mod selinux;
+mod store;
 
-use crate::command::{self, Failure, Outcome, Result};
-use crate::output::bytes;
-use crate::owner;
+use crate::command::{self, Outcome, Result};
+use crate::exim::macros;
 use clap::Args;
-use eximgrey::settings::Settings;
-use eximgrey::store::repair as store_repair;
-use eximgrey::store::{Table, sys};
-use eximgrey::time::Timestamp;
+use eximgrey::settings::{DEFAULT_FILE, Problem, Settings};
 use eximgrey::words;
+use eyes::Eyes;
+use nix::unistd::AccessFlags;
 use serde_json::json;
-use std::fs;
 use std::io::Write;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::{Path, PathBuf, absolute};
 
 /// Checks Exim, its configuration, the configuration file and the store. Run it as root: Exim tells its
 /// configuration to root only.
@@ -28,7 +27,7 @@ pub struct Doctor {
     /// The configuration that Exim shall be asked about [default: Exim's own]
     #[arg(long, value_name = "FILE")]
     exim_config: Option<PathBuf>,
-    /// The library [default: /usr/lib/exim4/eximgrey.so]
+    /// The library [default: the one that Exim's configuration names, or /usr/lib/exim4/eximgrey.so]
     #[arg(long, value_name = "FILE")]
     library: Option<PathBuf>,
     /// Make a damaged store anew from what can be read of it; the damaged files are put aside
@@ -55,6 +54,8 @@ struct Check {
     what: &'static str,
     health: Health,
     text: String,
+    /// What mends it, to be pasted into root's shell.
+    command: Option<String>,
 }
 
 #[derive(Default)]
@@ -74,7 +75,35 @@ impl Findings {
     }
 
     fn add(&mut self, what: &'static str, health: Health, text: impl Into<String>) {
-        self.0.push(Check { what, health, text: text.into() });
+        self.0.push(Check { what, health, text: text.into(), command: None });
+    }
+
+    /// What is wrong, and the command that mends it.
+    fn with_command(
+        &mut self,
+        what: &'static str,
+        health: Health,
+        text: impl Into<String>,
+        command: impl Into<String>,
+    ) {
+        self.0.push(Check { what, health, text: text.into(), command: Some(command.into()) });
+    }
+
+    /// One directory may keep Exim from several files of ours: that is said once.
+    fn said_once(self) -> Vec<Check> {
+        let mut said: Vec<Check> = Vec::new();
+        for check in self.0 {
+            let same = |other: &Check| check.command.is_some() && other.text == check.text;
+            if !said.iter().any(same) {
+                said.push(check);
+            }
+        }
+        said
+    }
+
+    /// How much is broken.
+    fn broken_count(&self) -> usize {
+        self.0.iter().filter(|check| check.health == Health::Broken).count()
     }
 }
 
@@ -83,27 +112,72 @@ pub fn run(command: &Doctor, config: Option<&Path>, out: &mut impl Write) -> Res
         return crate::repair::run(&command::load(config)?, config, out);
     }
     let mut findings = Findings::default();
-    let settings = configuration(config, &mut findings);
-    // Exim and its configuration first: that needs root, and looking at the store gives root up.
-    let exim = exim::check(command, &mut findings);
-    if let Some(settings) = &settings {
-        selinux::check(&settings.store.path, &mut findings);
-        store(settings, exim.as_ref().and_then(|exim| exim.user.as_deref()), &mut findings);
-    }
-
-    for Check { what, health, text } in &findings.0 {
+    look(command, config, &mut findings)?;
+    let outcome = if findings.broken_count() > 0 { Outcome::Negative } else { Outcome::Done };
+    for Check { what, health, text, command: mends } in findings.said_once() {
         let health = health.word();
         if command.json {
-            writeln!(out, "{}", json!({"check": what, "health": health, "text": text}))?;
+            let mut line = json!({"check": what, "health": health, "text": text});
+            if let (Some(mends), Some(line)) = (mends, line.as_object_mut()) {
+                line.insert("command".into(), json!(mends));
+            }
+            writeln!(out, "{line}")?;
         } else {
-            writeln!(out, "{health:<8} {what:<14} {text}")?;
+            let mends = mends.map(|command| format!(": {command}")).unwrap_or_default();
+            writeln!(out, "{health:<8} {what:<14} {text}{mends}")?;
         }
     }
-    let broken = findings.0.iter().any(|check| check.health == Health::Broken);
-    Ok(if broken { Outcome::Negative } else { Outcome::Done })
+    Ok(outcome)
 }
 
-fn configuration(config: Option<&Path>, findings: &mut Findings) -> Option<Settings> {
+/// The checks, in their order: first what only root is told, then what Exim's user finds.
+fn look(command: &Doctor, config: Option<&Path>, findings: &mut Findings) -> Result<()> {
+    let exim = exim::check(command, findings);
+    let macros = exim.as_ref().map(macros).unwrap_or_default();
+    // Exim may have the library read another file than this command would.
+    let [_, _, options] = &macros;
+    let exims = exim::named_configuration(options);
+    let named = config.map(Path::to_path_buf).or(exims).map(absolute).transpose()?;
+    let question = exim::Question::new(command, &macros, named.as_deref());
+    let settings = Settings::load(named.as_deref());
+    if let Some(exim) = &exim {
+        log::check(exim, findings);
+    }
+    let place = settings.as_ref().ok().map(|settings| settings.store.path.clone());
+    if let Some(place) = &place {
+        selinux::check(place, findings);
+    }
+    let stranger = place.as_deref().and_then(store::stranger);
+    // From here on we are not root any more.
+    let path = named.as_deref().unwrap_or_else(|| Path::new(DEFAULT_FILE));
+    let mut files = vec![path, &question.library];
+    files.extend(place.as_deref());
+    let eyes = Eyes::open(exim.as_ref(), &files, findings);
+    let settings = configuration(path, settings, named.as_deref(), &eyes, findings);
+    let loads = exim::library(&question, exim.as_ref(), &eyes, findings);
+    if let Some(settings) = &settings {
+        store::check(settings, named.as_deref(), stranger.as_deref(), &eyes, findings);
+    }
+    if let Some(exim) = exim.as_ref().filter(|_| loads) {
+        exim::answer(&question, exim, &eyes, findings);
+    }
+    Ok(())
+}
+
+/// Checks the configuration file with the eyes of Exim's user; where those do not reach it, what root has
+/// read of it.
+fn configuration(
+    path: &Path,
+    as_root: std::result::Result<Settings, Vec<Problem>>,
+    config: Option<&Path>,
+    eyes: &Eyes,
+    findings: &mut Findings,
+) -> Option<Settings> {
+    let obstacle = eyes::obstacle(path, AccessFlags::R_OK);
+    if let Some(obstacle) = obstacle.filter(|obstacle| !obstacle.is_missing() || eyes.lack(path)) {
+        eyes.say("configuration", &obstacle, findings);
+        return as_root.ok();
+    }
     match Settings::load(config) {
         Ok(settings) => {
             findings.ok("configuration", command::sound_file(config));
@@ -116,138 +190,9 @@ fn configuration(config: Option<&Path>, findings: &mut Findings) -> Option<Setti
     }
 }
 
-fn store(settings: &Settings, exim_user: Option<&str>, findings: &mut Findings) {
-    let path = &settings.store.path;
-    let shown = path.display();
-    let meta = match fs::metadata(path) {
-        Ok(meta) if meta.is_dir() => meta,
-        Ok(_) => return findings.broken("store", format!("{shown} is no directory")),
-        Err(e) => {
-            let user = exim_user.unwrap_or("EXIM-USER");
-            let text = format!("{shown}: {e}; make it with: install -d -o {user} -m 0750 {shown}");
-            return findings.broken("store", text);
-        }
-    };
-    let (user, group) = (owner::user_name(meta.uid()), owner::group_name(meta.gid()));
-    let mode = meta.mode() & 0o7777;
-    let place = format!("{shown} is {user}:{group} {mode:04o}");
-    if let Some(exim) = exim_user.filter(|exim| *exim != user) {
-        findings.broken("store", format!("{place}, but Exim runs as {exim}: chown -R {exim} {shown}"));
-    } else if mode & 0o007 != 0 {
-        let text = format!("{place}: others may look at who writes to whom; chmod 0750 {shown}");
-        findings.warning("store", text);
-    } else {
-        findings.ok("store", place);
-    }
-    if let Some(name) = sys::file_system(path).and_then(remote) {
-        findings.broken("store", format!("{shown} is on {name}: LMDB needs a local file system"));
-    }
-    foreign_files(path, meta.uid(), findings);
-    contents(settings, findings);
-}
-
-/// Files of another owner than the directory's: Exim could not write them.
-fn foreign_files(store: &Path, user: u32, findings: &mut Findings) {
-    let files = |dir: &Path| {
-        fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect::<Vec<_>>()
-    };
-    let top = files(store);
-    let all = top.iter().cloned().chain(top.iter().filter(|path| path.is_dir()).flat_map(|dir| files(dir)));
-    for path in all {
-        let (shown, Ok(meta)) = (path.display(), fs::symlink_metadata(&path)) else {
-            continue;
-        };
-        if meta.uid() != user {
-            let (wrong, right) = (owner::user_name(meta.uid()), owner::user_name(user));
-            findings.broken("files", format!("{shown} belongs to {wrong}: chown {right} {shown}"));
-        } else if meta.mode() & 0o007 != 0 {
-            findings.warning("files", format!("{shown} is open to others: chmod o= {shown}"));
-        }
-    }
-}
-
-fn contents(settings: &Settings, findings: &mut Findings) {
-    if owner::become_owner(&settings.store.path).is_ok() && !structure(&settings.store.path, findings) {
-        return;
-    }
-    let store = match command::open_store(settings, Timestamp::now()) {
-        Ok(Some(store)) => store,
-        Ok(None) => return findings.add("records", Health::Ok, "nothing recorded yet"),
-        Err(Failure::Store(error)) => {
-            return findings.add("records", Health::Broken, error.to_string());
-        }
-        Err(_) => return,
-    };
-    for table in [Table::Known, Table::Pending] {
-        let mut records = 0_u64;
-        let scanned = store.scan(table, |_, _| {
-            records += 1;
-            true
-        });
-        match scanned.and_then(|skipped| Ok((skipped, store.files(table)?))) {
-            Ok((_, None)) => {}
-            Ok((skipped, Some(files))) => {
-                let name = files.name;
-                let (used, map) = (bytes(files.used), bytes(files.map));
-                findings.add(
-                    "records",
-                    Health::Ok,
-                    format!("{name}: {records} records, {used} in a map of {map}"),
-                );
-                if files.dead_readers > 0 {
-                    let text =
-                        format!("{name}: gave back {} places of readers that had died", files.dead_readers);
-                    findings.add("readers", Health::Ok, text);
-                }
-                if skipped.unreadable > 0 {
-                    let text = format!(
-                        "{name}: {} records of another version, which are left alone",
-                        skipped.unreadable
-                    );
-                    findings.add("records", Health::Warning, text);
-                }
-            }
-            Err(error) => findings.add("records", Health::Broken, error.to_string()),
-        }
-    }
-    if store.counters().is_none() {
-        let text = "the file \"state\" cannot be used: decisions are not counted, damage is not noticed, and a \
-                    process that is stopped while it writes may hold up mail";
-        findings.add("state", Health::Warning, text);
-    }
-    if let Some(free) = sys::free_bytes(&settings.store.path) {
-        let health = if free < 64 << 20 { Health::Warning } else { Health::Ok };
-        findings.add("disk", health, format!("{} free", bytes(free)));
-    }
-}
-
-/// Whether the store's files are what LMDB expects. It could crash over others, so they are looked at without
-/// it.
-fn structure(store: &Path, findings: &mut Findings) -> bool {
-    let mut sound = true;
-    for dir in store_repair::environments(store) {
-        // A file that cannot be read is named where the store is opened. One that is large and busy is left
-        // to --repair.
-        let Ok(Some(walk)) = store_repair::check(&dir, false) else { continue };
-        if walk.faults.count > 0 {
-            sound = false;
-            let text = format!(
-                "{} is damaged: {}; \"eximgrey doctor --repair\" mends that",
-                dir.display(),
-                walk.faults
-            );
-            findings.add("records", Health::Broken, text);
-        }
-    }
-    sound
-}
-
-/// The name of a network file system (the numbers of linux/magic.h); `None` for a local one.
-const fn remote(kind: i64) -> Option<&'static str> {
-    match kind {
-        0x6969 => Some("NFS"),
-        0x517b | 0xff53_4d42 | 0xfe53_4d42 => Some("SMB"),
-        0x0102_1997 => Some("9P"),
-        _ => None,
-    }
+/// A path as a shell takes it for one word.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._+,:@%=-".contains(c);
+    if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }

@@ -27,6 +27,7 @@ mod documented_tests;
 
 use crate::command::{Failure, Outcome, Result, complain, load};
 use clap::{Parser, Subcommand};
+use nix::sys::stat::{Mode, umask};
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -72,6 +73,8 @@ enum Command {
 
 /// Runs the command that the process was called with.
 fn main() -> ExitCode {
+    // Root's may be 077; Exim's user has to read what is made.
+    umask(Mode::from_bits_truncate(0o022));
     let arguments = Arguments::parse();
     let mut out = BufWriter::new(io::stdout().lock());
     let result = run(&arguments, &mut out).and_then(|outcome| Ok(out.flush().map(|()| outcome)?));

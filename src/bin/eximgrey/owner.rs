@@ -3,8 +3,9 @@
 use crate::command::Failure;
 use eximgrey::store::error::StoreError;
 use eximgrey::store::sys;
-use nix::unistd::{Gid, Group, Uid, User};
+use nix::unistd::{Gid, Group, Uid, User, setgid, setgroups, setuid};
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -19,7 +20,26 @@ pub fn become_owner(store: &Path) -> Result<(), Failure> {
     if meta.uid() == 0 {
         return Ok(());
     }
-    sys::become_user(meta.uid(), meta.gid()).map_err(trouble)
+    let ids = Ids { user: meta.uid(), group: meta.gid(), groups: Vec::new() };
+    ids.become_for_good().map_err(trouble)
+}
+
+/// Who a process acts as.
+pub struct Ids {
+    pub user: u32,
+    pub group: u32,
+    /// Further groups.
+    pub groups: Vec<u32>,
+}
+
+impl Ids {
+    /// Becomes that user for the rest of the process; root's other groups go too.
+    pub fn become_for_good(&self) -> io::Result<()> {
+        let groups: Vec<_> = self.groups.iter().copied().map(Gid::from_raw).collect();
+        setgroups(&groups)?;
+        setgid(Gid::from_raw(self.group))?;
+        Ok(setuid(Uid::from_raw(self.user))?)
+    }
 }
 
 /// The name of a user, or the number where the system knows none.

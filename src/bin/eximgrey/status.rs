@@ -6,6 +6,7 @@ use crate::owner;
 use clap::Args;
 use eximgrey::settings::Settings;
 use eximgrey::store::counters::Tally;
+use eximgrey::store::survey::Survey;
 use eximgrey::time::Timestamp;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -53,6 +54,7 @@ pub fn run(command: &Status, settings: &Settings, out: &mut impl Write) -> Resul
             "version": env!("CARGO_PKG_VERSION"),
             "store": path.to_string_lossy(), "owner": owner, "made": store.made().0,
             "known": {"triplets": holds.triplets, "identities": holds.identities, "proved": holds.proved,
+                      "proved_private": holds.proved_private.len(),
                       "expired": holds.known.expired, "bytes": holds.known.bytes},
             "pending": {"first_attempts": holds.first_attempts, "expired": holds.pending.expired,
                         "bytes": holds.pending.bytes},
@@ -73,23 +75,7 @@ pub fn run(command: &Status, settings: &Settings, out: &mut impl Write) -> Resul
         store.made(),
         span(now.since(store.made()))
     )?;
-    writeln!(
-        out,
-        "known      {}, {} {} of which {} proved, {}{}",
-        count(holds.triplets, "triplet"),
-        holds.identities,
-        if holds.identities == 1 { "identity" } else { "identities" },
-        holds.proved,
-        bytes(holds.known.bytes),
-        expired(holds.known.expired),
-    )?;
-    writeln!(
-        out,
-        "pending    {}, {}{}",
-        count(holds.first_attempts, "first attempt"),
-        bytes(holds.pending.bytes),
-        expired(holds.pending.expired)
-    )?;
+    writeln!(out, "known      {}\npending    {}", known(&holds), pending(&holds))?;
     let entries: Vec<_> =
         entries.iter().filter(|(_, n)| *n > 0).map(|(word, n)| format!("{n} {word}")).collect();
     if !entries.is_empty() {
@@ -109,6 +95,33 @@ pub fn run(command: &Status, settings: &Settings, out: &mut impl Write) -> Resul
     Ok(Outcome::Done)
 }
 
+/// What is known, in the words of `status` and `doctor`.
+pub fn known(holds: &Survey) -> String {
+    let private = match holds.proved_private.len() {
+        0 => String::new(),
+        n => format!(" ({n} of private networks: see eximgrey doctor)"),
+    };
+    format!(
+        "{}, {} {} of which {} proved{private}, {}{}",
+        count(holds.triplets, "triplet"),
+        holds.identities,
+        if holds.identities == 1 { "identity" } else { "identities" },
+        holds.proved,
+        bytes(holds.known.bytes),
+        expired(holds.known.expired),
+    )
+}
+
+/// What waits, in the same way.
+pub fn pending(holds: &Survey) -> String {
+    format!(
+        "{}, {}{}",
+        count(holds.first_attempts, "first attempt"),
+        bytes(holds.pending.bytes),
+        expired(holds.pending.expired)
+    )
+}
+
 fn expired(count: u64) -> String {
     if count == 0 { String::new() } else { format!(" (and {count} expired, to be tidied away)") }
 }
@@ -124,5 +137,9 @@ fn decisions(tally: &Tally) -> String {
 
 fn tally_json(tally: &Tally) -> Value {
     let sums = [("total".to_owned(), tally.total()), ("would_defer".to_owned(), tally.would_defer())];
-    tally.words().chain(sums).map(|(word, n)| (word, json!(n))).collect()
+    let (faults, reasons): (Vec<_>, Vec<_>) =
+        tally.words().chain(sums).partition(|(word, _)| word.starts_with("error="));
+    let faults = faults.iter().map(|(word, n)| (word.trim_start_matches("error=").to_owned(), json!(n)));
+    let errors = ("errors".to_owned(), faults.collect::<Value>());
+    reasons.into_iter().map(|(word, n)| (word, json!(n))).chain([errors]).collect()
 }

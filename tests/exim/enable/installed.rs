@@ -6,21 +6,21 @@ use crate::world::{SHIPPED, copy_tree, mount_tmpfs};
 use std::process::Stdio;
 
 /// An installation in a place of its own, on a machine with Debian's configuration.
-pub(super) struct Installed<'w> {
-    pub(super) world: &'w World,
-    pub(super) layout: Layout,
+pub struct Installed<'w> {
+    pub world: &'w World,
+    pub layout: Layout,
 }
 
 /// What the command did.
-pub(super) struct Done {
-    pub(super) code: Option<i32>,
-    pub(super) out: String,
-    pub(super) err: String,
+pub struct Done {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
 }
 
 impl Done {
     #[track_caller]
-    pub(super) fn expect(self, code: i32, text: &str) -> Self {
+    pub fn expect(self, code: i32, text: &str) -> Self {
         assert!(self.code == Some(code) && self.out.contains(text), "{code} {text:?}: {self}");
         self
     }
@@ -34,7 +34,7 @@ impl std::fmt::Display for Done {
 
 impl<'w> Installed<'w> {
     /// Debian's configuration as generated, with `macros` of the administrator's and no greylisting.
-    pub(super) fn on_debian(world: &'w World, layout: Layout, macros: &str) -> Self {
+    pub fn on_debian(world: &'w World, layout: Layout, macros: &str) -> Self {
         let installed = Self { world, layout };
         installed.install();
         fs::write(world.path("aliases"), "user: :blackhole:\nroot: :blackhole:\n").unwrap();
@@ -46,7 +46,7 @@ impl<'w> Installed<'w> {
     }
 
     /// What `make install PREFIX=` does, and a directory of backups that is the test's.
-    pub(super) fn install(&self) {
+    pub fn install(&self) {
         let prefix = self.world.path("usr");
         for directory in ["bin", "lib/exim4", "share/eximgrey/exim-conf"] {
             fs::create_dir_all(prefix.join(directory)).unwrap();
@@ -59,12 +59,12 @@ impl<'w> Installed<'w> {
         mount_tmpfs(Path::new(BACKUPS), "mode=0755");
     }
 
-    pub(super) fn command(&self) -> PathBuf {
+    pub fn command(&self) -> PathBuf {
         self.world.path("usr/bin/eximgrey")
     }
 
     /// The macros that a test needs in any case, as lines of the main section.
-    pub(super) fn own_lines(&self) -> String {
+    pub fn own_lines(&self) -> String {
         format!(
             "EXIMGREY_OPTIONS = {{config={}}}\npid_file_path = {}\n",
             self.world.path("eximgrey.toml").display(),
@@ -72,22 +72,22 @@ impl<'w> Installed<'w> {
         )
     }
 
-    pub(super) fn set_macros(&self, macros: &str) {
+    pub fn set_macros(&self, macros: &str) {
         fs::write(format!("{ETC}/{}", self.layout.macros_file()), self.own_lines() + macros).unwrap();
     }
 
-    pub(super) fn eximgrey(&self, arguments: &[&str]) -> Done {
+    pub fn eximgrey(&self, arguments: &[&str]) -> Done {
         done(&mut self.command_exim(arguments))
     }
 
-    pub(super) fn command_exim(&self, arguments: &[&str]) -> Command {
+    pub fn command_exim(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(self.command());
         command.arg("exim").args(arguments).arg("--config").arg(self.world.path("eximgrey.toml"));
         command
     }
 
     /// What the command may have changed: Exim's files and eximgrey.toml.
-    pub(super) fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
+    pub fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
         let mut files: Vec<_> = files_of_etc().into_iter().collect();
         for file in [PathBuf::from(GENERATED_FILE), self.world.path("eximgrey.toml")] {
             let bytes = fs::read(&file).unwrap();
@@ -97,7 +97,7 @@ impl<'w> Installed<'w> {
     }
 
     #[track_caller]
-    pub(super) fn expect_unchanged(&self, before: &[(PathBuf, Vec<u8>)]) {
+    pub fn expect_unchanged(&self, before: &[(PathBuf, Vec<u8>)]) {
         let now = self.files();
         let names = |files: &[(PathBuf, Vec<u8>)]| files.iter().map(|f| f.0.clone()).collect::<Vec<_>>();
         assert_eq!(names(&now), names(before));
@@ -108,7 +108,7 @@ impl<'w> Installed<'w> {
 
     /// Nothing is enabled, for a reason that has `text` in it, and every file is as it was.
     #[track_caller]
-    pub(super) fn expect_refused(&self, arguments: &[&str], text: &str) {
+    pub fn expect_refused(&self, arguments: &[&str], text: &str) {
         let before = self.files();
         let refused = self.eximgrey(arguments).expect(1, "not enabled: ");
         assert!(refused.out.contains(text), "no {text:?} in {refused}");
@@ -116,13 +116,13 @@ impl<'w> Installed<'w> {
         self.eximgrey(&["status"]).expect(1, "enabled       no\n");
     }
 
-    pub(super) fn backups(&self) -> Vec<String> {
+    pub fn backups(&self) -> Vec<String> {
         let files = fs::read_dir(format!("{BACKUPS}/eximgrey")).into_iter().flatten();
         files.map(|file| fs::read_to_string(file.unwrap().path()).unwrap()).collect()
     }
 }
 
-pub(super) fn done(command: &mut Command) -> Done {
+pub fn done(command: &mut Command) -> Done {
     let output = command.stdin(Stdio::null()).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     Done { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }

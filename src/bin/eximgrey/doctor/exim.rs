@@ -1,38 +1,74 @@
 //! What the doctor asks Exim: what it was built with, whether its configuration calls us, whether it can load
 //! the library.
 
-use super::{Doctor, Findings};
-use crate::exim::daemon::{Exim, times_set};
-use crate::exim::{LIMIT, LIMIT_HINT, bad_recipients, status};
-use std::path::Path;
+use super::eyes::{self, Eyes};
+use super::{Doctor, Findings, Health, quoted};
+use crate::exim::daemon::{Exim, one_line, times_set};
+use crate::exim::{LIMIT, LIMIT_HINT, bad_recipients, can_enable, question, status};
+use nix::unistd::AccessFlags;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 const LIBRARY: &str = "/usr/lib/exim4/eximgrey.so";
 
-/// Checks Exim and what it has of ours; yields the Exim that was found.
+/// Checks Exim and its configuration; yields the Exim that was found.
 pub(super) fn check(command: &Doctor, findings: &mut Findings) -> Option<Exim> {
     let exim = Exim::find(command.exim.clone(), command.exim_config.clone());
-    let exim = exim.map_err(|error| findings.broken("exim", error)).ok();
-    if let Some(exim) = &exim {
-        let found = format!("{}: {}", exim.binary.display(), exim.version);
-        if exim.dlfunc {
-            findings.ok("exim", format!("{found}, with dlfunc"));
-        } else {
-            let hint = "on Debian install exim4-daemon-heavy";
-            findings.broken("exim", format!("{found}, built without dlfunc; {hint}"));
-        }
-        fragment(exim, findings);
+    let exim = exim
+        .map_err(|error| match unread(&error) {
+            Some((text, command)) => findings.with_command("exim", Health::Broken, text, command),
+            None => findings.broken("exim", error),
+        })
+        .ok()?;
+    let found = format!("{}: {}", exim.binary.display(), exim.version);
+    if exim.dlfunc {
+        findings.ok("exim", format!("{found}, with dlfunc"));
+    } else {
+        let hint = "on Debian install exim4-daemon-heavy";
+        findings.broken("exim", format!("{found}, built without dlfunc; {hint}"));
     }
-    library(command, exim.as_ref(), findings);
-    if let Some((Some(pid), status::RELOAD)) = exim.as_ref().map(status::daemon) {
-        findings.warning(
-            "daemon",
-            format!(
-                "process {pid} has another library in memory than the one that is installed: reload Exim. (A new library \
-                 is put in the place of the old one with mv or install, never with cp, which writes over it)"
-            ),
+    fragment(&exim, findings);
+    if let (Some(pid), status::RELOAD) = status::daemon(&exim) {
+        let text = format!(
+            "process {pid} has another library in memory than the one that is installed (a new one is put in the place \
+             of the old one with mv or install, never with cp, which writes over it): reload Exim"
         );
+        findings.with_command("daemon", Health::Warning, text, format!("kill -HUP {pid}"));
     }
-    exim
+    Some(exim)
+}
+
+/// What keeps Exim from a file that its configuration includes, by its complaint: it reads them as its user.
+fn unread(complaint: &str) -> Option<(String, String)> {
+    let (_, file) = complaint.split_once("included configuration file ")?;
+    let (file, letter) = eyes::closed(Path::new(file.split_whitespace().next()?))?;
+    let shown = eyes::place(&file, &fs::metadata(&file).ok()?);
+    let text = format!("{complaint}; {shown}, and Exim's user may not use it");
+    Some((text, format!("chmod a+{letter} {}", quoted(&file))))
+}
+
+/// The configuration file that the options of Exim's calls name.
+pub(super) fn named_configuration(options: &str) -> Option<PathBuf> {
+    options.split(['{', '}']).find_map(|option| option.trim().strip_prefix("config=")).map(PathBuf::from)
+}
+
+/// What Exim is asked about the library, as its user.
+pub(super) struct Question {
+    pub(super) library: PathBuf,
+    call: String,
+}
+
+impl Question {
+    /// As the configuration's own calls ask, by its `macros`; without them, as the fragments would.
+    pub(super) fn new(command: &Doctor, macros: &[String; 3], config: Option<&Path>) -> Self {
+        let [named, identities, options] = macros;
+        let named = if named.is_empty() { LIBRARY } else { named };
+        let library = command.library.clone().unwrap_or_else(|| named.into());
+        let config = config.filter(|_| named_configuration(options).is_none());
+        let config = config.map(|file| format!("{{config={}}}", file.display())).unwrap_or_default();
+        let call = question(&library.display().to_string(), identities, &format!("{options}{config}"));
+        Self { library, call }
+    }
 }
 
 /// Whether Exim's configuration, with its macros and included files, calls us.
@@ -42,7 +78,12 @@ fn fragment(exim: &Exim, findings: &mut Findings) {
     };
     let calls = |name: &str| text.lines().any(|line| line.contains("${dlfunc") && line.contains(name));
     if !calls("{greylist}") {
-        return findings.broken("fragment", "no ACL calls greylist; \"eximgrey exim enable\" mends that");
+        let text = "no ACL calls greylist";
+        if can_enable(exim) {
+            return findings.with_command("fragment", Health::Broken, text, "eximgrey exim enable");
+        }
+        let hint = "\"eximgrey exim enable\" shows the lines to insert into Exim's configuration, and where";
+        return findings.broken("fragment", format!("{text}; {hint}"));
     }
     findings.ok("fragment", "an ACL of Exim's configuration calls greylist");
     for rule in exim.refusals_of_deferred(&text) {
@@ -62,28 +103,55 @@ fn fragment(exim: &Exim, findings: &mut Findings) {
     }
 }
 
-/// Whether Exim can load the library, and which version it then has.
-fn library(command: &Doctor, exim: Option<&Exim>, findings: &mut Findings) {
-    let path = command.library.as_deref().unwrap_or(Path::new(LIBRARY));
-    let (shown, own) = (path.display(), env!("CARGO_PKG_VERSION"));
-    if !path.exists() {
-        return findings.broken("library", format!("{shown} is missing"));
+/// Whether Exim can load the library as its user, and which version it then has.
+pub(super) fn library(asked: &Question, exim: Option<&Exim>, eyes: &Eyes, findings: &mut Findings) -> bool {
+    let (shown, own) = (asked.library.display(), env!("CARGO_PKG_VERSION"));
+    // Without Exim it is not known which library its configuration names.
+    let Some(exim) = exim else { return false };
+    if let Some(obstacle) = eyes::obstacle(&asked.library, AccessFlags::R_OK) {
+        if obstacle.is_missing() && !eyes.lack(&asked.library) {
+            findings.broken("library", format!("{shown} is missing: install eximgrey again"));
+        } else {
+            eyes.say("library", &obstacle, findings);
+        }
+        return false;
     }
-    let Some(exim) = exim.filter(|exim| exim.dlfunc) else {
-        return;
-    };
+    if !exim.dlfunc {
+        return false;
+    }
     let call = format!("${{dlfunc{{{shown}}}{{greylist_version}}{{$version_number}}}}");
-    let answer = exim.ask(&["-be", &call]).unwrap_or_default();
-    let answer = answer.trim();
+    let answer = match exim.expand_as_we_are(&call) {
+        Ok(answer) if answer.starts_with("version=") => answer,
+        Ok(error) | Err(error) => {
+            let error = one_line(&error);
+            findings.broken("library", format!("Exim cannot load {shown} as {}: {error}", eyes.user));
+            return false;
+        }
+    };
     if answer.starts_with(&format!("version={own} ")) {
         findings.ok("library", format!("{shown}: {answer}"));
-    } else if answer.starts_with("version=") {
-        findings.warning("library", format!("{shown}: {answer}, but this command is {own}"));
     } else {
-        findings.broken("library", format!("Exim cannot load {shown}: try {call} with exim -be"));
+        findings.warning("library", format!("{shown}: {answer}, but this command is {own}"));
     }
     if let Some(generation) = answer.split(' ').find_map(|word| word.strip_prefix("exim=")) {
         interface(generation, findings);
+    }
+    true
+}
+
+/// What the library answers Exim's user about a mail that was never seen, from its configuration and store.
+pub(super) fn answer(asked: &Question, exim: &Exim, eyes: &Eyes, findings: &mut Findings) {
+    let place = eyes.apart.map(|pid| format!(", with the eyes of process {pid}")).unwrap_or_default();
+    let who = format!("as {}{place}", eyes.user);
+    let said = exim.expand_as_we_are(&asked.call);
+    match said {
+        Ok(answer) if answer.starts_with("action=") && !answer.contains(" error=") => {
+            findings.ok("answer", format!("{who} the library answers {answer}"));
+        }
+        Ok(answer) | Err(answer) => {
+            let why = if findings.broken_count() > 0 { "; the reason is above" } else { "" };
+            findings.broken("answer", format!("{who} the library answers {}{why}", one_line(&answer)));
+        }
     }
 }
 
@@ -102,7 +170,6 @@ fn interface(generation: &str, findings: &mut Findings) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Health;
     use super::*;
 
     /// Of an Exim that the library does not know, the doctor says what is different there.

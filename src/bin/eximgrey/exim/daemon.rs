@@ -95,6 +95,13 @@ impl Exim {
         answer.strip_prefix("Failed: ").map_or(Ok(answer.clone()), |why| Err(why.to_owned()))
     }
 
+    /// What Exim makes of `text` as whoever we are, with its own configuration.
+    pub fn expand_as_we_are(&self, text: &str) -> Result<String, String> {
+        let own = Self { config: None, ..self.clone() };
+        let answer = expand(own.command(&["-be"]).current_dir("/"), text)?;
+        answer.strip_prefix("Failed: ").map_or(Ok(answer.clone()), |why| Err(why.to_owned()))
+    }
+
     /// The user and the group that Exim runs as.
     pub(super) fn ids(&self) -> Option<(u32, u32)> {
         let user = User::from_name(self.user.as_deref()?).ok()??;
@@ -102,14 +109,14 @@ impl Exim {
     }
 
     /// The value of a main option; `None` where it is not set.
-    pub(super) fn option(&self, name: &str) -> Option<String> {
+    pub fn option(&self, name: &str) -> Option<String> {
         let answer = self.ask(&["-n", "-bP", name]).ok()?;
         Some(answer.lines().next()?.trim().to_owned()).filter(|value| !value.is_empty())
     }
 
     /// The value of a macro; `None` where it is not defined. Exim replaces macros in what `-be` is given;
     /// within `\N` it expands nothing else.
-    pub(super) fn macro_value(&self, name: &str) -> Option<String> {
+    pub fn macro_value(&self, name: &str) -> Option<String> {
         let answer = expand(&mut self.command(&["-be"]), &format!("=\\N{name}\\N")).ok()?;
         answer.strip_prefix('=').filter(|value| *value != name).map(str::to_owned)
     }
@@ -239,6 +246,6 @@ fn said(output: io::Result<Output>) -> Result<String, String> {
 }
 
 /// A complaint of several lines as one.
-pub(super) fn one_line(text: &str) -> String {
+pub fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

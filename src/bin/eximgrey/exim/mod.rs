@@ -187,19 +187,34 @@ pub(super) const LIMIT_HINT: &str =
 /// Why a change was not made, in words for the administrator.
 type Refusal<T = ()> = std::result::Result<T, String>;
 
+/// The library, the identities and the options that a configuration's calls have, as its macros say.
+pub(super) fn macros(exim: &Exim) -> [String; 3] {
+    let names = ["EXIMGREY_SO", "EXIMGREY_IDENTITIES", "EXIMGREY_OPTIONS"];
+    names.map(|name| exim.macro_value(name).unwrap_or_default())
+}
+
+/// The call that asks the library about a mail that was never seen, and records nothing.
+pub(super) fn question(library: &str, identities: &str, options: &str) -> String {
+    format!(
+        "${{dlfunc{{{library}}}{{greylist_peek}}{{{TEST_CLIENT}}}{{test@eximgrey.invalid}}\
+         {{test@eximgrey.invalid}}{identities}{options}}}"
+    )
+}
+
+/// Whether `eximgrey exim enable` can change this Exim's configuration, or only shows lines.
+pub(super) fn can_enable(exim: &Exim) -> bool {
+    let file = exim.option("configure_file");
+    exim.config.is_none() && exim.dlfunc && file.is_some_and(|file| Layout::of(Path::new(&file)).is_some())
+}
+
 /// What the library answers Exim about a mail that was never seen, with the macros of the configuration of
 /// `trial`: a mistake in them would be a 451 for everybody, and `-bV` does not notice it.
 fn answer(exim: &Exim, trial: &Exim, observe: bool) -> Refusal<String> {
-    let macros = ["EXIMGREY_SO", "EXIMGREY_IDENTITIES", "EXIMGREY_OPTIONS"];
-    let [library, identities, options] = macros.map(|name| trial.macro_value(name).unwrap_or_default());
+    let [library, identities, options] = macros(trial);
     if !Path::new(&library).exists() {
         return Err(format!("there is no library {library} (EXIMGREY_SO)"));
     }
-    let call = format!(
-        "${{dlfunc{{{library}}}{{greylist_peek}}{{{TEST_CLIENT}}}{{test@eximgrey.invalid}}\
-         {{test@eximgrey.invalid}}{identities}{options}}}"
-    );
-    let answer = exim.expand_as_its_user(&call);
+    let answer = exim.expand_as_its_user(&question(&library, &identities, &options));
     let answer = answer.map_err(|error| format!("Exim cannot ask the library: {error}"))?;
     if !answer.starts_with("action=") || answer.contains(" error=") {
         return Err(format!("the library answers {answer}; eximgrey doctor says more"));
