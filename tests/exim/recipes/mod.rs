@@ -29,6 +29,8 @@ pub enum Place {
     Main,
     /// In the file that EXIMGREY_CHOICE names.
     Choice,
+    /// In the RCPT ACL, before rcpt.conf.
+    BeforeRcpt,
     /// In the DATA ACL, before data.conf.
     BeforeData,
     /// In the DATA ACL, after data.conf.
@@ -63,6 +65,7 @@ pub fn put(world: &World, place: Place, statements: &str) -> String {
     let name = match place {
         Place::Main => return statements.to_owned(),
         Place::Choice => "EXIMGREY_CHOICE",
+        Place::BeforeRcpt => "BEFORE_RCPT",
         Place::BeforeData => "BEFORE_DATA",
         Place::AfterData => "AFTER_DATA",
     };
