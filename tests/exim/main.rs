@@ -16,5 +16,6 @@ mod decisions;
 mod enable;
 mod faults;
 mod identities;
+mod logs;
 mod recipes;
 mod words;
