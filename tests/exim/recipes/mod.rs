@@ -38,12 +38,13 @@ pub enum Place {
 }
 
 /// Every recipe, and where it belongs.
-pub const RECIPES: [(&str, Place); 12] = [
+pub const RECIPES: [(&str, Place); 13] = [
     ("at-data", Place::Main),
     ("dkim", Place::Main),
     ("fingerprint", Place::Main),
     ("tarpit", Place::Main),
     ("seconds-left", Place::Main),
+    ("url", Place::Main),
     ("x-greylist", Place::Main),
     ("selective", Place::Choice),
     ("tls-certificate", Place::Choice),
