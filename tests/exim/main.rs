@@ -17,5 +17,6 @@ mod enable;
 mod faults;
 mod identities;
 mod logs;
+mod name_servers;
 mod recipes;
 mod words;
