@@ -19,4 +19,5 @@ mod identities;
 mod logs;
 mod name_servers;
 mod recipes;
+mod topologies;
 mod words;

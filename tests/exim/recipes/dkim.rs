@@ -7,10 +7,10 @@ use super::peer::Peer;
 use super::{Place, SENDER, USER, include, put};
 use crate::world::{FRAGMENTS, World, copy_tree, in_own_world};
 
-const MESSAGE: &str = "From: alice@sender.test\nSubject: test\nMessage-ID: <1@sender.test>\n\ntext\n";
+pub const MESSAGE: &str = "From: alice@sender.test\nSubject: test\nMessage-ID: <1@sender.test>\n\ntext\n";
 
 /// Makes a key, publishes it as that of `domain`, and yields the options of a transport that signs with it.
-fn signer(world: &World, domain: &str) -> String {
+pub fn signer(world: &World, domain: &str) -> String {
     let key = world.path(&format!("{domain}.key"));
     let generated =
         Command::new("openssl").args(["genrsa", "-out"]).arg(&key).arg("1024").output().expect("openssl");

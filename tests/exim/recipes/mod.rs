@@ -4,10 +4,10 @@ use std::fs;
 
 use crate::world::{FRAGMENTS, SHIPPED, World};
 
-mod peer;
+pub mod peer;
 
 mod at_data;
-mod dkim;
+pub mod dkim;
 mod fingerprint;
 mod junk;
 mod manners;
