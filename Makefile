@@ -206,6 +206,7 @@ install:
 	install -d $(etc) $(share)/doc/eximgrey
 	[ -e $(etc)/eximgrey.toml ] || install -m 0644 packaging/eximgrey.toml $(etc)
 	install -m 0644 README.md CHANGELOG.md docs/*.md $(wildcard $(third_party)) $(share)/doc/eximgrey
+	install -m 0644 packaging/debian/eximgrey.logcheck.ignore.server $(share)/doc/eximgrey/eximgrey.logcheck
 	for page in $(wildcard man/*.[1-8]); do install -D -m 0644 -t $(share)/man/man$${page##*.} $$page; done
 	$(if $(wildcard completions/eximgrey.bash),install -D -m 0644 completions/eximgrey.bash $(share)/bash-completion/completions/eximgrey)
 	$(if $(wildcard completions/_eximgrey),install -D -m 0644 -t $(DESTDIR)$(ZSH_COMPLETIONS) completions/_eximgrey)

@@ -125,6 +125,7 @@ fn make_install_installs() {
         ["bin/eximgrey", "lib/exim4/eximgrey.so", "share/bash-completion/completions/eximgrey"]
             .map(String::from)
             .into();
+    expected.push("share/doc/eximgrey/eximgrey.logcheck".into());
     expected.extend(files("exim-conf").iter().map(|name| format!("share/eximgrey/{name}")));
     expected.extend(files("man").iter().map(|name| {
         let page = Path::new(name);

@@ -369,19 +369,6 @@ fn host_checking_records_nothing() {
     });
 }
 
-/// The fragments also work where every ACL variable has to be set before it is read.
-#[test]
-fn strict_acl_variables_are_no_trouble() {
-    in_own_world(|world| {
-        let _exim = world.start_exim("strict_acl_vars");
-        attempt(CLIENT, SENDER, USER).expect_greylisted();
-        attempt(CLIENT, SENDER, USER).expect_accepted();
-        attempt(CLIENT, "", USER).expect_greylisted();
-        attempt(CLIENT, "", USER).expect_accepted();
-        attempt("192.0.2.99", SENDER, USER).expect_accepted();
-    });
-}
-
 /// With EXIMGREY_PRELOAD the daemon holds the library, no file of the store, and greylists as before.
 #[test]
 fn preload_maps_the_library_into_the_daemon_and_opens_nothing() {

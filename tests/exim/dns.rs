@@ -20,6 +20,7 @@ struct Zone {
     records: HashMap<(String, u16), Vec<Vec<u8>>>,
     queries: Vec<String>,
     broken: bool,
+    silent: bool,
 }
 
 pub struct Dns {
@@ -78,6 +79,11 @@ impl Dns {
         self.zone.lock().unwrap().broken = true;
     }
 
+    /// From now on no question is answered.
+    pub fn fall_silent(&self) {
+        self.zone.lock().unwrap().silent = true;
+    }
+
     /// The names asked for so far, as `name/type`, and forgets them.
     pub fn take_queries(&self) -> Vec<String> {
         std::mem::take(&mut self.zone.lock().unwrap().queries)
@@ -125,6 +131,9 @@ fn answer(query: &[u8], zone: &mut Zone) -> Option<Vec<u8>> {
     let kind = u16::from_be_bytes([query[at + 1], query[at + 2]]);
     let name = labels.join(".");
     zone.queries.push(format!("{name}/{kind}"));
+    if zone.silent {
+        return None;
+    }
 
     let empty = Vec::new();
     let records = zone.records.get(&(name.clone(), kind)).unwrap_or(&empty);

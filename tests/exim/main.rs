@@ -17,5 +17,8 @@ mod doctor;
 mod enable;
 mod faults;
 mod identities;
+mod logs;
+mod name_servers;
 mod recipes;
+mod topologies;
 mod words;

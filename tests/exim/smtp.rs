@@ -62,12 +62,25 @@ impl Client {
 
     /// Connects from `address`; yields Exim's greeting too.
     pub fn greeted(address: &str) -> (Self, Reply) {
+        let mut client = Self::connected(address);
+        let greeting = client.reply();
+        (client, greeting)
+    }
+
+    /// Connects from `proxy`, which says that `client` has connected to it (PROXY protocol, version 1), and says EHLO.
+    pub fn connect_through(proxy: &str, client: &str) -> Self {
+        let mut connection = Self::connected(proxy);
+        connection.send(format!("PROXY TCP4 {client} {SERVER4} 40000 25\r\n").as_bytes());
+        connection.reply().expect(220);
+        connection.command("EHLO client.test").expect(250);
+        connection
+    }
+
+    fn connected(address: &str) -> Self {
         let stream = connect_from(address.parse().expect("an address"));
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         stream.set_write_timeout(Some(DEADLINE)).unwrap();
-        let mut client = Self { reader: BufReader::new(stream) };
-        let greeting = client.reply();
-        (client, greeting)
+        Self { reader: BufReader::new(stream) }
     }
 
     pub fn command(&mut self, line: &str) -> Reply {

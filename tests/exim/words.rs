@@ -23,7 +23,7 @@ fn peek(world: &World, options: &str) -> String {
 }
 
 /// The administrator's command; it finds the store through the configuration file.
-fn eximgrey(world: &World, arguments: &[&str]) {
+pub fn eximgrey(world: &World, arguments: &[&str]) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_eximgrey"));
     command.arg("--config").arg(world.path("eximgrey.toml")).args(arguments);
     run_with_input(&mut command, "");

@@ -4,13 +4,13 @@ use std::path::Path;
 use std::process::Command;
 
 use super::peer::Peer;
-use super::{SENDER, USER, include};
+use super::{Place, SENDER, USER, include, put};
 use crate::world::{FRAGMENTS, World, copy_tree, in_own_world};
 
-const MESSAGE: &str = "From: alice@sender.test\nSubject: test\nMessage-ID: <1@sender.test>\n\ntext\n";
+pub const MESSAGE: &str = "From: alice@sender.test\nSubject: test\nMessage-ID: <1@sender.test>\n\ntext\n";
 
 /// Makes a key, publishes it as that of `domain`, and yields the options of a transport that signs with it.
-fn signer(world: &World, domain: &str) -> String {
+pub fn signer(world: &World, domain: &str) -> String {
     let key = world.path(&format!("{domain}.key"));
     let generated =
         Command::new("openssl").args(["genrsa", "-out"]).arg(&key).arg("1024").output().expect("openssl");
@@ -129,4 +129,33 @@ fn removed_package_lets_signed_mail_pass() {
         peer.send(SENDER, USER, MESSAGE);
         world.wait_for_log("<= alice@sender.test", 1);
     });
+}
+
+/// Exim runs the DKIM ACL for mail, too, that rcpt.conf was not asked about: with strict variables it passes, also
+/// where the content filter's recipe looks at it. Other mail waits.
+#[test]
+fn signed_mail_to_postmaster_passes_with_strict_variables() {
+    for (feedback, signed) in [(false, true), (false, false), (true, true), (true, false)] {
+        in_own_world(move |world| {
+            std::fs::write(world.path("users"), "user\npostmaster\n").unwrap();
+            let mut main = "strict_acl_vars = true\nEXIMGREY_JUNK = yes\n".to_owned()
+                + &include("dkim")
+                + &put(world, Place::BeforeRcpt, "accept local_parts = postmaster\n");
+            if feedback {
+                // There is room for no option then; the store is not where Exim looks.
+                main += "EXIMGREY_OPTIONS ==\n";
+                main += &put(world, Place::BeforeData, &include("spam-feedback"));
+            }
+            let _exim = world.start_exim(&main);
+            let options = if signed { signer(world, "sender.test") } else { String::new() };
+            let peer = Peer::new(world, "", &options);
+            peer.send(SENDER, "postmaster@example.org", MESSAGE);
+            world.wait_for_log("<= alice@sender.test", 1);
+            if !feedback {
+                peer.send(SENDER, USER, MESSAGE);
+                world.wait_for_log("eximgrey: action=defer reason=new", 1);
+            }
+            assert_eq!(world.log_lines("unknown variable"), Vec::<String>::new());
+        });
+    }
 }

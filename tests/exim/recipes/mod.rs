@@ -4,10 +4,10 @@ use std::fs;
 
 use crate::world::{FRAGMENTS, SHIPPED, World};
 
-mod peer;
+pub mod peer;
 
 mod at_data;
-mod dkim;
+pub mod dkim;
 mod fingerprint;
 mod junk;
 mod manners;
@@ -29,6 +29,8 @@ pub enum Place {
     Main,
     /// In the file that EXIMGREY_CHOICE names.
     Choice,
+    /// In the RCPT ACL, before rcpt.conf.
+    BeforeRcpt,
     /// In the DATA ACL, before data.conf.
     BeforeData,
     /// In the DATA ACL, after data.conf.
@@ -36,12 +38,13 @@ pub enum Place {
 }
 
 /// Every recipe, and where it belongs.
-pub const RECIPES: [(&str, Place); 12] = [
+pub const RECIPES: [(&str, Place); 13] = [
     ("at-data", Place::Main),
     ("dkim", Place::Main),
     ("fingerprint", Place::Main),
     ("tarpit", Place::Main),
     ("seconds-left", Place::Main),
+    ("url", Place::Main),
     ("x-greylist", Place::Main),
     ("selective", Place::Choice),
     ("tls-certificate", Place::Choice),
@@ -63,6 +66,7 @@ pub fn put(world: &World, place: Place, statements: &str) -> String {
     let name = match place {
         Place::Main => return statements.to_owned(),
         Place::Choice => "EXIMGREY_CHOICE",
+        Place::BeforeRcpt => "BEFORE_RCPT",
         Place::BeforeData => "BEFORE_DATA",
         Place::AfterData => "AFTER_DATA",
     };
