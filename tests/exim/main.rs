@@ -14,6 +14,7 @@ mod boundary;
 mod debian;
 mod decisions;
 mod enable;
+mod explain;
 mod faults;
 mod identities;
 mod recipes;

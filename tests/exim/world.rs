@@ -140,7 +140,7 @@ impl World {
         self.start(Command::new(EXIM).env("LD_PRELOAD", preloaded))
     }
 
-    fn small_configuration(&self, main: &str) -> String {
+    pub fn small_configuration(&self, main: &str) -> String {
         include_str!("small.conf")
             .replace("@MACROS@", &self.macros())
             .replace("@MAIN@", main)
