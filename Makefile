@@ -23,8 +23,8 @@ cargo_home = $(or $(CARGO_HOME),$(HOME)/.cargo)
 as_shipped = RUSTFLAGS='$(RUSTFLAGS) --remap-path-prefix=$(cargo_home)=cargo --remap-path-prefix=$(CURDIR)=eximgrey' \
     CFLAGS='$(CFLAGS) -fno-plt -ffile-prefix-map=$(cargo_home)=cargo'
 
-.PHONY: help build setup setup-deb setup-rpm setup-clean-systems demo test check bench bench-many bench-exim bench-scale senders pools bindings install uninstall clean
-.PHONY: deb rpm test-install test-postfix-probe test-exims test-senders torture torture-damage torture-calls torture-kills torture-power torture-memory fuzz check-reproducible
+.PHONY: help build setup setup-deb setup-rpm setup-dist setup-clean-systems demo test check bench bench-many bench-exim bench-scale senders pools bindings install uninstall clean
+.PHONY: deb rpm dist test-dist test-install test-postfix-probe test-exims test-senders torture torture-damage torture-calls torture-kills torture-power torture-memory fuzz check-reproducible
 
 help:
 	@echo 'make demo      set up, build, and show greylisting in a real Exim on a loopback port'
@@ -33,6 +33,7 @@ help:
 	@echo 'make install   [DESTDIR=] [PREFIX=/usr] [EXIM_USER=Debian-exim]'
 	@echo 'make uninstall what install put there, but the store and the configuration'
 	@echo 'make deb       the Debian package, in target/packages; make rpm: the one for Fedora and EPEL'
+	@echo 'make dist      the source with all crates, to be built without a network, in target/packages; make test-dist tries it'
 	@echo 'make test-install      install, upgrade, remove and purge the Debian package in a clean system'
 	@echo 'make test-postfix-probe  a real Postfix that verifies senders takes our mail at once (as root)'
 	@echo 'make test-exims        the real-Exim tests and test-install in Debian 11, 12, 13 and sid: docs/exims.md (SUITE=sid: one)'
@@ -62,7 +63,7 @@ build:
 setup:
 	@scripts/setup
 
-setup-deb setup-rpm setup-clean-systems:
+setup-deb setup-rpm setup-dist setup-clean-systems:
 	@scripts/setup $(@:setup-%=%)
 
 # What the licences of others ask for, in packages.
@@ -72,6 +73,14 @@ $(third_party): Cargo.lock packaging/third-party
 # VERSION= builds it with another version than that of Cargo.toml.
 deb: setup-deb build $(third_party)
 	scripts/build-deb $(VERSION)
+
+# Of the last commit.
+dist: setup-dist
+	scripts/dist
+
+# It builds everything anew; nothing of it reaches a network.
+test-dist: setup-deb dist
+	scripts/test-dist $(target)/packages/eximgrey-$(version).tar.xz
 
 # An upgrade is from the same under a lower version. The clean system is downloaded once.
 test-install: deb setup-clean-systems

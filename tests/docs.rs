@@ -195,6 +195,27 @@ fn links_lead_somewhere() {
     assert!(followed > 5);
 }
 
+/// Each test that the threat model names is there. What has two underscores in it is the name of a test there.
+#[test]
+fn the_threat_model_names_tests() {
+    let sources: Vec<String> = ["src", "tests"]
+        .into_iter()
+        .flat_map(files)
+        .filter(|name| name.ends_with(".rs"))
+        .map(|name| read(&name))
+        .collect();
+    let page = read("docs/threat-model.md");
+    let named = page.split('`').skip(1).step_by(2).filter(|word| word.matches('_').count() >= 2);
+    let named: BTreeSet<&str> =
+        named.filter(|word| word.bytes().all(|b| b == b'_' || b.is_ascii_lowercase())).collect();
+    for name in &named {
+        let begins = format!("#[test]\n    fn {name}()");
+        let is_test = |text: &String| text.contains(&begins) || text.contains(&begins.replace("    ", ""));
+        assert!(sources.iter().any(is_test), "docs/threat-model.md names {name}, which is no test");
+    }
+    assert!(named.len() > 20, "{named:?}");
+}
+
 /// The version is said in Cargo.toml. The changelog begins with it, and the manual pages do not repeat it.
 #[test]
 fn the_version_is_said_once() {

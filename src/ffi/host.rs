@@ -7,7 +7,6 @@
 
 use super::bindings::{exim_4_99, exim_4_100};
 use super::syslog;
-use crate::reply::Reply;
 use once_cell::sync::OnceCell;
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -194,12 +193,12 @@ pub(super) fn log(line: &str) {
     }
 }
 
-/// Shows a reply in the output of `exim -d`.
-pub(super) fn debug(reply: &Reply) {
+/// Shows a line of ours in the output of `exim -d`.
+pub(super) fn debug(line: impl FnOnce() -> String) {
     if !Generation::running().is_some_and(Generation::shows_debugging) {
         return;
     }
-    let (Some(address), Ok(line)) = (DEBUG_PRINTF.address(), CString::new(format!("eximgrey: {reply}\n")))
+    let (Some(address), Ok(line)) = (DEBUG_PRINTF.address(), CString::new(format!("eximgrey: {}\n", line())))
     else {
         return;
     };

@@ -17,6 +17,7 @@ pub mod detached;
 mod host;
 mod syslog;
 
+use crate::asked::{Asked, Function};
 use crate::memory::Access;
 use crate::prepared;
 use crate::reply::{Effect, Fault, Reply, ReplyText};
@@ -75,12 +76,12 @@ macro_rules! boundary {
 boundary! {
     /// `${dlfunc{SO}{greylist}{CLIENT}{SENDER}{RECIPIENT}[{OPTION=VALUE}]...}`: decides about a recipient and
     /// records it. Under `exim -bh` it records nothing.
-    greylist = |arguments| decide(arguments, recording()), no_decision
+    greylist = |arguments| decide(Function::Greylist, arguments, recording()), no_decision
 }
 
 boundary! {
     /// The same without recording anything.
-    greylist_peek = |arguments| decide(arguments, Access::Look),
+    greylist_peek = |arguments| decide(Function::Peek, arguments, Access::Look),
         |_| Answer::Reply(Reply::error(Fault::Internal))
 }
 
@@ -88,8 +89,10 @@ boundary! {
     /// The same as `greylist` for a client that need not wait. Of one that has to wait, or has just waited,
     /// it records nothing: there the caller finds out more about the client, by SPF for example, and then
     /// asks `greylist`.
-    greylist_known = |arguments| decide(arguments, if host::is_checking() { Access::Look } else { Access::RecordKnown }),
-        no_decision
+    greylist_known = |arguments| {
+        let access = if host::is_checking() { Access::Look } else { Access::RecordKnown };
+        decide(Function::Known, arguments, access)
+    }, no_decision
 }
 
 boundary! {
@@ -165,10 +168,11 @@ struct LastAnswer(UnsafeCell<ReplyText>);
 // the other.
 unsafe impl Sync for LastAnswer {}
 
-fn decide(arguments: &[&[u8]], access: Access) -> Answer {
+fn decide(function: Function, arguments: &[&[u8]], access: Access) -> Answer {
     let answer = in_session(|session| session.answer(arguments, access, Timestamp::now()));
     let reply = answer.unwrap_or_else(Reply::error);
-    host::debug(&reply);
+    host::debug(|| Asked { function, arguments: arguments.to_vec() }.to_string());
+    host::debug(|| reply.to_string());
     Answer::Reply(reply)
 }
 

@@ -3,6 +3,7 @@
 //! written here.
 #![forbid(unsafe_code)]
 
+pub mod asked;
 pub mod evidence;
 pub mod identity;
 pub mod policy;

@@ -87,6 +87,18 @@ pub enum Facts {
     Identity(Earned),
 }
 
+impl Facts {
+    /// When it was first seen.
+    #[must_use]
+    pub const fn first_seen(&self) -> Timestamp {
+        match self {
+            Self::Pending { record, .. } => record.first_seen,
+            Self::Known(record) => record.first_seen,
+            Self::Identity(record) => record.first_seen,
+        }
+    }
+}
+
 /// One record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
@@ -110,10 +122,10 @@ impl Record {
     /// The record's bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let (kind, counted, first_seen) = match self.facts {
-            Facts::Pending { record, .. } => (PENDING, 0, record.first_seen),
-            Facts::Known(record) => (KNOWN, record.counted.min(MOST_COUNTED), record.first_seen),
-            Facts::Identity(record) => (IDENTITY, 0, record.first_seen),
+        let (kind, counted) = match self.facts {
+            Facts::Pending { .. } => (PENDING, 0),
+            Facts::Known(record) => (KNOWN, record.counted.min(MOST_COUNTED)),
+            Facts::Identity(_) => (IDENTITY, 0),
         };
         let of_triplet = [&self.texts.identity, &self.texts.sender, &self.texts.recipient].map(Vec::as_slice);
         let texts = if kind == IDENTITY { &of_triplet[..1] } else { &of_triplet };
@@ -121,7 +133,7 @@ impl Record {
         let again = if counted > 0 { COUNTED | (counted - 1) << COUNTED_AGAIN } else { 0 };
         let passed = matches!(self.facts, Facts::Pending { record: Pending { passed: Some(_), .. }, .. });
         let flags = if cut { CUT } else { 0 } | if passed { PASSED } else { 0 } | again;
-        let mut writer = Encoder::record(kind, self.by as u8, flags, [first_seen, self.expires]);
+        let mut writer = Encoder::record(kind, self.by as u8, flags, [self.facts.first_seen(), self.expires]);
         let mut history = None;
         match self.facts {
             Facts::Pending { record, ripe, network } => {

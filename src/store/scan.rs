@@ -11,7 +11,8 @@ use super::lmdb::Env;
 use super::record::Record;
 use super::table::{Skipped, Table};
 use super::{Store, is_own};
-use crate::triplet::Key;
+use crate::reply::By;
+use crate::triplet::{Key, Triplet};
 
 /// Records that one transaction copies: some hundred microseconds, and under a megabyte.
 const CHUNK: usize = 1024;
@@ -38,6 +39,38 @@ impl Store {
             }
         })?;
         Ok(skipped)
+    }
+
+    /// The records of other identities that were seen with the network of `triplet`: those of the same mail,
+    /// first seen in the same second.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn seen_with_network(&self, triplet: &Triplet<'_>) -> Result<Vec<Record>, StoreError> {
+        let mut found = Vec::new();
+        let Some(keys) = triplet.keys(self.secret()).first().copied() else { return Ok(found) };
+        for (table, own) in [(Table::Known, keys.known), (Table::Pending, keys.pending)] {
+            let Some(env) = self.table(table)? else { continue };
+            // All keys of one mail begin with the same eight bytes.
+            let (pair, _) = own.0.split_at(8);
+            let mut left = CHUNK;
+            env.read(|snapshot| {
+                let Some(network) = snapshot.get(own.as_ref())?.and_then(Record::decode) else {
+                    return Ok(());
+                };
+                snapshot.each_from(&[pair, &[0; 8]].concat(), |key, value| {
+                    let of_pair = key.starts_with(pair);
+                    let record = Record::decode(value).filter(|_| of_pair);
+                    let together = |record: &Record| {
+                        record.by != By::Network && record.facts.first_seen() == network.facts.first_seen()
+                    };
+                    found.extend(record.filter(together));
+                    left -= 1;
+                    of_pair && left > 0
+                })
+            })?;
+        }
+        Ok(found)
     }
 
     /// Calls `visit` for each entry, in no order. No transaction is open meanwhile.

@@ -95,14 +95,17 @@ fn the_log_names_the_argument() {
     }
 }
 
-/// `exim -d` shows the replies, and only it does.
+/// `exim -d` shows each question and its reply, and only it does.
 #[test]
-fn debugging_shows_the_reply() {
+fn debugging_shows_the_question_and_its_reply() {
     for (generation, _) in KNOWN {
         let (place, built) = exim(generation);
         let mut driver = start(&built, &["DEBUG"]);
         driver.greylist(&place, &[CLIENT, SENDER, RECIPIENT]);
-        assert_eq!(driver.end_with_output(), format!("debug_printf: eximgrey: {NEW}\n\n"), "{generation}");
+        let config = place.config_option();
+        let question = format!("asked greylist{{{CLIENT}}}{{{SENDER}}}{{{RECIPIENT}}}{{{config}}}");
+        let shown = [&question, NEW].map(|line| format!("debug_printf: eximgrey: {line}\n\n"));
+        assert_eq!(driver.end_with_output(), shown.concat(), "{generation}");
         let mut driver = start(&built, &[]);
         driver.greylist(&place, &[CLIENT, SENDER, RECIPIENT]);
         driver.end();

@@ -250,6 +250,65 @@ fn what_exim_could_not_ask_is_wrong_usage() {
     }
 }
 
+/// A name that is no domain is a slip here; to the library it is a stranger's text, and not given.
+#[test]
+fn a_name_that_is_no_domain_is_wrong_usage() {
+    let place = filled();
+    for (option, expected) in [
+        ("spf=pass", "spf=pass: expected the domain that SPF passed for, such as spf=sender.example\n"),
+        ("dkim=pass", "dkim=pass: expected the domain that signed, such as dkim=sender.example\n"),
+        ("host=mx", "host=mx: expected the verified name of the client, such as host=mx.sender.example\n"),
+        ("host=[192.0.2.1]", "host=[192.0.2.1]: expected the verified name"),
+        ("spf=a b\u{1b}", "spf=a\\x20b\\x1b: expected the domain"),
+    ] {
+        let text = eximgrey(&place, &["explain", "192.0.2.1", "a@b.example", BOB, option]);
+        assert_eq!((text.code, text.out.as_str()), (Some(2), ""), "{option}");
+        assert!(text.err.starts_with(&format!("eximgrey: {expected}")), "{option}: {}", text.err);
+    }
+}
+
+/// What is not known is said last: what Exim verifies, where it is neither given nor recorded with the mail.
+/// What was recorded with it, from the client's network, counts.
+#[test]
+fn what_is_not_known_is_said_last() {
+    let place = filled();
+    let last = |arguments: &[&str]| {
+        let text = eximgrey(&place, &[&["explain"], arguments].concat()).out;
+        text.lines().last().unwrap_or_default().to_owned()
+    };
+    let why = "(Exim is not asked where a configuration file is named)";
+    let stranger = last(&["192.0.2.1", "new@sender.example", BOB]);
+    let give = "give spf=DOMAIN and host=NAME where it does";
+    assert_eq!(stranger, format!("not known   what Exim verifies of the client {why}: {give}"));
+    let half = last(&["192.0.2.1", "new@sender.example", BOB, "spf="]);
+    assert!(half.ends_with("): give host=NAME where it does"), "{half}");
+    for known in
+        [&["192.0.2.1", "new@sender.example", BOB, "spf=", "host="][..], &["", "new@sender.example", BOB]]
+    {
+        assert!(last(known).starts_with("because "), "{known:?}");
+    }
+
+    // A first attempt and a known triplet, each with what was verified then.
+    let waits = ["2001:db8::2", "<>", BOB];
+    assert!(last(&waits).ends_with(&format!("now {why}; recorded with this mail: host=example.com")));
+    let passed = ["203.0.113.9", "list@proved.example", "user1@rcpt.example"];
+    let explained = eximgrey(&place, &[&["explain"], &passed[..]].concat()).out;
+    assert!(explained.contains("spf proved.example\n"), "{explained}");
+    assert!(explained.ends_with("recorded with this mail: spf=proved.example\n"), "{explained}");
+    // Of another network, or given otherwise, it does not count.
+    let elsewhere: [&[u8]; 4] =
+        [b"192.0.3.1", b"ripe@sender.example", BOB.as_bytes(), b"spf=elsewhere.example"];
+    place.decide(&[(Timestamp::now().0, &elsewhere)]);
+    assert!(last(&["198.51.100.1", "ripe@sender.example", BOB]).ends_with(give));
+    assert!(last(&["2001:db8:9::2", "<>", BOB]).ends_with(give));
+    let without = eximgrey(&place, &[&["explain"], &passed[..], &["spf="]].concat()).out;
+    assert!(!without.contains("spf proved.example"), "{without}");
+
+    let json = &eximgrey(&place, &[&["explain", "--json"], &waits[..]].concat()).json()[0];
+    assert!(json["not_known"].as_str().unwrap().contains("host=example.com"), "{json}");
+    assert!(json["exim"]["asks"].is_null() && json["exim"]["answer"].is_null(), "{json}");
+}
+
 /// A hostile address cannot forge a line or a column, nor reach the terminal.
 #[test]
 fn a_hostile_sender_stays_in_its_line() {

@@ -5,6 +5,7 @@ use super::{HERE, common, files, read};
 use common::{Place, as_store_user, run};
 use eximgrey::time::Timestamp;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -143,4 +144,42 @@ fn make_install_installs() {
     assert_eq!(installed.stdout, format!("eximgrey {}\n", env!("CARGO_PKG_VERSION")).as_bytes());
     let fragment = fs::read_to_string(destination.join("usr/share/eximgrey/exim-conf/rcpt.conf")).unwrap();
     assert_eq!(fragment, read("exim-conf/rcpt.conf"));
+}
+
+/// What has to be there before `make demo` and `make test` is looked for before apt is called, and the README says it.
+#[test]
+fn cargo_is_looked_for_before_anything_is_installed() {
+    let place = Place::new("");
+    let programs = place.path("programs");
+    fs::create_dir(&programs).unwrap();
+    let program = |name: &str, script: &str| {
+        let file = programs.join(name);
+        fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    program("sudo", "exec \"$@\"");
+    program("dpkg-query", "exit 1");
+    program("apt-get", "echo apt-get was called >&2; exit 100");
+    let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
+    let manifest = read("Cargo.toml");
+    let rust = manifest.split("rust-version = \"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+    for (cargo, said) in [
+        ("exit 127", "setup: cargo is missing: install Rust ".to_owned()),
+        ("echo 'cargo 1.9.0 (0 2016-01-01)'", "setup: cargo 1.9.0 is too old: install Rust ".to_owned()),
+        (&format!("echo cargo {rust}.0"), "setup: installing".to_owned()),
+    ] {
+        program("cargo", cargo);
+        let setup = run(Command::new(Path::new(HERE).join("scripts/setup")).env("PATH", &path));
+        let text = String::from_utf8_lossy(&[setup.stdout, setup.stderr].concat()).into_owned();
+        assert!(text.starts_with(&said) && !setup.status.success(), "{cargo}: {text}");
+        let found = said.contains("installing");
+        assert_eq!(
+            (text.contains("apt-get was called"), text.contains(rust)),
+            (found, !found),
+            "{cargo}: {text}"
+        );
+    }
+    let readme = read("README.md");
+    let before = readme.split("    make demo").next().unwrap();
+    assert!(before.contains(&format!("Rust {rust} or newer")) && before.contains("apt install make"));
 }

@@ -15,6 +15,7 @@ mod debian;
 mod decisions;
 mod doctor;
 mod enable;
+mod explain;
 mod faults;
 mod identities;
 mod logs;

@@ -151,7 +151,7 @@ impl World {
         self.start(valgrind.arg("-q").arg(format!("--log-file={}", log.display())).arg(exim))
     }
 
-    fn small_configuration(&self, main: &str) -> String {
+    pub fn small_configuration(&self, main: &str) -> String {
         include_str!("small.conf")
             .replace("@MACROS@", &self.macros())
             .replace("@MAIN@", main)

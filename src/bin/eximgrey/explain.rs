@@ -1,6 +1,10 @@
 //! `eximgrey explain`: the answer that Exim would get now, in words. The question goes the way of a call of
 //! Exim's.
 
+mod as_client;
+mod sources;
+
+use self::sources::{Sources, Told};
 use crate::command::{self, Failure, Outcome, Result};
 use crate::output::{json, sender, span, word};
 use clap::Args;
@@ -21,8 +25,13 @@ use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// Says what Exim would be answered now, and why. Records nothing.
+const WHAT_EXIM_VERIFIES: &str = "\
+What Exim verifies of the client, and the options of its call, are asked of Exim itself (exim -bh, as root), \
+unless spf= and host= are both given, even empty, or a configuration file is named. Nothing is recorded.";
+
+/// Says what Exim would be answered now, and why.
 #[derive(Args)]
+#[command(after_help = WHAT_EXIM_VERIFIES)]
 pub struct Explain {
     /// The client's IP address
     client: OsString,
@@ -40,34 +49,51 @@ pub struct Explain {
 
 pub fn run(command: &Explain, config: Option<&Path>, out: &mut impl Write) -> Result {
     let now = Timestamp::now();
-    let mut arguments: Vec<&[u8]> = [&command.client, &command.sender, &command.recipient]
+    let mut given: Vec<&[u8]> = [&command.client, &command.sender, &command.recipient]
         .into_iter()
         .chain(&command.options)
         .map(|argument| argument.as_bytes())
         .collect();
-    if let Some(sender) = arguments.get_mut(1).filter(|sender| **sender == b"<>") {
+    if let Some(sender) = given.get_mut(1).filter(|sender| **sender == b"<>") {
         *sender = b"";
     }
-    let request = Request::parse(&arguments).map_err(usage)?;
+    let request = Request::parse(&given).map_err(usage)?;
+    let options = given.get(3..).unwrap_or_default();
+    sources::are_domains(&request, options)?;
+    let sources = Sources::of(&request, options, config.or(request.config).is_some());
+    let arguments = sources.arguments(&given);
+    let mut request = Request::parse(&arguments).map_err(usage)?;
     let settings = command::load(request.config.or(config))?;
     let rules = settings.rules_for(request.policy, request.recipient, &request.rules).map_err(usage)?;
     let triplet = request.triplet(settings.prefixes, rules.sender_key);
     if let Some(verdict) = decision::without_records(&rules, triplet.as_ref(), now) {
-        return simple(command, verdict, &rules, out);
+        return simple(command, verdict, &rules, &sources.told(&[]), out);
     }
-    let Some(triplet) = triplet else { return simple(command, Verdict::Local, &rules, out) };
+    let Some(mut triplet) = triplet else {
+        return simple(command, Verdict::Local, &rules, &sources.told(&[]), out);
+    };
+    let store = command::open_store(&settings, now)?;
+    let mut seen = Vec::new();
+    if let Some(store) = &store {
+        seen = sources.take_seen(&mut request, &triplet, store)?;
+        triplet = request.triplet(settings.prefixes, rules.sender_key).unwrap_or(triplet);
+    }
     let question = Question { triplet: &triplet, rules: &rules, now };
-    let (verdict, evidence) = match command::open_store(&settings, now)? {
-        Some(store) => ask(&store, &question)?,
+    let (verdict, evidence) = match &store {
+        Some(store) => ask(store, &question)?,
         None => ask(&Nothing, &question)?,
     };
+    let told = sources.told(&seen);
     let reply = verdict.reply(rules.mode);
     let because = reason(verdict, &rules, &evidence, now);
     let report = Report { request: &request, triplet: &triplet, rules: &rules, evidence: &evidence, now };
     if command.json {
-        writeln!(out, "{}", report.json(&reply, &because))?;
+        let mut value = report.json(&reply, &because);
+        told.add_to(&mut value);
+        writeln!(out, "{value}")?;
     } else {
         report.write(&reply, &because, out)?;
+        told.lines().try_for_each(|line| writeln!(out, "{line}"))?;
     }
     Ok(Outcome::Done)
 }
@@ -81,13 +107,16 @@ fn usage(Misuse { fault, text }: Misuse) -> Failure {
 }
 
 /// An answer that no record has a part in.
-fn simple(command: &Explain, verdict: Verdict, rules: &Rules, out: &mut impl Write) -> Result {
+fn simple(command: &Explain, verdict: Verdict, rules: &Rules, told: &Told, out: &mut impl Write) -> Result {
     let reply = verdict.reply(rules.mode);
     let because = reason(verdict, rules, &Evidence::default(), Timestamp::default());
     if command.json {
-        writeln!(out, "{}", json!({"answer": reply.to_string(), "because": because}))?;
+        let mut value = json!({"answer": reply.to_string(), "because": because});
+        told.add_to(&mut value);
+        writeln!(out, "{value}")?;
     } else {
         writeln!(out, "answer      {reply}\nbecause     {because}")?;
+        told.lines().try_for_each(|line| writeln!(out, "{line}"))?;
     }
     Ok(Outcome::Done)
 }

@@ -15,7 +15,7 @@ const BINARIES: [&str; 4] =
     ["/usr/sbin/exim4", "/usr/sbin/exim", "/usr/exim/bin/exim", "/usr/local/sbin/exim"];
 
 /// A test session may ask the DNS for the name of its client. Where the DNS does not answer, it is given up.
-const SESSION_DEADLINE: Duration = Duration::from_secs(30);
+pub const SESSION_DEADLINE: Duration = Duration::from_secs(30);
 
 /// How many recipients a test session has. Exim's default configuration begins to count them at eleven.
 const RECIPIENTS: usize = 15;
@@ -70,7 +70,7 @@ impl Exim {
         Self { config: Some(config.into()), ..self.clone() }
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.binary);
         if let Some(config) = &self.config {
             command.arg("-C").arg(config);
