@@ -4,6 +4,7 @@ use super::sys::{DIR_MODE, FILE_MODE};
 use super::*;
 use crate::store::Table;
 use crate::store::state::{State, Turn};
+use crate::store::tidy::Bound;
 use crate::time::{Seconds, Timestamp};
 use crate::triplet::Key;
 use std::fs::File;
@@ -43,9 +44,10 @@ fn closed_env() -> (tempfile::TempDir, PathBuf) {
 }
 
 fn put(env: &Env, key: &Key, value: &[u8], now: u32, most: Option<u64>) {
+    let bound = Bound { now: Timestamp(now), most: most.unwrap_or(u64::MAX) };
     env.write(Patience::None, |writer| {
         writer.put(&key.0, value)?;
-        Ok(writer.tidy(key, Timestamp(now), most)?)
+        Ok(writer.tidy(key, bound)?)
     })
     .unwrap();
 }
@@ -102,10 +104,10 @@ fn a_flood_pushes_out_its_own_attempts_and_not_those_of_others() {
     let (_dir, env) = env();
     let others: Vec<Key> = (0..100).map(key).collect();
     for (i, key) in others.iter().enumerate() {
-        put(&env, key, &attempt(9_000_000, 1, i as u32 + 1_000, 60), 2, Some(1_000));
+        put(&env, key, &attempt(9_000_000, 1, i as u32 + 1_000, 60), 9_000, Some(1_000));
     }
     for i in 0..5_000 {
-        put(&env, &key(1_000 + i), &attempt(9_000_000, 2, 7, 60), 2, Some(1_000));
+        put(&env, &key(1_000 + i), &attempt(9_000_000, 2, 7, 60), 9_000, Some(1_000));
     }
     let there = entries(&env);
     assert!((990..=1_000).contains(&there), "{there}");

@@ -9,6 +9,7 @@
 
 pub mod breaker;
 pub mod bulk;
+mod clock;
 pub mod counters;
 pub mod entries;
 pub mod error;
@@ -28,7 +29,7 @@ pub mod state;
 pub mod survey;
 pub mod sys;
 mod table;
-mod tidy;
+pub mod tidy;
 mod update;
 
 use self::breaker::{About, Part};
@@ -39,6 +40,7 @@ use self::lmdb::{Durability, Env, Patience, Purpose};
 use self::record::{Meta, Record, Texts};
 use self::state::State;
 pub use self::table::{Skipped, Table};
+use self::tidy::Bound;
 use crate::identity::MAX_IDENTITIES;
 use crate::memory::Access;
 use crate::reply::Reply;
@@ -164,7 +166,7 @@ impl Store {
             let _ = env.write(Patience::None, |writer| {
                 // As long as a record with its texts is.
                 writer.put(&key, &[0; 100])?;
-                writer.tidy(&Key(key), Timestamp(0), Some(0))?;
+                writer.tidy(&Key(key), Bound { now: Timestamp(0), most: 0 })?;
                 Err::<(), _>(::lmdb::Error::BadTxn.into())
             });
         };
@@ -271,6 +273,15 @@ impl Store {
     #[must_use]
     pub fn use_again(settings: &StoreSettings) -> bool {
         State::open(&settings.path, false).is_ok_and(|state| breaker::close(&state))
+    }
+
+    /// What a table may hold for a call at `now`.
+    fn bound(&self, table: Table, now: Timestamp) -> Bound {
+        let most = match table {
+            Table::Known => self.settings.max_known,
+            Table::Pending => self.settings.max_pending,
+        };
+        Bound { now: self.expired_before(now), most }
     }
 
     fn patience(&self) -> Patience {

@@ -4,6 +4,7 @@
 //! page 0   0  the head: "eximgrey", a version, and the kind of the locks
 //!         16  the breaker: see `breaker`
 //!         96  what is queued: see `queue`
+//!        120  when something was last written: see `clock`
 //!        128  the locks around the opening of `known` and of `pending`, and around a write to each, 64 bytes each
 //!        384  what is counted in this minute: see `counters`
 //!        640  the places of calls that are under way, 104 bytes each
@@ -52,6 +53,7 @@ const MAGIC: [u8; 12] = *b"eximgrey\x04\0\0\0";
 const PAGE: usize = 4096;
 const BREAKER: usize = 16;
 const QUEUE: usize = 96;
+const CLOCK: usize = 120;
 const LOCKS: usize = 128;
 const COUNTED: usize = 384;
 const CALLS: usize = 640;
@@ -156,6 +158,11 @@ impl State {
         self.map.cells(QUEUE, 3).first_chunk()
     }
 
+    /// When something was last written: see [`clock`](super::clock).
+    pub(super) fn clock(&self) -> Option<&AtomicU64> {
+        self.map.cells(CLOCK, 1).first()
+    }
+
     /// Takes a lock, for the life of the result. LMDB locks its files while it opens them, and while it
     /// writes, and waits there for ever. So only one process at a time is let in, and the others wait for no
     /// longer than `patience`. Where the lock is garbage, the file goes.
@@ -235,8 +242,12 @@ fn write_new(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-const _: () =
-    assert!(BREAKER + 10 * 8 <= QUEUE && QUEUE + 3 * 8 <= LOCKS && LOCKS + 4 * LOCK_SIZE <= COUNTED);
+const _: () = assert!(
+    BREAKER + 10 * 8 <= QUEUE
+        && QUEUE + 3 * 8 <= CLOCK
+        && CLOCK + 8 <= LOCKS
+        && LOCKS + 4 * LOCK_SIZE <= COUNTED
+);
 const _: () = assert!(COUNTED + ROW_SIZE <= CALLS && CALLS + WATCHED_CALLS * CALL_SIZE <= PADDING);
 const _: () = assert!(size_of::<Row>() < ROW_SIZE && PAGE.is_multiple_of(ROW_SIZE));
 const _: () =
