@@ -69,7 +69,7 @@ impl StoreError {
     #[must_use]
     pub fn from_io(path: &Path, cause: io::Error) -> Self {
         match cause.raw_os_error() {
-            Some(libc::ENOSPC | libc::EDQUOT) => Self::Full { path: path.into() },
+            Some(libc::ENOSPC | libc::EDQUOT | libc::EFBIG) => Self::Full { path: path.into() },
             _ => Self::Open { path: path.into(), cause },
         }
     }

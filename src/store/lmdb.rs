@@ -18,7 +18,8 @@ use super::gate::Gate;
 pub use super::gate::Patience;
 use super::sys;
 use lmdb::{
-    Cursor, Database, Environment, EnvironmentFlags, RoTransaction, RwTransaction, Transaction, WriteFlags,
+    Cursor, Database, Environment, EnvironmentBuilder, EnvironmentFlags, RoTransaction, RwTransaction,
+    Transaction, WriteFlags,
 };
 use rustix::io::FdFlags;
 use std::cell::{Ref, RefCell};
@@ -82,12 +83,9 @@ impl Opened {
     ) -> Result<Self, StoreError> {
         let fail = |cause| StoreError::from_io(dir, cause);
         if purpose == Purpose::Make {
-            sys::may_make_files_in(dir.parent().unwrap_or(dir)).map_err(fail)?;
-            match DirBuilder::new().mode(sys::DIR_MODE).create(dir) {
-                Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(fail(e)),
-                _ => sys::may_make_files_in(dir).map_err(fail)?,
-            }
+            make(dir, durability, gate)?;
         }
+        files::is_private_dir(dir).map_err(fail)?;
 
         let lmdb_error = |e| StoreError::from_lmdb(dir, e);
         let writable = purpose != Purpose::Read;
@@ -96,25 +94,18 @@ impl Opened {
             Durability::LastCommit => EnvironmentFlags::NO_META_SYNC,
             Durability::Everything => EnvironmentFlags::NO_SYNC,
         };
-        let mut builder = Environment::new();
-        builder.set_flags(EnvironmentFlags::NO_TLS | flags).set_max_readers(files::MAX_READERS);
-        if purpose == Purpose::Make {
-            // An environment that is there knows its own size.
-            builder.set_map_size(FIRST_MAP);
-        }
+        // Without a size: the environment knows its own.
+        let builder = builder(flags);
         let standard = sys::occupy_standard_descriptors();
         // Given back when the environment is open.
         let entered = gate.map(|gate| gate.enter(dir)).transpose()?;
         // Where nothing is, nothing is left behind.
         let device = files::lock_device(dir).map_err(fail)?;
         if device.is_none() {
-            if purpose != Purpose::Make && !files::has_data(dir) {
+            if !files::has_data(dir) {
                 return Err(fail(io::ErrorKind::NotFound.into()));
             }
             files::allocate_lock_file(dir).map_err(fail)?;
-        }
-        if purpose == Purpose::Make {
-            files::reserve_data_file(dir).map_err(fail)?;
         }
         let in_place = gate.zip(device).is_some_and(|(gate, device)| gate.writes_in_place(device));
         let copied_lock = if in_place { None } else { CopiedLock::open(dir).map_err(fail)? };
@@ -150,6 +141,53 @@ impl Opened {
         writer.txn.commit()?;
         Ok(value)
     }
+}
+
+fn builder(flags: EnvironmentFlags) -> EnvironmentBuilder {
+    let mut builder = Environment::new();
+    builder.set_flags(EnvironmentFlags::NO_TLS | flags).set_max_readers(files::MAX_READERS);
+    builder
+}
+
+/// Makes an empty environment in `dir`, unless there is one: under another name, so that nobody ever sees half
+/// of it, whatever ends this process or the machine.
+fn make(dir: &Path, durability: Durability, gate: Option<&Gate>) -> Result<(), StoreError> {
+    let fail = |cause| StoreError::from_io(dir, cause);
+    let parent = dir.parent().unwrap_or(dir);
+    sys::may_make_files_in(parent).map_err(fail)?;
+    let standard = sys::occupy_standard_descriptors();
+    let entered = gate.map(|gate| gate.enter(dir)).transpose()?;
+    if files::has_data(dir) {
+        return Ok(());
+    }
+    if gate.is_some() {
+        files::remove_drafts(dir);
+    }
+    let draft = sys::draft(dir).map_err(fail)?;
+    let fill = || {
+        DirBuilder::new().mode(sys::DIR_MODE).create(&draft).map_err(fail)?;
+        files::allocate_lock_file(&draft).and_then(|()| files::reserve_data_file(&draft)).map_err(fail)?;
+        let _copied_lock = CopiedLock::open(&draft).map_err(fail)?;
+        let mut builder = builder(EnvironmentFlags::NO_SYNC);
+        builder.set_map_size(FIRST_MAP);
+        drop(
+            builder
+                .open_with_permissions(&draft, sys::FILE_MODE)
+                .map_err(|e| StoreError::from_lmdb(dir, e))?,
+        );
+        if durability == Durability::LastCommit {
+            files::flush(&draft).map_err(fail)?;
+        }
+        files::put_in_place(&draft, dir).map_err(fail)
+    };
+    let made = fill();
+    if made.is_err() {
+        let _ = sys::remove_dir(&draft);
+    } else if durability == Durability::LastCommit {
+        files::flush_dir(parent);
+    }
+    drop((entered, standard));
+    made
 }
 
 impl Env {
@@ -219,12 +257,16 @@ impl Env {
         self.make_writable()?;
         let opened = self.opened()?;
         opened.prepare_lock(&self.dir)?;
+        self.keep_below_limit()?;
         let mut tries = 0;
         loop {
             tries += 1;
             match opened.write(&mut change) {
                 Err(Trouble::Lmdb(lmdb::Error::MapFull)) if tries < MAX_TRIES => self.grow()?,
-                Err(Trouble::Lmdb(lmdb::Error::MapResized)) if tries < MAX_TRIES => self.resize(0)?,
+                Err(Trouble::Lmdb(lmdb::Error::MapResized)) if tries < MAX_TRIES => {
+                    self.resize(0)?;
+                    self.keep_below_limit()?;
+                }
                 Err(Trouble::Lmdb(e)) => return Err(StoreError::from_lmdb(&self.dir, e)),
                 Err(Trouble::Store(e)) => return Err(e),
                 Ok(value) => return Ok(value),
@@ -246,7 +288,23 @@ impl Env {
     }
 
     fn grow(&self) -> Result<(), StoreError> {
-        self.resize(self.map_size().max(FIRST_MAP).saturating_mul(2))
+        let size = self.map_size();
+        if sys::may_have(size as u64 + 1).is_err() {
+            return Err(StoreError::Full { path: self.dir.clone() });
+        }
+        self.resize(size.max(FIRST_MAP).saturating_mul(2))?;
+        self.keep_below_limit()
+    }
+
+    /// LMDB writes no page behind its map: where the process has a limit for files, the map ends there.
+    fn keep_below_limit(&self) -> Result<(), StoreError> {
+        let Some(limit) = sys::file_size_limit() else { return Ok(()) };
+        if self.used_bytes() > limit {
+            return Err(StoreError::Full { path: self.dir.clone() });
+        }
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let page = page_size(&self.opened()?.env).max(1) as usize;
+        if self.map_size() > limit { self.resize(limit / page * page) } else { Ok(()) }
     }
 
     fn resize(&self, size: usize) -> Result<(), StoreError> {

@@ -35,6 +35,7 @@ mod update;
 use self::breaker::{About, Part};
 use self::counters::Counters;
 use self::error::StoreError;
+pub use self::files::may_be_trusted;
 use self::gate::Gate;
 use self::lmdb::{Durability, Env, Patience, Purpose};
 use self::record::{Meta, Record, Texts};
@@ -48,6 +49,7 @@ use crate::settings::StoreSettings;
 use crate::time::Timestamp;
 use crate::triplet::{IdentityKeys, Key, Secret};
 use once_cell::{sync, unsync::OnceCell};
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -97,6 +99,11 @@ impl Store {
         access: Access,
         now: Timestamp,
     ) -> Result<Option<Self>, StoreError> {
+        // One that is missing is told of below.
+        if let Ok(meta) = fs::metadata(&settings.path) {
+            files::may_be_trusted(&meta)
+                .map_err(|cause| StoreError::Open { path: settings.path.clone(), cause })?;
+        }
         let dir = settings.path.join("known");
         let state = match State::open(&settings.path, access == Access::Record) {
             Ok(state) => Some(Arc::new(state)),
@@ -116,7 +123,7 @@ impl Store {
             Err(_) if access == Access::Record => open(Purpose::Make)?,
             Err(_) => {
                 // A directory that is missing or locked away is trouble, not an empty store.
-                return match fs::read_dir(&settings.path) {
+                return match fs::File::open(settings.path.join(".")) {
                     Ok(_) => Ok(None),
                     Err(cause) => Err(StoreError::Open { path: settings.path.clone(), cause }),
                 };
@@ -354,18 +361,15 @@ fn pending_dir(store: &Path, boot: Option<&str>) -> PathBuf {
 /// Removes the first attempts of other boots; says of how many. Best effort: what stays does no harm but take
 /// room.
 fn remove_other_boots(store: &Path, current: &Path) -> usize {
-    let Ok(entries) = fs::read_dir(store) else {
-        return 0;
+    // Not a draft of the current one, which another process makes.
+    let current = current.file_name().unwrap_or_default().as_encoded_bytes();
+    let other = |name: &OsString| {
+        let name = name.as_encoded_bytes();
+        name.starts_with(PENDING_PREFIX.as_bytes()) && !name.starts_with(current)
     };
-    let mut removed = 0;
-    for path in entries.flatten().map(|entry| entry.path()) {
-        let is_pending =
-            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PENDING_PREFIX));
-        if is_pending && path != current && fs::remove_dir_all(&path).is_ok() {
-            removed += 1;
-        }
-    }
-    removed
+    let names = fs::File::open(store).map(Into::into).and_then(|dir| sys::names_in(&dir)).unwrap_or_default();
+    let is_removed = |name: &&OsString| other(name) && sys::remove_dir(&store.join(name)).is_ok();
+    names.iter().filter(is_removed).count()
 }
 
 #[cfg(test)]

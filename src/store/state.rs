@@ -103,6 +103,10 @@ impl State {
         let path = dir.join(FILE);
         match map(&path) {
             Ok(Some(state)) => return Ok(state),
+            // A link: made anew.
+            Err(e) if may_make && e.raw_os_error() == Some(libc::ELOOP) => {
+                make(dir, &path, true).map_err(fail)?
+            }
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(fail(e)),
             _ if !may_make => return Err(fail(io::ErrorKind::NotFound.into())),
             there => make(dir, &path, there.is_ok()).map_err(fail)?,
@@ -186,12 +190,15 @@ impl State {
     }
 }
 
+/// Without waiting: there could be a pipe in its place; or a link, which could lead out of the store.
+const FLAGS: i32 = libc::O_NONBLOCK | libc::O_NOFOLLOW;
+
 /// Maps the file if it is one of ours; `None` if it is not.
 fn map(path: &Path) -> io::Result<Option<State>> {
-    // Without blocking: there could be a pipe in its place.
-    let file = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    let file = OpenOptions::new().read(true).write(true).custom_flags(FLAGS).open(path)?;
     let meta = file.metadata()?;
-    if !meta.is_file() || meta.size() != SIZE as u64 {
+    // Another name for it may be in somebody else's directory.
+    if !meta.is_file() || meta.size() != SIZE as u64 || meta.nlink() != 1 {
         return Ok(None);
     }
     let copies = sys::copies_on_write(file.as_fd());
@@ -213,10 +220,18 @@ fn map(path: &Path) -> io::Result<Option<State>> {
 fn make(dir: &Path, path: &Path, instead: bool) -> io::Result<()> {
     sys::may_make_files_in(dir)?;
     let draft = sys::draft(path)?;
-    let result = write_new(&draft).and_then(|()| match std::fs::hard_link(&draft, path) {
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && instead => std::fs::rename(&draft, path),
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        other => other,
+    let result = write_new(&draft).and_then(|()| {
+        let placed = match sys::rename_to_new(&draft, path) {
+            Err(e) if matches!(e.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS)) => {
+                std::fs::hard_link(&draft, path)
+            }
+            other => other,
+        };
+        match placed {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists && instead => std::fs::rename(&draft, path),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            other => other,
+        }
     });
     let _ = std::fs::remove_file(&draft);
     let _ = std::fs::remove_file(dir.join(FORMER_FILE));
@@ -224,6 +239,7 @@ fn make(dir: &Path, path: &Path, instead: bool) -> io::Result<()> {
 }
 
 fn write_new(path: &Path) -> io::Result<()> {
+    sys::may_have(SIZE as u64)?;
     let mut file =
         OpenOptions::new().read(true).write(true).create_new(true).mode(sys::FILE_MODE).open(path)?;
     sys::do_not_copy(file.as_fd());
@@ -285,6 +301,27 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         std::fs::create_dir(&path).unwrap();
         assert!(State::open(dir.path(), true).is_err());
+    }
+
+    /// Neither a link nor another name for a file is followed: they may lead anywhere.
+    #[test]
+    fn a_link_in_its_place_is_made_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE);
+        let outside = dir.path().join("outside");
+        drop(open(dir.path()));
+        for symbolic in [true, false] {
+            std::fs::rename(&path, &outside).unwrap();
+            let before = std::fs::read(&outside).unwrap();
+            let link = if symbolic { std::os::unix::fs::symlink } else { std::fs::hard_link };
+            link(&outside, &path).unwrap();
+            assert!(State::open(dir.path(), false).is_err());
+            let state = open(dir.path());
+            drop(state.take(Turn::Write(Table::Known), Duration::ZERO, dir.path()).unwrap());
+            assert!(std::fs::symlink_metadata(&path).unwrap().is_file());
+            assert_eq!(std::fs::metadata(&path).unwrap().nlink(), 1);
+            assert!(std::fs::read(&outside).unwrap() == before);
+        }
     }
 
     /// A process with the same number in another container may be making one, too.
