@@ -11,6 +11,8 @@ mod disk;
 mod faults;
 #[path = "store/growth.rs"]
 mod growth;
+#[path = "store/hostile.rs"]
+mod hostile;
 #[path = "store/privacy.rs"]
 mod privacy;
 #[path = "store/role.rs"]

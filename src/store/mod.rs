@@ -17,6 +17,7 @@ mod events;
 mod files;
 mod gate;
 pub mod lmdb;
+mod make;
 mod mapping;
 pub mod purge;
 mod queue;
@@ -30,6 +31,7 @@ pub mod survey;
 pub mod sys;
 mod table;
 pub mod tidy;
+mod transaction;
 mod update;
 
 use self::breaker::{About, Part};

@@ -1,8 +1,8 @@
 //! Tidying: whoever writes a record looks at its page now and then, deletes what has expired there, and makes
 //! room in a table that is full. So a store needs no other process to stay small.
 
-use super::lmdb::{Writer, optional};
 use super::record::{self, Neighbour, Stake};
+use super::transaction::{Writer, optional};
 use crate::time::{Seconds, Timestamp};
 use crate::triplet::Key;
 use lmdb::{Cursor, Transaction};
