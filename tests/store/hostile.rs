@@ -150,3 +150,45 @@ fn containers_with_equal_process_numbers_share_a_store() {
     late.end();
     containers.into_iter().for_each(Driver::end);
 }
+
+/// A sector of either file that cannot be read is a SIGBUS in whoever looks at the mapped file: at most three processes
+/// die of it, then the store is left alone, or goes on without it.
+#[test]
+fn a_sector_that_cannot_be_read_ends_three_processes_at_most() {
+    let place = Place::new("delay = \"0s\"");
+    let built = Built::new_with(&place, &["-rdynamic", "tests/c/bad_sector.c"]);
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    let mut deadly = 0;
+    for table in ["known".to_owned(), format!("pending-{}", boot.trim())] {
+        for page in 0.. {
+            fs::remove_dir_all(place.store()).unwrap();
+            fs::create_dir(place.store()).unwrap();
+            crate::common::give_to_store_user(&place.store());
+            remember(&place, &built);
+            let data = place.store().join(&table).join("data.mdb");
+            let at = (page * 4096).to_string();
+            if fs::metadata(&data).unwrap().len() <= page * 4096 {
+                break;
+            }
+            let mut died = 0;
+            for n in 0..8 {
+                let mut command = Command::new(&built.program);
+                command.env("BAD_FILE", &data).env("BAD_AT", &at);
+                let mut driver = as_store_user(|| built.start_by(command));
+                let client = format!("10.7.{n}.1");
+                let others = [&client, SENDER, "late@rcpt.example"];
+                let mut replies = [&TRIPLET[..], &others].map(|triplet| {
+                    driver.ask_or_die(&crate::common::driver::greylist(&place, triplet))
+                });
+                died += usize::from(replies.iter_mut().any(|reply| reply.is_none()));
+                for reply in replies.iter().flatten() {
+                    let reply = crate::common::driver::reply(reply);
+                    assert!(reply.starts_with("action="), "page {page} of {table}: {reply}");
+                }
+            }
+            assert!(died <= 3, "page {page} of {table}: {died} died");
+            deadly += died;
+        }
+    }
+    assert!(deadly > 0, "nobody has met the sector");
+}
