@@ -21,6 +21,8 @@ mod role;
 mod stopped;
 #[path = "store/storm.rs"]
 mod storm;
+#[path = "store/upgrade.rs"]
+mod upgrade;
 
 use common::driver::{Built, Driver, greylist, hexadecimal};
 use common::{Place, as_store_user};

@@ -177,9 +177,8 @@ fn a_sector_that_cannot_be_read_ends_three_processes_at_most() {
                 let mut driver = as_store_user(|| built.start_by(command));
                 let client = format!("10.7.{n}.1");
                 let others = [&client, SENDER, "late@rcpt.example"];
-                let mut replies = [&TRIPLET[..], &others].map(|triplet| {
-                    driver.ask_or_die(&crate::common::driver::greylist(&place, triplet))
-                });
+                let mut replies = [&TRIPLET[..], &others]
+                    .map(|triplet| driver.ask_or_die(&crate::common::driver::greylist(&place, triplet)));
                 died += usize::from(replies.iter_mut().any(|reply| reply.is_none()));
                 for reply in replies.iter().flatten() {
                     let reply = crate::common::driver::reply(reply);
