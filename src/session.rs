@@ -269,6 +269,9 @@ impl Session {
         access: Access,
         now: Timestamp,
     ) -> Result<Option<&Store>, StoreError> {
+        if now.is_off_scale() {
+            return Err(StoreError::Clock { nearest: now });
+        }
         let open = &mut self.stores;
         let mut found = open.iter().position(|known| known.path == settings.path);
         if found.is_none() && !open.is_empty() {
@@ -305,6 +308,25 @@ mod tests {
     }
 
     const TRIPLET: [&[u8]; 3] = [b"192.0.2.1", b"a@x.example", b"b@y.example"];
+
+    /// Where no time passes, everybody who is new would be early for ever.
+    #[test]
+    fn a_clock_before_1970_or_after_2106_stops_nobody() {
+        let (_dir, config) = fixture("");
+        let arguments = [&TRIPLET[..], &[config.as_bytes()]].concat();
+        let ask = |session: &mut Session, now| {
+            let answer = session.answer(&arguments, Access::Record, Timestamp(now));
+            answer.map(|reply| reply.to_string()).map_err(|failure| failure.fault().word())
+        };
+        for off in [0, u32::MAX] {
+            assert_eq!(ask(&mut Session::new(), off), Err("bad-clock"));
+        }
+        let mut session = Session::new();
+        assert!(ask(&mut session, u32::MAX - 400).is_ok_and(|reply| reply.contains("reason=new")));
+        assert_eq!(ask(&mut session, u32::MAX), Err("bad-clock"));
+        assert_eq!(ask(&mut session, 0), Err("bad-clock"));
+        assert!(ask(&mut session, u32::MAX - 1).is_ok_and(|reply| reply.contains("reason=retried")));
+    }
 
     #[test]
     fn where_greylisting_is_off_or_only_looks_nothing_is_recorded() {

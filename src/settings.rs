@@ -43,6 +43,8 @@ pub struct StoreSettings {
     pub lock_timeout: Seconds,
     /// The most first attempts that are kept.
     pub max_pending: u64,
+    /// The most records of what is known that are kept.
+    pub max_known: u64,
     /// Keep no readable address.
     pub privacy: bool,
 }
@@ -56,6 +58,9 @@ impl Default for StoreSettings {
             lock_timeout: Seconds(1),
             // About 1.5 GB on disk: a flood of a thousand attempts a second for almost three hours.
             max_pending: 10_000_000,
+            // About 2 GB on disk: a million networks and five million triplets with two identities each are
+            // fewer.
+            max_known: 10_000_000,
             privacy: false,
         }
     }
@@ -99,6 +104,7 @@ impl Settings {
             // Longer, and clients time out before they are answered.
             b"lock_timeout" => written.read(..=Seconds::MINUTE).map(|time| store.lock_timeout = time),
             b"max_pending" => written.read(1..).map(|most| store.max_pending = most),
+            b"max_known" => written.read(1..).map(|most| store.max_known = most),
             b"privacy" => written.read(..).map(|privacy| store.privacy = privacy),
             _ => return None,
         })
@@ -116,6 +122,7 @@ impl Settings {
             ("ipv6_prefix", prefixes.ipv6.shown()),
             ("lock_timeout", store.lock_timeout.shown()),
             ("max_pending", store.max_pending.shown()),
+            ("max_known", store.max_known.shown()),
             ("privacy", store.privacy.shown()),
         ]);
         shown

@@ -31,6 +31,7 @@ fn every_setting_is_read() {
         ipv6_prefix = 56
         lock_timeout = "2s"
         max_pending = 1_000
+        max_known = 2_000
         privacy = true
         [policy.codes]
         delay = "1m"
@@ -55,6 +56,7 @@ fn every_setting_is_read() {
         path: "/srv/grey".into(),
         lock_timeout: Seconds(2),
         max_pending: 1_000,
+        max_known: 2_000,
         privacy: true,
     };
     assert_eq!(settings.store, store);

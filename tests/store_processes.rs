@@ -13,6 +13,8 @@ mod failing;
 mod faults;
 #[path = "store/growth.rs"]
 mod growth;
+#[path = "store/hostile.rs"]
+mod hostile;
 #[path = "store/privacy.rs"]
 mod privacy;
 #[path = "store/role.rs"]
@@ -21,6 +23,8 @@ mod role;
 mod stopped;
 #[path = "store/storm.rs"]
 mod storm;
+#[path = "store/upgrade.rs"]
+mod upgrade;
 
 use common::driver::{Built, Driver, greylist, hexadecimal};
 use common::{Place, as_store_user};

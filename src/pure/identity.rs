@@ -100,6 +100,18 @@ pub enum Identity {
 pub const MAX_IDENTITIES: usize = 4;
 
 impl Identity {
+    /// Itself, or of an IPv6 network the /48 around it: what one customer is given, to make networks of at
+    /// will (RFC 6177).
+    #[must_use]
+    pub fn crowd(&self) -> Self {
+        match self {
+            Self::Network(ClientNetwork(IpNetwork::V6(n))) => {
+                Self::Network(ClientNetwork::new(n.ip().into(), n.prefix().min(48)))
+            }
+            other => other.clone(),
+        }
+    }
+
     /// Its kind, as the reply names it.
     #[must_use]
     pub const fn by(&self) -> By {

@@ -83,6 +83,8 @@ words! {
         SharedStore = "shared-store",
         /// A defect of this library.
         Internal = "internal",
+        /// The machine's clock stands before 1970 or after 2106, which no record can hold.
+        BadClock = "bad-clock",
     }
 }
 

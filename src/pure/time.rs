@@ -20,6 +20,12 @@ impl Timestamp {
         Self(u32::try_from(seconds).unwrap_or(u32::MAX))
     }
 
+    /// Whether the clock stands outside of what is counted here: no time passes any more.
+    #[must_use]
+    pub const fn is_off_scale(self) -> bool {
+        matches!(self.0, 0 | u32::MAX)
+    }
+
     /// The moment `span` later.
     #[must_use]
     pub const fn plus(self, span: Seconds) -> Self {

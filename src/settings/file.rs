@@ -3,6 +3,7 @@
 
 use super::{DEFAULT_FILE, Settings};
 use crate::rules::{Mode, RuleChanges, Rules};
+use crate::store::may_be_trusted;
 use crate::value::Written;
 use crate::words::Word;
 use std::fmt;
@@ -75,9 +76,11 @@ impl Settings {
 fn read(path: &Path) -> std::io::Result<String> {
     use std::os::unix::fs::OpenOptionsExt;
     let file = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
-    if !file.metadata()?.is_file() {
+    let meta = file.metadata()?;
+    if !meta.is_file() {
         return Err(std::io::Error::new(ErrorKind::InvalidInput, "no regular file"));
     }
+    may_be_trusted(&meta)?;
     std::io::read_to_string(file)
 }
 

@@ -1,6 +1,7 @@
 //! What can go wrong with a store: what happened, to which path, what to do; and the one word that Exim gets.
 
 use crate::reply::Fault;
+use crate::time::Timestamp;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,16 @@ pub enum StoreError {
         /// Where.
         path: PathBuf,
     },
+    /// The table of first attempts is full of such as may still come back.
+    Crowded {
+        /// Whose.
+        path: PathBuf,
+    },
+    /// The machine's clock says no time that a record can hold.
+    Clock {
+        /// The nearest one.
+        nearest: Timestamp,
+    },
     /// The breaker is open: calls that used the store never came back.
     Tripped {
         /// Which.
@@ -48,7 +59,8 @@ impl StoreError {
         match self {
             Self::Open { .. } => Fault::StoreOpen,
             Self::Lock { .. } => Fault::StoreLock,
-            Self::Full { .. } => Fault::StoreFull,
+            Self::Full { .. } | Self::Crowded { .. } => Fault::StoreFull,
+            Self::Clock { .. } => Fault::BadClock,
             Self::Tripped { .. } | Self::Damaged { .. } => Fault::StoreDamaged,
         }
     }
@@ -57,7 +69,7 @@ impl StoreError {
     #[must_use]
     pub fn from_io(path: &Path, cause: io::Error) -> Self {
         match cause.raw_os_error() {
-            Some(libc::ENOSPC | libc::EDQUOT) => Self::Full { path: path.into() },
+            Some(libc::ENOSPC | libc::EDQUOT | libc::EFBIG) => Self::Full { path: path.into() },
             _ => Self::Open { path: path.into(), cause },
         }
     }
@@ -94,6 +106,15 @@ impl fmt::Display for StoreError {
             Self::Open { path, cause } => write!(f, "cannot open {}: {cause}", path.display()),
             Self::Lock { path } => write!(f, "{} is locked by another writer for too long", path.display()),
             Self::Full { path } => write!(f, "no room to write in {}", path.display()),
+            Self::Crowded { path } => write!(
+                f,
+                "{} is full of first attempts whose retry may still come, as in a flood: new mail passes \
+                 until there is room (max_pending)",
+                path.display()
+            ),
+            Self::Clock { nearest } => {
+                write!(f, "the machine's clock is wrong, nobody can wait by it: it says {nearest} or beyond")
+            }
             Self::Tripped { path, .. } => write!(
                 f,
                 "{} crashes whoever uses it, and is left alone; `eximgrey doctor --repair` mends it",

@@ -212,6 +212,6 @@ impl Store {
     /// Writes an update at once, after all that was queued before it.
     fn write(&self, update: &Update) -> Result<Effect, StoreError> {
         self.carry_all()?;
-        self.known.write(self.patience(), |writer| update.write(writer, self.settings.privacy))
+        self.known.write(self.patience(), |writer| update.write(writer, self))
     }
 }

@@ -4,7 +4,7 @@
 use super::error::StoreError;
 use super::mapping::Mapping;
 use super::sys;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
@@ -28,7 +28,32 @@ pub(super) const UNWRITTEN_PAGES: u64 = 64;
 /// open would give up this process's locks on it (lmdb.h, caveats).
 #[must_use]
 pub fn has_data(dir: &Path) -> bool {
-    std::fs::metadata(dir.join("data.mdb")).is_ok_and(|data| data.len() > 0)
+    std::fs::symlink_metadata(dir.join("data.mdb")).is_ok_and(|data| data.len() > 0)
+}
+
+/// Whether `dir` is a directory, no link to one, and only its owner and group may write there.
+///
+/// # Errors
+/// What the system says, or what is wrong.
+pub fn is_private_dir(dir: &Path) -> io::Result<()> {
+    let meta = std::fs::symlink_metadata(dir)?;
+    if !meta.is_dir() {
+        return Err(io::Error::new(io::ErrorKind::NotADirectory, "no directory, but a file or a link"));
+    }
+    may_be_trusted(&meta)
+}
+
+/// Whether nobody else than its owner and group may write to a file or directory.
+///
+/// # Errors
+/// What is wrong.
+pub fn may_be_trusted(meta: &Metadata) -> io::Result<()> {
+    let mode = meta.mode() & 0o7777;
+    if mode & 0o002 == 0 {
+        return Ok(());
+    }
+    let text = format!("anybody may write there (mode {mode:04o}): chmod o-w");
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, text))
 }
 
 /// Looks at `lock.mdb` before LMDB opens it: the device that it is on, if it is there with all its blocks, as
@@ -36,11 +61,14 @@ pub fn has_data(dir: &Path) -> bool {
 ///
 /// # Errors
 /// Where something else than a file stands in the place of one of the two: LMDB could wait for ever for the
-/// other end of a pipe.
+/// other end of a pipe, and follows a link wherever it leads.
 pub fn lock_device(dir: &Path) -> io::Result<Option<u64>> {
-    let look = |name| match std::fs::metadata(dir.join(name)) {
+    let look = |name| match std::fs::symlink_metadata(dir.join(name)) {
         Ok(file) if !file.is_file() => {
             Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{name} is no regular file")))
+        }
+        Ok(file) if file.nlink() != 1 => {
+            Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{name} has another name elsewhere")))
         }
         other => Ok(other.ok()),
     };
@@ -68,7 +96,9 @@ impl CopiedLock {
     /// Before the environment is opened in this process: closing the file gives up all its locks on it.
     /// `None` where the file system changes files in their place.
     pub(super) fn open(dir: &Path) -> io::Result<Option<Self>> {
-        let file = match OpenOptions::new().read(true).write(true).open(dir.join("lock.mdb")) {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).custom_flags(libc::O_NOFOLLOW);
+        let file = match options.open(dir.join("lock.mdb")) {
             // LMDB reads without a lock then.
             Err(e) if e.raw_os_error() == Some(libc::EROFS) => return Ok(None),
             file => file?,
@@ -99,6 +129,47 @@ fn open_or_make(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(false).mode(sys::FILE_MODE);
     options.custom_flags(libc::O_NOFOLLOW).open(path)
+}
+
+/// Has what was made in `dir` on the disk, before it gets its name.
+pub(super) fn flush(dir: &Path) -> io::Result<()> {
+    let open = |path: &Path| OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(path);
+    open(&dir.join("data.mdb"))?.sync_all()?;
+    flush_dir(dir);
+    Ok(())
+}
+
+/// Has the names in `dir` on the disk. Where that cannot be, a crash of the machine within seconds may cost
+/// the last of them.
+pub(super) fn flush_dir(dir: &Path) {
+    let _ = File::open(dir).and_then(|dir| dir.sync_all());
+}
+
+/// Puts `draft` in the place of `dir`, unless somebody has made an environment there; then it goes.
+pub(super) fn put_in_place(draft: &Path, dir: &Path) -> io::Result<()> {
+    match std::fs::rename(draft, dir) {
+        Err(e) if matches!(e.raw_os_error(), Some(libc::ENOTEMPTY | libc::EEXIST)) => {}
+        other => return other,
+    }
+    if has_data(dir) {
+        return sys::remove_dir(draft);
+    }
+    // Left half made.
+    match sys::exchange(draft, dir) {
+        Ok(()) => sys::remove_dir(draft),
+        Err(_) => sys::remove_dir(dir).and_then(|()| std::fs::rename(draft, dir)),
+    }
+}
+
+/// Removes the drafts of `dir` that were left by processes that died.
+pub(super) fn remove_drafts(dir: &Path) {
+    let (Some(parent), Some(name)) = (dir.parent(), dir.file_name()) else { return };
+    let prefix = [name.as_encoded_bytes(), b".draft-"].concat();
+    for name in sys::open_dir(parent).and_then(|parent| sys::names_in(&parent)).into_iter().flatten() {
+        if name.as_encoded_bytes().starts_with(&prefix) {
+            let _ = sys::remove_dir(&parent.join(name));
+        }
+    }
 }
 
 /// Reserves blocks for the first pages of `data.mdb` before LMDB writes them: on a disk that is almost full

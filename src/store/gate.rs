@@ -96,6 +96,11 @@ impl Gate {
         }
     }
 
+    /// What nobody waits longer for.
+    pub(super) const fn patience(&self) -> Patience {
+        Patience::UpTo(self.timeout)
+    }
+
     /// Whether the file system of `device` is known to change files in their place.
     pub(super) fn writes_in_place(&self, device: u64) -> bool {
         self.state.writes_in_place(device)

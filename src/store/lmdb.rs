@@ -16,16 +16,15 @@ use super::error::StoreError;
 use super::files::{self, CopiedLock};
 use super::gate::Gate;
 pub use super::gate::Patience;
+use super::make::{FIRST_MAP, builder, make};
 use super::sys;
-use lmdb::{
-    Cursor, Database, Environment, EnvironmentFlags, RoTransaction, RwTransaction, Transaction, WriteFlags,
-};
+use super::transaction::Reading;
+pub use super::transaction::{Snapshot, Trouble, Writer};
+use lmdb::{Database, DatabaseFlags, Environment, EnvironmentFlags, Transaction};
 use rustix::io::FdFlags;
 use std::cell::{Ref, RefCell};
-use std::fs::DirBuilder;
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 /// What a crash of the machine may cost.
@@ -37,10 +36,6 @@ pub enum Durability {
     /// machine.
     Everything,
 }
-
-/// The map of a new environment. Address space, not disk; it doubles when it is full. From 2 MB on the kernel
-/// gives a map page tables of its own, which every process that opens the store would pay for.
-const FIRST_MAP: usize = 1 << 20;
 
 /// A write that keeps meeting a map that is full or was grown gives up after so many tries.
 const MAX_TRIES: u32 = 8;
@@ -82,12 +77,9 @@ impl Opened {
     ) -> Result<Self, StoreError> {
         let fail = |cause| StoreError::from_io(dir, cause);
         if purpose == Purpose::Make {
-            sys::may_make_files_in(dir.parent().unwrap_or(dir)).map_err(fail)?;
-            match DirBuilder::new().mode(sys::DIR_MODE).create(dir) {
-                Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(fail(e)),
-                _ => sys::may_make_files_in(dir).map_err(fail)?,
-            }
+            make(dir, durability, gate)?;
         }
+        files::is_private_dir(dir).map_err(fail)?;
 
         let lmdb_error = |e| StoreError::from_lmdb(dir, e);
         let writable = purpose != Purpose::Read;
@@ -96,25 +88,18 @@ impl Opened {
             Durability::LastCommit => EnvironmentFlags::NO_META_SYNC,
             Durability::Everything => EnvironmentFlags::NO_SYNC,
         };
-        let mut builder = Environment::new();
-        builder.set_flags(EnvironmentFlags::NO_TLS | flags).set_max_readers(files::MAX_READERS);
-        if purpose == Purpose::Make {
-            // An environment that is there knows its own size.
-            builder.set_map_size(FIRST_MAP);
-        }
+        // Without a size: the environment knows its own.
+        let builder = builder(flags);
         let standard = sys::occupy_standard_descriptors();
         // Given back when the environment is open.
         let entered = gate.map(|gate| gate.enter(dir)).transpose()?;
         // Where nothing is, nothing is left behind.
         let device = files::lock_device(dir).map_err(fail)?;
         if device.is_none() {
-            if purpose != Purpose::Make && !files::has_data(dir) {
+            if !files::has_data(dir) {
                 return Err(fail(io::ErrorKind::NotFound.into()));
             }
             files::allocate_lock_file(dir).map_err(fail)?;
-        }
-        if purpose == Purpose::Make {
-            files::reserve_data_file(dir).map_err(fail)?;
         }
         let in_place = gate.zip(device).is_some_and(|(gate, device)| gate.writes_in_place(device));
         let copied_lock = if in_place { None } else { CopiedLock::open(dir).map_err(fail)? };
@@ -132,7 +117,18 @@ impl Opened {
             drop(env);
             return Self::open(dir, durability, Purpose::Write, gate);
         }
-        let db = begin(&env, |env| env.open_db(None)).map_err(lmdb_error)?;
+        let db = match begin(&env, |env| env.open_db(None)) {
+            Err(e) if number_is_taken(e) && !writable => {
+                drop(env);
+                return Self::open(dir, durability, Purpose::Write, gate);
+            }
+            Err(e) if number_is_taken(e) => {
+                let _turn = gate.map(|gate| gate.write(dir, gate.patience())).transpose()?;
+                env.create_db(None, DatabaseFlags::empty())
+            }
+            db => db,
+        };
+        let db = db.map_err(lmdb_error)?;
         Ok(Self { env, db, writable, copied_lock })
     }
 
@@ -200,8 +196,23 @@ impl Env {
     pub fn read<T>(&self, look: impl FnOnce(&Snapshot<'_>) -> lmdb::Result<T>) -> Result<T, StoreError> {
         let opened = self.opened()?;
         opened.prepare_lock(&self.dir)?;
-        begin(&opened.env, Environment::begin_ro_txn)
-            .and_then(|txn| look(&Snapshot { txn, db: opened.db }))
+        let txn = begin(&opened.env, Environment::begin_ro_txn);
+        if txn.as_ref().is_err_and(|e| number_is_taken(*e)) {
+            drop(txn);
+            drop(opened);
+            return self.read_alone(look);
+        }
+        txn.and_then(|txn| look(&Snapshot { txn: Reading::Shared(txn), db: opened.db }))
+            .map_err(|e| StoreError::from_lmdb(&self.dir, e))
+    }
+
+    /// The same while nobody else writes: a writer needs no place among the readers.
+    fn read_alone<T>(&self, look: impl FnOnce(&Snapshot<'_>) -> lmdb::Result<T>) -> Result<T, StoreError> {
+        let _turn = self.gate.as_ref().map(|gate| gate.write(&self.dir, gate.patience())).transpose()?;
+        self.make_writable()?;
+        let opened = self.opened()?;
+        begin(&opened.env, Environment::begin_rw_txn)
+            .and_then(|txn| look(&Snapshot { txn: Reading::Alone(txn), db: opened.db }))
             .map_err(|e| StoreError::from_lmdb(&self.dir, e))
     }
 
@@ -219,12 +230,16 @@ impl Env {
         self.make_writable()?;
         let opened = self.opened()?;
         opened.prepare_lock(&self.dir)?;
+        self.keep_below_limit()?;
         let mut tries = 0;
         loop {
             tries += 1;
             match opened.write(&mut change) {
                 Err(Trouble::Lmdb(lmdb::Error::MapFull)) if tries < MAX_TRIES => self.grow()?,
-                Err(Trouble::Lmdb(lmdb::Error::MapResized)) if tries < MAX_TRIES => self.resize(0)?,
+                Err(Trouble::Lmdb(lmdb::Error::MapResized)) if tries < MAX_TRIES => {
+                    self.resize(0)?;
+                    self.keep_below_limit()?;
+                }
                 Err(Trouble::Lmdb(e)) => return Err(StoreError::from_lmdb(&self.dir, e)),
                 Err(Trouble::Store(e)) => return Err(e),
                 Ok(value) => return Ok(value),
@@ -246,7 +261,23 @@ impl Env {
     }
 
     fn grow(&self) -> Result<(), StoreError> {
-        self.resize(self.map_size().max(FIRST_MAP).saturating_mul(2))
+        let size = self.map_size();
+        if sys::may_have(size as u64 + 1).is_err() {
+            return Err(StoreError::Full { path: self.dir.clone() });
+        }
+        self.resize(size.max(FIRST_MAP).saturating_mul(2))?;
+        self.keep_below_limit()
+    }
+
+    /// LMDB writes no page behind its map: where the process has a limit for files, the map ends there.
+    fn keep_below_limit(&self) -> Result<(), StoreError> {
+        let Some(limit) = sys::file_size_limit() else { return Ok(()) };
+        if self.used_bytes() > limit {
+            return Err(StoreError::Full { path: self.dir.clone() });
+        }
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let page = page_size(&self.opened()?.env).max(1) as usize;
+        if self.map_size() > limit { self.resize(limit / page * page) } else { Ok(()) }
     }
 
     fn resize(&self, size: usize) -> Result<(), StoreError> {
@@ -284,142 +315,17 @@ impl Env {
     }
 }
 
-/// What can stop a write: LMDB in this environment, or the store elsewhere.
-#[derive(Debug)]
-pub enum Trouble {
-    /// LMDB in this environment.
-    Lmdb(lmdb::Error),
-    /// Another part of the store.
-    Store(StoreError),
-}
-
-impl From<lmdb::Error> for Trouble {
-    fn from(error: lmdb::Error) -> Self {
-        Self::Lmdb(error)
-    }
-}
-
-impl From<StoreError> for Trouble {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
-    }
-}
-
-/// A read transaction.
-pub struct Snapshot<'env> {
-    txn: RoTransaction<'env>,
-    db: Database,
-}
-
-impl Snapshot<'_> {
-    /// The number of the commit that it shows.
-    #[must_use]
-    pub fn version(&self) -> usize {
-        transaction_id(&self.txn)
-    }
-
-    /// The value of `key`.
-    ///
-    /// # Errors
-    /// What LMDB says.
-    pub fn get(&self, key: &[u8]) -> lmdb::Result<Option<&[u8]>> {
-        optional(self.txn.get(self.db, &key))
-    }
-
-    /// Calls `visit` for each key and value, until it says stop (`false`).
-    ///
-    /// # Errors
-    /// What LMDB says.
-    pub fn each(&self, visit: impl FnMut(&[u8], &[u8]) -> bool) -> lmdb::Result<()> {
-        // The least key there can be.
-        self.each_from(&[0], visit)
-    }
-
-    /// The same from the first key that is not below `from`.
-    ///
-    /// # Errors
-    /// What LMDB says.
-    pub fn each_from(&self, from: &[u8], visit: impl FnMut(&[u8], &[u8]) -> bool) -> lmdb::Result<()> {
-        each_from(&self.txn, self.db, from, visit)
-    }
-}
-
-/// A write transaction.
-pub struct Writer<'env> {
-    pub(super) txn: RwTransaction<'env>,
-    pub(super) db: Database,
-}
-
-impl Writer<'_> {
-    /// The number of the last commit before this one.
-    #[must_use]
-    pub fn version_before(&self) -> usize {
-        transaction_id(&self.txn).saturating_sub(1)
-    }
-
-    /// The value of `key`.
-    ///
-    /// # Errors
-    /// What LMDB says.
-    pub fn get(&self, key: &[u8]) -> lmdb::Result<Option<&[u8]>> {
-        optional(self.txn.get(self.db, &key))
-    }
-
-    /// As [`Snapshot::each_from`].
-    ///
-    /// # Errors
-    /// What LMDB says.
-    pub fn each_from(&self, from: &[u8], visit: impl FnMut(&[u8], &[u8]) -> bool) -> lmdb::Result<()> {
-        each_from(&self.txn, self.db, from, visit)
-    }
-
-    /// Writes a record.
-    ///
-    /// # Errors
-    /// What LMDB says.
-    pub fn put(&mut self, key: &[u8], value: &[u8]) -> lmdb::Result<()> {
-        self.txn.put(self.db, &key, &value, WriteFlags::empty())
-    }
-
-    /// Deletes a record, if it is there.
-    ///
-    /// # Errors
-    /// What LMDB says.
-    pub fn delete(&mut self, key: &[u8]) -> lmdb::Result<()> {
-        optional(self.txn.del(self.db, &key, None)).map(|_| ())
-    }
-}
-
-fn each_from(
-    txn: &impl Transaction,
-    db: Database,
-    from: &[u8],
-    mut visit: impl FnMut(&[u8], &[u8]) -> bool,
-) -> lmdb::Result<()> {
-    let cursor = txn.open_ro_cursor(db)?;
-    let mut item = optional(cursor.get(Some(from), None, lmdb_sys::MDB_SET_RANGE))?;
-    while let Some((key, value)) = item {
-        // LMDB gives no key where it is the one that was asked for.
-        if !visit(key.unwrap_or(from), value) {
-            break;
-        }
-        item = optional(cursor.get(None, None, lmdb_sys::MDB_NEXT))?;
-    }
-    Ok(())
+/// Whether LMDB has no place for this process among the readers, because another one has its number: that can
+/// only be one of another PID namespace. LMDB knows readers by a lock on the byte of that number in `lock.mdb`
+/// (mdb.c, mdb_reader_pid).
+const fn number_is_taken(error: lmdb::Error) -> bool {
+    matches!(error, lmdb::Error::Other(libc::EAGAIN | libc::EACCES))
 }
 
 /// A reader's is that of the commit it shows, a writer's that of the commit it will be (lmdb.h, mdb_txn_id).
-fn transaction_id(txn: &impl Transaction) -> usize {
+pub(super) fn transaction_id(txn: &impl Transaction) -> usize {
     // SAFETY: the transaction is open for as long as it is borrowed.
     unsafe { lmdb_sys::mdb_txn_id(txn.txn()) }
-}
-
-pub(super) fn optional<T>(result: lmdb::Result<T>) -> lmdb::Result<Option<T>> {
-    match result {
-        Ok(value) => Ok(Some(value)),
-        Err(lmdb::Error::NotFound) => Ok(None),
-        Err(e) => Err(e),
-    }
 }
 
 /// The descriptor of data.mdb.

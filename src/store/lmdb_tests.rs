@@ -4,6 +4,7 @@ use super::sys::{DIR_MODE, FILE_MODE};
 use super::*;
 use crate::store::Table;
 use crate::store::state::{State, Turn};
+use crate::store::tidy::Bound;
 use crate::time::{Seconds, Timestamp};
 use crate::triplet::Key;
 use std::fs::File;
@@ -43,9 +44,10 @@ fn closed_env() -> (tempfile::TempDir, PathBuf) {
 }
 
 fn put(env: &Env, key: &Key, value: &[u8], now: u32, most: Option<u64>) {
+    let bound = Bound { now: Timestamp(now), most: most.unwrap_or(u64::MAX) };
     env.write(Patience::None, |writer| {
         writer.put(&key.0, value)?;
-        Ok(writer.tidy(key, Timestamp(now), most)?)
+        Ok(writer.tidy(key, bound)?)
     })
     .unwrap();
 }
@@ -102,10 +104,10 @@ fn a_flood_pushes_out_its_own_attempts_and_not_those_of_others() {
     let (_dir, env) = env();
     let others: Vec<Key> = (0..100).map(key).collect();
     for (i, key) in others.iter().enumerate() {
-        put(&env, key, &attempt(9_000_000, 1, i as u32 + 1_000, 60), 2, Some(1_000));
+        put(&env, key, &attempt(9_000_000, 1, i as u32 + 1_000, 60), 9_000, Some(1_000));
     }
     for i in 0..5_000 {
-        put(&env, &key(1_000 + i), &attempt(9_000_000, 2, 7, 60), 2, Some(1_000));
+        put(&env, &key(1_000 + i), &attempt(9_000_000, 2, 7, 60), 9_000, Some(1_000));
     }
     let there = entries(&env);
     assert!((990..=1_000).contains(&there), "{there}");
@@ -251,7 +253,62 @@ fn no_link_is_followed_where_files_are_made() {
         let env = dir.path().join(name);
         std::fs::create_dir(&env).unwrap();
         std::os::unix::fs::symlink(&outside, env.join(name)).unwrap();
-        assert!(Env::open(&env, Durability::Everything, Purpose::Make).is_err());
+        // Where there is no data, a new directory takes the place of this one.
+        let opened = Env::open(&env, Durability::Everything, Purpose::Make);
+        assert_eq!(opened.is_err(), name == "data.mdb");
         assert_eq!(std::fs::read_to_string(&outside).unwrap(), "not ours", "{name}");
     }
+}
+
+/// Links in the place of files that are there, and directories and files that others can reach.
+#[test]
+fn what_others_can_reach_is_not_used() {
+    let (dir, path) = closed_env();
+    let open = |purpose| Env::open(&path, Durability::Everything, purpose);
+    let text = || match [Purpose::Read, Purpose::Write].map(|purpose| open(purpose).err().unwrap()) {
+        [StoreError::Open { cause, .. }, StoreError::Open { .. }] => cause.to_string(),
+        other => panic!("{other:?}"),
+    };
+    let outside = dir.path().join("outside");
+    for name in ["lock.mdb", "data.mdb"] {
+        let file = path.join(name);
+        std::fs::rename(&file, &outside).unwrap();
+        let before = std::fs::read(&outside).unwrap();
+        std::os::unix::fs::symlink(&outside, &file).unwrap();
+        assert_eq!(text(), format!("{name} is no regular file"));
+        std::fs::remove_file(&file).unwrap();
+        std::fs::hard_link(&outside, &file).unwrap();
+        assert_eq!(text(), format!("{name} has another name elsewhere"));
+        assert!(std::fs::read(&outside).unwrap() == before);
+        std::fs::remove_file(&outside).unwrap();
+    }
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o757)).unwrap();
+    assert_eq!(text(), "anybody may write there (mode 0757): chmod o-w");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o750)).unwrap();
+    std::fs::rename(&path, &outside).unwrap();
+    std::os::unix::fs::symlink(&outside, &path).unwrap();
+    assert_eq!(text(), "no directory, but a file or a link");
+    std::fs::remove_file(&path).unwrap();
+    std::fs::rename(&outside, &path).unwrap();
+    assert!(open(Purpose::Read).is_ok());
+}
+
+/// What somebody who died while he made an environment has left: half of it in its place, and a draft.
+#[test]
+fn a_half_made_environment_is_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("env");
+    let draft = dir.path().join("env.draft-00");
+    for left in [&path, &draft] {
+        std::fs::create_dir(left).unwrap();
+        std::fs::write(left.join("data.mdb"), "").unwrap();
+        std::fs::write(left.join("lock.mdb"), [7; 99]).unwrap();
+    }
+    let state = Arc::new(State::open(dir.path(), true).unwrap());
+    let gate = Some(Gate::new(state, Table::Known, Seconds(1)));
+    let env = Env::open_at(&path, Durability::LastCommit, Purpose::Make, gate).unwrap();
+    put(&env, &key(1), b"x", 0, None);
+    assert_eq!(entries(&env), 1);
+    assert!(!draft.exists());
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "state and env");
 }

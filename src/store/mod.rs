@@ -9,6 +9,7 @@
 
 pub mod breaker;
 pub mod bulk;
+mod clock;
 pub mod counters;
 pub mod entries;
 pub mod error;
@@ -16,6 +17,7 @@ mod events;
 mod files;
 mod gate;
 pub mod lmdb;
+mod make;
 mod mapping;
 pub mod purge;
 mod queue;
@@ -28,17 +30,20 @@ pub mod state;
 pub mod survey;
 pub mod sys;
 mod table;
-mod tidy;
+pub mod tidy;
+mod transaction;
 mod update;
 
 use self::breaker::{About, Part};
 use self::counters::Counters;
 use self::error::StoreError;
+pub use self::files::may_be_trusted;
 use self::gate::Gate;
 use self::lmdb::{Durability, Env, Patience, Purpose};
 use self::record::{Meta, Record, Texts};
 use self::state::State;
 pub use self::table::{Skipped, Table};
+use self::tidy::Bound;
 use crate::identity::MAX_IDENTITIES;
 use crate::memory::Access;
 use crate::reply::Reply;
@@ -46,6 +51,7 @@ use crate::settings::StoreSettings;
 use crate::time::Timestamp;
 use crate::triplet::{IdentityKeys, Key, Secret};
 use once_cell::{sync, unsync::OnceCell};
+use std::ffi::OsString;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -96,6 +102,11 @@ impl Store {
         access: Access,
         now: Timestamp,
     ) -> Result<Option<Self>, StoreError> {
+        // One that is missing is told of below.
+        if let Ok(meta) = fs::metadata(&settings.path) {
+            files::may_be_trusted(&meta)
+                .map_err(|cause| StoreError::Open { path: settings.path.clone(), cause })?;
+        }
         let dir = settings.path.join("known");
         let state = match State::open(&settings.path, access == Access::Record) {
             Ok(state) => Some(Arc::new(state)),
@@ -115,7 +126,7 @@ impl Store {
             Err(_) if access == Access::Record => open(Purpose::Make)?,
             Err(_) => {
                 // A directory that is missing or locked away is trouble, not an empty store.
-                return match fs::read_dir(&settings.path) {
+                return match fs::File::open(settings.path.join(".")) {
                     Ok(_) => Ok(None),
                     Err(cause) => Err(StoreError::Open { path: settings.path.clone(), cause }),
                 };
@@ -165,7 +176,7 @@ impl Store {
             let _ = env.write(Patience::None, |writer| {
                 // As long as a record with its texts is.
                 writer.put(&key, &[0; 100])?;
-                writer.tidy(&Key(key), Timestamp(0), Some(0))?;
+                writer.tidy(&Key(key), Bound { now: Timestamp(0), most: 0 })?;
                 Err::<(), _>(::lmdb::Error::BadTxn.into())
             });
         };
@@ -279,6 +290,15 @@ impl Store {
         State::open(&settings.path, false).is_ok_and(|state| breaker::close(&state))
     }
 
+    /// What a table may hold for a call at `now`.
+    fn bound(&self, table: Table, now: Timestamp) -> Bound {
+        let most = match table {
+            Table::Known => self.settings.max_known,
+            Table::Pending => self.settings.max_pending,
+        };
+        Bound { now: self.expired_before(now), most }
+    }
+
     fn patience(&self) -> Patience {
         Patience::UpTo(self.settings.lock_timeout)
     }
@@ -359,18 +379,15 @@ fn pending_dir(store: &Path, boot: Option<&str>) -> PathBuf {
 /// Removes the first attempts of other boots; says of how many. Best effort: what stays does no harm but take
 /// room.
 fn remove_other_boots(store: &Path, current: &Path) -> usize {
-    let Ok(entries) = fs::read_dir(store) else {
-        return 0;
+    // Not a draft of the current one, which another process makes.
+    let current = current.file_name().unwrap_or_default().as_encoded_bytes();
+    let other = |name: &OsString| {
+        let name = name.as_encoded_bytes();
+        name.starts_with(PENDING_PREFIX.as_bytes()) && !name.starts_with(current)
     };
-    let mut removed = 0;
-    for path in entries.flatten().map(|entry| entry.path()) {
-        let is_pending =
-            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PENDING_PREFIX));
-        if is_pending && path != current && fs::remove_dir_all(&path).is_ok() {
-            removed += 1;
-        }
-    }
-    removed
+    let names = fs::File::open(store).map(Into::into).and_then(|dir| sys::names_in(&dir)).unwrap_or_default();
+    let is_removed = |name: &&OsString| other(name) && sys::remove_dir(&store.join(name)).is_ok();
+    names.iter().filter(is_removed).count()
 }
 
 #[cfg(test)]

@@ -51,7 +51,7 @@ pub struct Purged {
 }
 
 impl Store {
-    /// Deletes what of a table has expired at `now`. `progress` is told how much of the keys is done (0 to 1)
+    /// Deletes what of a table has expired at `now`, if the clock is to be believed (see `clock`). `progress` is told how much of the keys is done (0 to 1)
     /// and what was done so far.
     ///
     /// # Errors
@@ -64,6 +64,7 @@ impl Store {
     ) -> Result<Purged, StoreError> {
         let mut purged = Purged::default();
         let Some(env) = self.table(table)? else { return Ok(purged) };
+        let now = self.expired_before(now);
         // The least key there can be.
         let mut from = vec![0];
         let mut batch = FEWEST;

@@ -264,7 +264,7 @@ impl Store {
         let mut last = before;
         for (number, update) in batch.updates.iter().filter(|(number, _)| *number > before) {
             last = *number;
-            match update.as_ref().map(|update| update.write(writer, self.settings.privacy)) {
+            match update.as_ref().map(|update| update.write(writer, self)) {
                 // A later version's record stands in its place, and stays there.
                 Some(Err(Trouble::Lmdb(lmdb::Error::VersionMismatch))) | Some(Ok(_)) | None => {}
                 Some(Err(trouble)) => return Err(trouble),

@@ -233,15 +233,31 @@ pub fn earned(bytes: Option<&[u8]>) -> Found<Earned> {
     found(bytes, |facts| if let Facts::Identity(record) = facts { Some(record) } else { None })
 }
 
-/// What a tidying writer must know of a neighbour: whether it may go, and whose flood it may be part of.
+/// What a tidying writer must know of a neighbour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Neighbour {
     /// To be deleted after that.
     pub expires: Timestamp,
-    /// First seen.
-    pub first_seen: Timestamp,
-    /// The fold of the client network's key, of a first attempt.
-    pub network: Option<u32>,
+    /// What it is to a table that is full.
+    pub stake: Stake,
+}
+
+/// What a record is to a table that is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stake {
+    /// A first attempt that waits.
+    Waits {
+        /// The fold of the key of its client's network: whose flood it may be part of.
+        network: u32,
+        /// Since when.
+        first_seen: Timestamp,
+        /// When a retry passes.
+        ripe: Timestamp,
+    },
+    /// A known triplet or an identity, last seen then.
+    Known(Timestamp),
+    /// Stays: an entry, or what has passed and is carried in a moment.
+    Stays,
 }
 
 /// Reads a neighbour; `None` for what is not ours to judge.
@@ -249,13 +265,18 @@ pub struct Neighbour {
 pub fn neighbour(bytes: &[u8]) -> Option<Neighbour> {
     let mut reader = Decoder(bytes);
     let Head { kind, flags, first_seen, expires, .. } = reader.head()?;
-    if !matches!(kind, PENDING | KNOWN | IDENTITY | ENTRY) {
-        return None;
-    }
-    // What has passed belongs to no flood.
-    let waits = kind == PENDING && flags & PASSED == 0;
-    let network = if waits { reader.number().and(reader.number()) } else { None };
-    Some(Neighbour { expires, first_seen, network })
+    let mut times = || Some((reader.time()?, reader.number()?));
+    let stake = match kind {
+        PENDING if flags & PASSED == 0 => {
+            let (ripe, network) = times()?;
+            Stake::Waits { network, first_seen, ripe }
+        }
+        // The second time of both.
+        KNOWN | IDENTITY => Stake::Known(Timestamp(times()?.1)),
+        PENDING | ENTRY => Stake::Stays,
+        _ => return None,
+    };
+    Some(Neighbour { expires, stake })
 }
 
 /// What a store is.
@@ -449,9 +470,10 @@ mod tests {
         assert_eq!(earned(Some(&c)), Found::Here(expected));
         assert_eq!(pending(Some(&b)), Found::Unreadable);
         assert_eq!(pending(None), Found::Absent);
-        let head = Neighbour { expires: t(0x0403_0201), first_seen: t(1), network: Some(0xdead_beef) };
-        assert_eq!(neighbour(&a), Some(head));
-        assert_eq!(neighbour(&b), Some(Neighbour { network: None, ..head }));
+        let stakes = [&a, &b, &c].map(|bytes| neighbour(bytes).unwrap());
+        assert!(stakes.iter().all(|neighbour| neighbour.expires == t(0x0403_0201)));
+        let waits = Stake::Waits { network: 0xdead_beef, first_seen: t(1), ripe: t(2) };
+        assert_eq!(stakes.map(|neighbour| neighbour.stake), [waits, Stake::Known(t(3)), Stake::Known(t(3))]);
     }
 
     #[test]

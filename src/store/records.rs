@@ -5,11 +5,11 @@ use super::error::StoreError;
 use super::lmdb::{Patience, Snapshot, Trouble, Writer};
 use super::record::{self, Facts, Record, Texts};
 use super::update::{Subject, Update, What};
-use super::{SUMMARY_KEY, Store, breaker};
+use super::{SUMMARY_KEY, Store, Table, breaker};
 use crate::evidence::{Found, KnownEvidence, KnownSide, Pending, Places};
 use crate::identity::Identity;
 use crate::memory::{Decision, Question, Records};
-use crate::policy::Change;
+use crate::policy::{Change, Verdict};
 use crate::time::Timestamp;
 use crate::triplet::{IdentityKeys, Key};
 use crate::whitelist::{ListKind, sender_is_authenticated};
@@ -101,7 +101,11 @@ impl StoredRecords<'_> {
             match change {
                 Change::Pend { first_seen, places } => {
                     let attempt = Pending { first_seen, passed: None };
-                    self.put_pending(writer, attempt, first_seen.plus(rules.window), places)?;
+                    let room = self.put_pending(writer, attempt, first_seen.plus(rules.window), places)?;
+                    // An early retry has its record. What is new, and could not come back to one, passes.
+                    if !room && matches!(verdict, Verdict::New { .. }) {
+                        return Err(StoreError::Crowded { path: self.store.settings.path.clone() }.into());
+                    }
                 }
                 Change::Admit { first_seen, counts } => {
                     // Marked until it is among what is known, which takes a second at most.
@@ -200,15 +204,19 @@ impl StoredRecords<'_> {
         self.keys.iter().map(|keys| Ok(record::pending(get(&keys.pending.0)?))).collect()
     }
 
+    /// Writes first attempts, or what has passed; `false` where there was no room for one that has to wait.
     fn put_pending(
         &self,
         writer: &mut Writer<'_>,
         attempt: Pending,
         expires: Timestamp,
         places: Places,
-    ) -> lmdb::Result<()> {
+    ) -> lmdb::Result<bool> {
         let Question { triplet, rules, now } = *self.question;
-        let network = self.keys.first().map_or(0, |keys| fold(&keys.identity));
+        let secret = self.store.secret();
+        let network = triplet.identities.first().map_or(0, |i| fold(&secret.identity(&i.crowd())));
+        let bound = self.store.bound(Table::Pending, now);
+        let mut room = true;
         for (place, (identity, keys)) in triplet.identities.iter().zip(&self.keys).enumerate() {
             if places.holds(place) {
                 let ripe = attempt.first_seen.plus(rules.delay);
@@ -219,10 +227,13 @@ impl StoredRecords<'_> {
                     texts: self.texts(identity),
                 };
                 writer.put(&keys.pending.0, &record.encode())?;
-                writer.tidy(&keys.pending, now, Some(self.store.settings.max_pending))?;
+                if !writer.tidy(&keys.pending, bound)? && attempt.passed.is_none() {
+                    writer.delete(&keys.pending.0)?;
+                    room = false;
+                }
             }
         }
-        Ok(())
+        Ok(room)
     }
 
     fn texts(&self, identity: &Identity) -> Texts {

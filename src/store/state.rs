@@ -4,10 +4,11 @@
 //! page 0   0  the head: "eximgrey", a version, and the kind of the locks
 //!         16  the breaker: see `breaker`
 //!         96  what is queued: see `queue`
-//!        120  the boot in which the file was made, as a number; 0: nobody knew
+//!        120  when something was last written: see `clock`
 //!        128  the locks around the opening of `known` and of `pending`, and around a write to each, 64 bytes each
 //!        384  what is counted in this minute: see `counters`
 //!        640  the places of calls that are under way, 104 bytes each
+//!       4072  the boot in which the file was made, as a number; 0: nobody knew
 //! page 1      what was counted before
 //! ```
 //!
@@ -55,7 +56,7 @@ const MAGIC: [u8; 12] = *b"eximgrey\x04\0\0\0";
 const PAGE: usize = 4096;
 const BREAKER: usize = 16;
 const QUEUE: usize = 96;
-const BOOT: usize = 120;
+const CLOCK: usize = 120;
 const LOCKS: usize = 128;
 const COUNTED: usize = 384;
 const CALLS: usize = 640;
@@ -70,6 +71,8 @@ pub(super) const WATCHED_CALLS: usize = 33;
 /// A place: its lock, and some numbers behind that.
 const CALL_SIZE: usize = 104;
 const CALL_NUMBERS: usize = 48;
+
+const BOOT: usize = CALLS + WATCHED_CALLS * CALL_SIZE;
 
 /// The last byte of every page is unused: it is written to make the file system give the page a block.
 const PADDING: usize = PAGE - 1;
@@ -105,6 +108,10 @@ impl State {
         let path = dir.join(FILE);
         match map(&path) {
             Ok(Some(state)) => return Ok(state),
+            // A link: made anew.
+            Err(e) if may_make && e.raw_os_error() == Some(libc::ELOOP) => {
+                make(dir, &path, true).map_err(fail)?
+            }
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(fail(e)),
             _ if !may_make => return Err(fail(io::ErrorKind::NotFound.into())),
             there => make(dir, &path, there.is_ok()).map_err(fail)?,
@@ -160,6 +167,11 @@ impl State {
         self.map.cells(QUEUE, 3).first_chunk()
     }
 
+    /// When something was last written: see [`clock`](super::clock).
+    pub(super) fn clock(&self) -> Option<&AtomicU64> {
+        self.map.cells(CLOCK, 1).first()
+    }
+
     /// Takes a lock, for the life of the result. LMDB locks its files while it opens them, and while it
     /// writes, and waits there for ever. So only one process at a time is let in, and the others wait for no
     /// longer than `patience`. Where the lock is garbage, the file goes.
@@ -201,12 +213,15 @@ fn boot() -> u64 {
     digits.take(16).fold(0, |number, digit| number << 4 | u64::from(digit))
 }
 
+/// Without waiting: there could be a pipe in its place; or a link, which could lead out of the store.
+const FLAGS: i32 = libc::O_NONBLOCK | libc::O_NOFOLLOW;
+
 /// Maps the file if it is one of ours; `None` if it is not.
 fn map(path: &Path) -> io::Result<Option<State>> {
-    // Without blocking: there could be a pipe in its place.
-    let file = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    let file = OpenOptions::new().read(true).write(true).custom_flags(FLAGS).open(path)?;
     let meta = file.metadata()?;
-    if !meta.is_file() || meta.size() != SIZE as u64 {
+    // Another name for it may be in somebody else's directory.
+    if !meta.is_file() || meta.size() != SIZE as u64 || meta.nlink() != 1 {
         return Ok(None);
     }
     let copies = sys::copies_on_write(file.as_fd());
@@ -228,12 +243,19 @@ fn map(path: &Path) -> io::Result<Option<State>> {
 fn make(dir: &Path, path: &Path, instead: bool) -> io::Result<()> {
     sys::may_make_files_in(dir)?;
     let draft = sys::draft(path)?;
-    let result =
-        write_new(&draft, former(path).as_deref()).and_then(|()| match std::fs::hard_link(&draft, path) {
+    let result = write_new(&draft, former(path).as_deref()).and_then(|()| {
+        let placed = match sys::rename_to_new(&draft, path) {
+            Err(e) if matches!(e.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS)) => {
+                std::fs::hard_link(&draft, path)
+            }
+            other => other,
+        };
+        match placed {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists && instead => std::fs::rename(&draft, path),
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             other => other,
-        });
+        }
+    });
     let _ = std::fs::remove_file(&draft);
     let _ = std::fs::remove_file(dir.join(FORMER_FILE));
     result
@@ -241,8 +263,7 @@ fn make(dir: &Path, path: &Path, instead: bool) -> io::Result<()> {
 
 /// The bytes of the file, if it is one of ours.
 fn former(path: &Path) -> Option<Vec<u8>> {
-    let file =
-        OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW).open(path).ok()?;
+    let file = OpenOptions::new().read(true).custom_flags(FLAGS).open(path).ok()?;
     let mut bytes = Vec::new();
     file.metadata().ok().filter(|meta| meta.is_file() && meta.size() == SIZE as u64)?;
     file.take(SIZE as u64).read_to_end(&mut bytes).ok()?;
@@ -251,6 +272,7 @@ fn former(path: &Path) -> Option<Vec<u8>> {
 
 /// Writes a new file, with what was counted in a `former` one.
 fn write_new(path: &Path, former: Option<&[u8]>) -> io::Result<()> {
+    sys::may_have(SIZE as u64)?;
     let mut file =
         OpenOptions::new().read(true).write(true).create_new(true).mode(sys::FILE_MODE).open(path)?;
     sys::do_not_copy(file.as_fd());
@@ -277,11 +299,11 @@ fn write_new(path: &Path, former: Option<&[u8]>) -> io::Result<()> {
 
 const _: () = assert!(
     BREAKER + 10 * 8 <= QUEUE
-        && QUEUE + 3 * 8 <= BOOT
-        && BOOT + 8 <= LOCKS
+        && QUEUE + 3 * 8 <= CLOCK
+        && CLOCK + 8 <= LOCKS
         && LOCKS + 4 * LOCK_SIZE <= COUNTED
 );
-const _: () = assert!(COUNTED + ROW_SIZE <= CALLS && CALLS + WATCHED_CALLS * CALL_SIZE <= PADDING);
+const _: () = assert!(COUNTED + ROW_SIZE <= CALLS && BOOT.is_multiple_of(8) && BOOT + 8 <= PADDING);
 const _: () = assert!(size_of::<Row>() < ROW_SIZE && PAGE.is_multiple_of(ROW_SIZE));
 const _: () =
     assert!(size_of::<libc::pthread_mutex_t>() <= CALL_NUMBERS && CALL_NUMBERS + 7 * 8 <= CALL_SIZE);
@@ -318,6 +340,27 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         std::fs::create_dir(&path).unwrap();
         assert!(State::open(dir.path(), true).is_err());
+    }
+
+    /// Neither a link nor another name for a file is followed: they may lead anywhere.
+    #[test]
+    fn a_link_in_its_place_is_made_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE);
+        let outside = dir.path().join("outside");
+        drop(open(dir.path()));
+        for symbolic in [true, false] {
+            std::fs::rename(&path, &outside).unwrap();
+            let before = std::fs::read(&outside).unwrap();
+            let link = if symbolic { std::os::unix::fs::symlink } else { std::fs::hard_link };
+            link(&outside, &path).unwrap();
+            assert!(State::open(dir.path(), false).is_err());
+            let state = open(dir.path());
+            drop(state.take(Turn::Write(Table::Known), Duration::ZERO, dir.path()).unwrap());
+            assert!(std::fs::symlink_metadata(&path).unwrap().is_file());
+            assert_eq!(std::fs::metadata(&path).unwrap().nlink(), 1);
+            assert!(std::fs::read(&outside).unwrap() == before);
+        }
     }
 
     /// A process with the same number in another container may be making one, too.

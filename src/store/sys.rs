@@ -1,11 +1,13 @@
 //! The few system calls that the standard library lacks, each behind a safe function.
 #![allow(unsafe_code)]
 
-use rustix::fs::{self, FallocateFlags, RenameFlags};
+use rustix::fs::{self, AtFlags, Dir, FallocateFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -65,12 +67,61 @@ pub fn size(file: BorrowedFd<'_>) -> io::Result<u64> {
     Ok(u64::try_from(fs::fstat(file)?.st_size).unwrap_or(0))
 }
 
+/// The most bytes that a file of this process may have, where it has such a limit (RLIMIT_FSIZE).
+#[must_use]
+pub fn file_size_limit() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::Fsize).current
+}
+
+/// Whether a file may have so many bytes. To write behind the limit is a signal that ends the process.
+///
+/// # Errors
+/// EFBIG if it may not.
+pub fn may_have(size: u64) -> io::Result<()> {
+    match file_size_limit() {
+        Some(limit) if limit < size => Err(Errno::FBIG.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Opens a directory, no link to one.
+///
+/// # Errors
+/// What open(2) says.
+pub fn open_dir(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    Ok(fs::open(path, flags, Mode::empty())?)
+}
+
+/// The names in a directory. Unlike that of the standard library it does not panic where closing fails.
+///
+/// # Errors
+/// What the system says.
+pub fn names_in(dir: &OwnedFd) -> io::Result<Vec<OsString>> {
+    let name = |entry: rustix::io::Result<fs::DirEntry>| {
+        entry.map(|entry| OsStr::from_bytes(entry.file_name().to_bytes()).to_owned())
+    };
+    let names: Vec<_> = Dir::read_from(dir)?.map(name).collect::<Result<_, _>>()?;
+    Ok(names.into_iter().filter(|name| name != "." && name != "..").collect())
+}
+
+/// Removes a directory and the files in it; one with directories in it stays.
+///
+/// # Errors
+/// What the system says.
+pub fn remove_dir(path: &Path) -> io::Result<()> {
+    let dir = open_dir(path)?;
+    names_in(&dir)?.iter().try_for_each(|name| fs::unlinkat(&dir, name, AtFlags::empty()))?;
+    std::fs::remove_dir(path)
+}
+
 /// Gives `file` blocks for its first `size` bytes, and at least that size. A mapped file with holes would be
 /// a SIGBUS on a full disk.
 ///
 /// # Errors
 /// What posix_fallocate(3) says, ENOSPC above all.
 pub fn allocate(file: BorrowedFd<'_>, size: u64) -> io::Result<()> {
+    may_have(size)?;
     let size = libc::off_t::try_from(size).map_err(|_| io::ErrorKind::InvalidInput)?;
     // SAFETY: posix_fallocate takes a descriptor, which `file` keeps open, and two numbers.
     match unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, size) } {
@@ -85,6 +136,7 @@ pub fn allocate(file: BorrowedFd<'_>, size: u64) -> io::Result<()> {
 /// # Errors
 /// What fallocate(2) says, ENOSPC above all, but not that it cannot.
 pub fn reserve(file: &File, size: u64) -> io::Result<()> {
+    may_have(size)?;
     match fs::fallocate(file, FallocateFlags::KEEP_SIZE, 0, size) {
         Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
         result => Ok(result?),
@@ -97,6 +149,14 @@ pub fn reserve(file: &File, size: u64) -> io::Result<()> {
 /// What renameat2(2) says; `EINVAL` or `ENOSYS` where the file system or the kernel cannot.
 pub fn exchange(one: &Path, other: &Path) -> io::Result<()> {
     Ok(fs::renameat_with(fs::CWD, one, fs::CWD, other, RenameFlags::EXCHANGE)?)
+}
+
+/// Renames a file or directory, unless there is one of the new name.
+///
+/// # Errors
+/// As [`exchange`], or [`io::ErrorKind::AlreadyExists`].
+pub fn rename_to_new(from: &Path, to: &Path) -> io::Result<()> {
+    Ok(fs::renameat_with(fs::CWD, from, fs::CWD, to, RenameFlags::NOREPLACE)?)
 }
 
 /// A name for a draft of `path`, beside it, that nobody else has and nobody can foresee: a number of a

@@ -17,6 +17,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 mod events;
+mod full;
 mod queue;
 
 const NOW: Timestamp = Timestamp(1_000_000_000);
@@ -329,32 +330,6 @@ fn what_was_read_holds_while_nobody_has_written() {
     let known = store.table(Table::Known).unwrap().unwrap();
     known.write(Patience::None, |writer| Ok(writer.put(&[7; 16], b"")?)).unwrap();
     assert!(!records.still_holds(store.pending().unwrap().version()));
-}
-
-/// A mail with many identities is no crowd in a table that is full.
-#[test]
-fn a_full_table_keeps_all_records_of_a_new_mail() {
-    let dir = tempfile::tempdir().unwrap();
-    let settings = StoreSettings { max_pending: 500, ..settings(&dir) };
-    let store = Store::open(&settings, Access::Record, NOW).unwrap().unwrap();
-    let world = World { dir, store, rules: Rules::default() };
-    for i in 0..700_u32 {
-        let address = std::net::Ipv4Addr::from(0x0b00_0000 + (i << 8) + 1).to_string();
-        world.ask(&[network(&address)], &format!("spam{i}@bot.example"), 0);
-    }
-    let domain = |name: &str| Domain::parse(name.as_bytes()).unwrap();
-    for n in 0..50_u32 {
-        let address = std::net::Ipv4Addr::from(0xc633_0000 + (n << 8) + 1).to_string();
-        let name = format!("x{n}.example");
-        let identities =
-            [network(&address), spf(&name), Identity::Dkim(domain(&name)), Identity::Host(domain(&name))];
-        let triplet = Triplet::new(identities.to_vec(), b"a@x.example", b"b@y.example", b"", Level::Full);
-        assert!(matches!(world.decide(&triplet, Access::Record, 1), Verdict::New { .. }));
-        let pending = world.env(Table::Pending);
-        for keys in triplet.keys(world.store.secret()) {
-            assert!(pending.read(|s| Ok(s.get(&keys.pending.0)?.is_some())).unwrap(), "{n}");
-        }
-    }
 }
 
 #[test]

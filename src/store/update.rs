@@ -13,10 +13,11 @@
 //!         enter: for each entry its key [16], its length [u16], and the entry
 //! ```
 
-use super::SUMMARY_KEY;
 use super::entries::{Entry, Summary};
 use super::lmdb::{Trouble, Writer};
 use super::record::{self, Decoder, Facts, MOST_COUNTED, Record, Texts, UPDATE};
+use super::tidy::Bound;
+use super::{SUMMARY_KEY, Store, Table};
 use crate::evidence::{Found, Known};
 use crate::policy::{count_pass, count_spam, holds};
 use crate::reply::{By, Effect};
@@ -65,13 +66,15 @@ pub(super) enum What {
 }
 
 impl Update {
-    /// Writes it; with `privacy`, without what people could read of a triplet.
-    pub(super) fn write(&self, writer: &mut Writer<'_>, privacy: bool) -> Result<Effect, Trouble> {
+    /// Writes it to what `store` knows.
+    pub(super) fn write(&self, writer: &mut Writer<'_>, store: &Store) -> Result<Effect, Trouble> {
+        let privacy = store.settings.privacy;
+        let bound = store.bound(Table::Known, self.now);
         match &self.what {
             What::Admit { subjects, texts, first_seen, counts, used } => {
                 for subject in subjects {
                     let texts = Texts { identity: subject.text.clone(), ..texts.clone() };
-                    self.admit(writer, subject, texts, *first_seen, *counts)?;
+                    self.admit(writer, subject, texts, (*first_seen, *counts), bound)?;
                 }
                 delete(writer, used)
             }
@@ -83,7 +86,7 @@ impl Update {
                 if told == Effect::Recorded { self.renew(writer, &keys, privacy) } else { Ok(told) }
             }
             What::Enter(entries) => {
-                entries.iter().try_for_each(|(key, entry)| enter(writer, key, entry, self.now))?;
+                entries.iter().try_for_each(|(key, entry)| enter(writer, key, entry, bound))?;
                 Ok(if entries.is_empty() { Effect::Nothing } else { Effect::Recorded })
             }
             What::Delete(keys) => delete(writer, keys),
@@ -95,8 +98,8 @@ impl Update {
         writer: &mut Writer<'_>,
         Subject { by, keys, .. }: &Subject,
         texts: Texts,
-        first_seen: Timestamp,
-        counts: bool,
+        (first_seen, counts): (Timestamp, bool),
+        bound: Bound,
     ) -> Result<(), Trouble> {
         let (now, expires) = (self.now, self.now.plus(self.keep));
         let record = |facts, texts| Record { by: *by, expires, facts, texts };
@@ -114,7 +117,8 @@ impl Update {
         let counted = u8::from(counts && before.is_none_or(|before| before.passes != after.passes));
         let known = Known { first_seen, passed: now, last_seen: now, counted };
         writer.put(&keys.known.0, &record(Facts::Known(known), texts).encode())?;
-        Ok(writer.tidy(&keys.known, now, None)?)
+        writer.tidy(&keys.known, bound)?;
+        Ok(())
     }
 
     /// What has lapsed in the meantime begins anew with the next pass; it does not come back to life.
@@ -330,12 +334,7 @@ pub(super) fn may_enter<'t>(
 }
 
 /// Writes an entry, and makes sure that the summary knows of it.
-pub(super) fn enter(
-    writer: &mut Writer<'_>,
-    key: &Key,
-    entry: &Entry,
-    now: Timestamp,
-) -> Result<(), Trouble> {
+pub(super) fn enter(writer: &mut Writer<'_>, key: &Key, entry: &Entry, bound: Bound) -> Result<(), Trouble> {
     may_enter(key, |key| writer.get(key))?;
     let before = writer.get(SUMMARY_KEY)?.and_then(Summary::decode).unwrap_or_default();
     writer.put(&key.0, &entry.encode())?;
@@ -344,5 +343,6 @@ pub(super) fn enter(
     if after != before {
         writer.put(SUMMARY_KEY, &after.encode())?;
     }
-    Ok(writer.tidy(key, now, None)?)
+    writer.tidy(key, bound)?;
+    Ok(())
 }

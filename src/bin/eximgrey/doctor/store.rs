@@ -249,7 +249,9 @@ fn fault(error: &StoreError, repair: &str, findings: &mut Findings) {
             findings.broken("records", format!("{text}; fuser -v shows which process has the file open"));
         }
         StoreError::Full { .. } => findings.broken("records", format!("{text}: make room on that disk")),
-        StoreError::Open { .. } => findings.broken("records", text),
+        StoreError::Open { .. } | StoreError::Crowded { .. } | StoreError::Clock { .. } => {
+            findings.broken("records", text);
+        }
     }
 }
 
