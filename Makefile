@@ -24,7 +24,7 @@ as_shipped = RUSTFLAGS='$(RUSTFLAGS) --remap-path-prefix=$(cargo_home)=cargo --r
     CFLAGS='$(CFLAGS) -fno-plt -ffile-prefix-map=$(cargo_home)=cargo'
 
 .PHONY: help build setup setup-deb setup-rpm setup-clean-systems demo test check bench bench-many bench-exim bench-scale senders pools bindings install uninstall clean
-.PHONY: deb rpm test-install test-postfix-probe test-exims test-senders torture-damage torture-kills check-reproducible
+.PHONY: deb rpm test-install test-postfix-probe test-exims test-senders torture-damage torture-kills torture-flood check-reproducible
 
 help:
 	@echo 'make demo      set up, build, and show greylisting in a real Exim on a loopback port'
@@ -39,6 +39,7 @@ help:
 	@echo 'make test-senders      real mail servers of Debian send to it; SENDERS="postfix nullmailer": only these'
 	@echo 'make torture-damage    a thousand damaged stores: a few processes die, mail passes, a repair mends them'
 	@echo 'make torture-kills     ten thousand processes killed at any moment: no pass is lost, none is counted twice'
+	@echo 'make torture-flood     millions of hostile attempts in tables that are full: every honest retry passes'
 	@echo 'make check-reproducible   build the library in two directories and compare'
 	@echo 'make check     formatting, lints, documentation, tests, the library as built'
 	@echo 'make bench     decision times; make senders: scores of the sender normaliser'
@@ -93,6 +94,10 @@ torture-damage: setup
 # The tests kill some.
 torture-kills: setup
 	EXIMGREY_KILLS=10000 $(CARGO) test --locked --test store_processes storm:: -- --nocapture
+
+# Four million hostile attempts.
+torture-flood: setup
+	EXIMGREY_FLOOD=50 $(CARGO) test --locked --release --lib store::tests::full -- --nocapture --test-threads 2
 
 rpm: setup-rpm build $(third_party)
 	scripts/build-rpm $(VERSION)
