@@ -24,7 +24,7 @@ as_shipped = RUSTFLAGS='$(RUSTFLAGS) --remap-path-prefix=$(cargo_home)=cargo --r
     CFLAGS='$(CFLAGS) -fno-plt -ffile-prefix-map=$(cargo_home)=cargo'
 
 .PHONY: help build setup setup-deb setup-rpm setup-dist setup-clean-systems demo test check bench bench-many bench-exim bench-scale senders pools bindings install uninstall clean
-.PHONY: deb rpm dist test-dist test-install test-postfix-probe test-exims test-senders torture torture-damage torture-calls torture-kills torture-power torture-memory fuzz check-reproducible
+.PHONY: deb rpm dist test-dist test-install test-postfix-probe test-exims test-senders torture torture-damage torture-calls torture-kills torture-power torture-memory torture-flood fuzz check-reproducible
 
 help:
 	@echo 'make demo      set up, build, and show greylisting in a real Exim on a loopback port'
@@ -45,6 +45,7 @@ help:
 	@echo 'make torture-power     two thousand power cuts: the store is whole, and what was flushed is there'
 	@echo 'make torture-memory    the library with AddressSanitizer'
 	@echo 'make fuzz              a hundred million inputs for what reads the bytes of others'
+	@echo 'make torture-flood     millions of hostile attempts in tables that are full: every honest retry passes'
 	@echo 'make check-reproducible   build the library in two directories and compare'
 	@echo 'make check     formatting, lints, documentation, tests, the library as built'
 	@echo 'make bench     decision times; make senders: scores of the sender normaliser'
@@ -137,6 +138,10 @@ fuzz: setup
 # The tests kill some.
 torture-kills: setup
 	EXIMGREY_KILLS=10000 $(CARGO) test --locked --test store_processes storm:: -- --nocapture
+
+# Four million hostile attempts.
+torture-flood: setup
+	EXIMGREY_FLOOD=50 $(CARGO) test --locked --release --lib store::tests::full -- --nocapture --test-threads 2
 
 rpm: setup-rpm build $(third_party)
 	scripts/build-rpm $(VERSION)

@@ -245,10 +245,16 @@ impl Records for ModelRecords<'_> {
 
 /// Each kind of memory, empty.
 fn memories() -> (Model, tempfile::TempDir, Store) {
-    let dir = tempfile::tempdir().unwrap();
-    let settings = StoreSettings { path: dir.path().into(), ..StoreSettings::default() };
-    let store = Store::open(&settings, Access::Record, NOW).unwrap().unwrap();
+    let (dir, store) = store(u64::MAX);
     (Model::default(), dir, store)
+}
+
+/// An empty store of so many first attempts.
+fn store(max_pending: u64) -> (tempfile::TempDir, Store) {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = StoreSettings { path: dir.path().into(), max_pending, ..StoreSettings::default() };
+    let store = Store::open(&settings, Access::Record, NOW).unwrap().unwrap();
+    (dir, store)
 }
 
 const MAIL: (&[usize], &str, &str) = (&[0], "a@x.example", "b@y.example");
@@ -275,7 +281,11 @@ fn attempt(
     now: Timestamp,
 ) -> Verdict {
     let triplet = Triplet { came_back, ..triplet(identities, sender, recipient) };
-    decide(memory, &Question { triplet: &triplet, rules, now }, Access::Record).unwrap()
+    // Where there is no room, mail passes.
+    decide(memory, &Question { triplet: &triplet, rules, now }, Access::Record).unwrap_or_else(|e| {
+        assert!(matches!(e, StoreError::Crowded { .. }), "{e}");
+        Verdict::Unreadable
+    })
 }
 
 fn deferred(verdict: Verdict) -> bool {
@@ -418,6 +428,10 @@ proptest! {
         let (model, _dir, store) = memories();
         nobody_is_locked_out(&model, &rules, &jumps, right);
         nobody_is_locked_out(&store, &rules, &jumps, right);
+        // Full with what others have just tried.
+        let (_dir, full) = super::tests::store(1);
+        attempt(&full, (&[1, 2, 3], "c@z.example", "b@y.example"), &rules, None, Timestamp(right));
+        nobody_is_locked_out(&full, &rules, &jumps, right);
     }
 
     #[test]

@@ -50,7 +50,8 @@ impl Noted {
 
 impl Store {
     /// What expired before that may be deleted at `now`.
-    pub(super) fn expired_before(&self, now: Timestamp) -> Timestamp {
+    #[must_use]
+    pub fn expired_before(&self, now: Timestamp) -> Timestamp {
         let Some(cell) = self.state.as_deref().and_then(|state| state.clock()) else { return now };
         let noted = Noted::of(cell.load(Relaxed));
         let after = noted.at(now);

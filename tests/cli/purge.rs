@@ -186,3 +186,20 @@ fn nothing_is_made() {
     let owner = format!(" {NOBODY}");
     assert!(!is_root() || place.tree().iter().all(|line| line.ends_with(&owner)), "{:?}", place.tree());
 }
+
+/// A clock that is far ahead of the last write may be wrong: nothing goes for it, and the purge says so.
+#[test]
+fn a_clock_far_ahead_purges_nothing() {
+    let place = Place::new("");
+    let ago = Timestamp::now().0 - 5 * 86_400;
+    let triplet = ["192.0.2.1", "a@x.example", "b@y.example"].map(str::as_bytes);
+    place.decide(&[(ago, &triplet)]);
+    let purge = eximgrey(&place, &["purge"]);
+    let line = format!("\nclock      far ahead of the last write, at {}: ", Timestamp(ago));
+    assert!(
+        purge.out.contains(&line) && purge.out.contains("\npending    0 expired records deleted, 1 kept\n"),
+        "{}",
+        purge.out
+    );
+    assert_eq!(eximgrey(&place, &["purge", "--json"]).json()[0]["clock_far_ahead"], true);
+}

@@ -191,3 +191,36 @@ fn a_sector_that_cannot_be_read_ends_three_processes_at_most() {
     }
     assert!(deadly > 0, "nobody has met the sector");
 }
+
+/// A crash of the machine at any moment finds no store or a whole one: what is made is on the disk before it gets its
+/// name, and its name before anything is recorded in it.
+#[test]
+fn a_new_store_is_on_the_disk_before_it_is_used() {
+    let place = Place::new("delay = \"0s\"");
+    let built = Built::new_with(&place, &["-rdynamic", "tests/c/flushes.c"]);
+    let log = place.path("output/flushes");
+    let mut command = Command::new(&built.program);
+    command.env("FLUSHES", &log);
+    let mut driver = as_store_user(|| built.start_by(command));
+    assert_eq!(driver.greylist(&place, &TRIPLET), NEW);
+    assert_eq!(driver.greylist(&place, &TRIPLET), RETRIED);
+    driver.end();
+    let log = fs::read_to_string(log).unwrap();
+    let store = place.store().display().to_string();
+    let place_of = |begin: String, end: String| {
+        let found = log.lines().position(|line| line.starts_with(&begin) && line.trim_end().ends_with(&end));
+        found.unwrap_or_else(|| panic!("no {begin}…{end} in {log}"))
+    };
+    let steps = [
+        place_of(format!("flush {store}/known.draft-"), "/data.mdb".into()),
+        log.lines()
+            .position(|line| {
+                line.starts_with(&format!("flush {store}/known.draft-")) && !line.contains("mdb")
+            })
+            .unwrap(),
+        place_of(format!("rename {store}/known.draft-"), format!("{store}/known")),
+        place_of(format!("flush {store} "), store.clone()),
+        place_of(format!("flush {store}/known/"), "/data.mdb".into()),
+    ];
+    assert!(steps.is_sorted(), "{log}");
+}

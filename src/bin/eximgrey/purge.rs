@@ -34,6 +34,7 @@ pub fn run(command: &Purge, settings: &Settings, out: &mut impl Write) -> Result
         }
         return Ok(Outcome::Done);
     };
+    let believed = store.expired_before(now);
     let mut progress = Progress::new();
     let mut purge = |table, name| store.purge(table, now, |share, so_far| progress.show(name, share, so_far));
     let (known, pending) = (purge(Table::Known, "known")?, purge(Table::Pending, "pending")?);
@@ -46,13 +47,19 @@ pub fn run(command: &Purge, settings: &Settings, out: &mut impl Write) -> Result
     if command.json {
         let value = json!({
             "known": json(&known), "pending": json(&pending), "unreadable": unreadable,
-            "earlier_boots": earlier_boots, "seconds": seconds, "longest_hold_ms": milliseconds,
+            "earlier_boots": earlier_boots, "clock_far_ahead": believed < now, "seconds": seconds, "longest_hold_ms": milliseconds,
         });
         writeln!(out, "{value}")?;
         return Ok(Outcome::Done);
     }
     writeln!(out, "known      {}", text(&known))?;
     writeln!(out, "pending    {}", text(&pending))?;
+    if believed < now {
+        writeln!(
+            out,
+            "clock      far ahead of the last write, at {believed}: what expired later is kept for a week"
+        )?;
+    }
     if earlier_boots > 0 {
         writeln!(out, "removed    the first attempts of {}", count(earlier_boots as u64, "earlier boot"))?;
     }
