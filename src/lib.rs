@@ -24,5 +24,5 @@ pub mod settings;
 pub mod store;
 
 pub use pure::{
-    evidence, identity, policy, reply, request, rules, sender, time, triplet, value, whitelist, words,
+    evidence, identity, pasted, policy, reply, request, rules, sender, time, triplet, value, whitelist, words,
 };

@@ -5,6 +5,7 @@
 
 pub mod evidence;
 pub mod identity;
+pub mod pasted;
 pub mod policy;
 pub mod reply;
 pub mod request;
