@@ -24,5 +24,6 @@ pub mod settings;
 pub mod store;
 
 pub use pure::{
-    evidence, identity, pasted, policy, reply, request, rules, sender, time, triplet, value, whitelist, words,
+    evidence, identity, network, pasted, policy, reply, request, rules, sender, time, triplet, value,
+    whitelist, words,
 };

@@ -20,6 +20,8 @@ mod pager;
 mod purge;
 #[path = "cli/repair.rs"]
 mod repair;
+#[path = "cli/slips.rs"]
+mod slips;
 
 use common::{Place, run};
 use eximgrey::time::Timestamp;
@@ -134,7 +136,7 @@ fn status_counts_what_is_there() {
     assert_eq!(value["unreadable"], 0);
     let day = &value["decisions"]["last_day"];
     assert_eq!((&day["new"], &day["retried"], &day["total"]), (&10.into(), &6.into(), &16.into()));
-    assert_eq!((&day["early"], &day["error=store-lock"]), (&0.into(), &0.into()));
+    assert_eq!((&day["early"], &day["error-store-lock"]), (&0.into(), &0.into()));
 }
 
 /// Before the first decision there is nothing to show, which is no trouble, and nothing is made by looking.

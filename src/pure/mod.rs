@@ -5,6 +5,7 @@
 
 pub mod evidence;
 pub mod identity;
+pub mod network;
 pub mod pasted;
 pub mod policy;
 pub mod reply;

@@ -124,5 +124,6 @@ fn decisions(tally: &Tally) -> String {
 
 fn tally_json(tally: &Tally) -> Value {
     let sums = [("total".to_owned(), tally.total()), ("would_defer".to_owned(), tally.would_defer())];
-    tally.words().chain(sums).map(|(word, n)| (word, json!(n))).collect()
+    // jq takes a name with `=` for something else.
+    tally.words().chain(sums).map(|(word, n)| (word.replace('=', "-"), json!(n))).collect()
 }
