@@ -47,7 +47,7 @@ impl ListKind {
             () if several() => format!("{expected}, each in an entry of its own"),
             () if text.contains(&b'*') => format!("{expected}, and no pattern; a domain holds all below it"),
             () if text.is_empty() && self == Self::Sender => {
-                format!("{expected}; the null sender waits at DATA")
+                format!("{expected}; the null sender cannot be an entry")
             }
             () if text.contains(&b'@') && !matches!(self, Self::Sender | Self::Recipient) => {
                 format!("{expected}; an address is of the kind sender or recipient")

@@ -166,7 +166,7 @@ const MAIL: &[Slip] = &[
     (&["list", "client=[198.51.100.1]:25"], 0, " ripe@Sender.example ", ""),
     (&["list", "sender=<>"], 0, " <> bob@rcpt.example\n", ""),
     (&["list", "recipient=nobody@rcpt.example"], 1, "", ""),
-    (&["list", "to=bob"], 2, "expected client=, sender= or recipient=", ""),
+    (&["list", "to=bob"], 2, "to=bob: expected client=, sender= or recipient=", ""),
     (&["list", "pendign"], 2, "expected \"pending\", \"known\"", ""),
     (&["list", "--since", "2"], 2, "2h for hours", ""),
     (&["list", "--limit", "0"], 2, "--limit", ""),
@@ -259,6 +259,20 @@ fn recipients_of_the_file_become_what_was_meant_or_are_refused() {
             told.err
         );
     }
+}
+
+/// Where the store keeps no addresses, nobody is told that nothing waits.
+#[test]
+fn what_a_store_without_addresses_cannot_say_is_said() {
+    let place = Place::new("privacy = true");
+    place.decide(&[(Timestamp::now().0, &[&b"192.0.2.7"[..], b"a@x.example", b"b@y.example"])]);
+    let told = eximgrey(&place, &["list", "recipient=b@y.example"]);
+    assert_eq!((told.code, told.out.as_str()), (Some(1), ""));
+    assert!(told.err.contains("the store keeps no addresses"), "{}", told.err);
+    let told = eximgrey(&place, &["release", "a@x.example", "b@y.example"]);
+    assert!(told.code == Some(0) && told.out.contains("what waits for it is not known"), "{}", told.out);
+    let answer = eximgrey(&place, &["explain", "192.0.2.7", "a@x.example", "b@y.example"]).out;
+    assert!(answer.contains("reason=released"), "{answer}");
 }
 
 /// Each line that an import leaves out is named, in a line of its own.

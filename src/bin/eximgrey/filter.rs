@@ -1,6 +1,6 @@
 //! What a listing shows: the same conditions for every kind of record.
 
-use crate::command::{self, Failure, one_of};
+use crate::command::{self, one_of};
 use clap::Args;
 use eximgrey::pasted;
 use eximgrey::time::{Seconds, Timestamp};
@@ -65,8 +65,8 @@ impl Selection {
     }
 
     /// Adds a filter.
-    pub fn add(&mut self, text: &str) -> command::Result<()> {
-        self.filters.push(Filter::parse(text).map_err(Failure::Usage)?);
+    pub fn add(&mut self, text: &str) -> Result<(), String> {
+        self.filters.push(Filter::parse(text)?);
         Ok(())
     }
 

@@ -73,7 +73,7 @@ impl List {
             return Err(Failure::Usage(format!("{first:?}: {expected}")));
         }
         let what = selection.take_word().unwrap_or(What::Pending);
-        selection.add(first)?;
+        selection.add(first).map_err(|expected| Failure::Usage(format!("{first}: {expected}")))?;
         Ok((what, selection))
     }
 }

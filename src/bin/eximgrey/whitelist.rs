@@ -32,6 +32,7 @@ enum Action {
     /// Add an entry, or replace it
     Add(Add),
     /// Remove an entry
+    #[command(override_usage = "eximgrey whitelist remove [KIND] <ENTRY>")]
     Remove(Named),
     /// List entries: KIND ENTRY SINCE UNTIL FLAGS COMMENT
     List(Selection),
@@ -40,6 +41,7 @@ enum Action {
 }
 
 #[derive(Args)]
+#[command(override_usage = "eximgrey whitelist add [OPTIONS] [KIND] <ENTRY>")]
 struct Add {
     #[command(flatten)]
     named: Named,
@@ -188,7 +190,7 @@ impl Named {
                 match (possible.pop(), kinds.split_last()) {
                     (Some(only), Some((_, []))) => Ok(only),
                     (_, Some((last, others))) => Err(Failure::Usage(format!(
-                        "{text:?} can be of the kind {} or {last}: eximgrey whitelist add {last} {text}",
+                        "{text:?} can be of the kind {} or {last}: name the kind before it",
                         others.join(", ")
                     ))),
                     _ => {
