@@ -27,7 +27,7 @@ impl ListKind {
         // All mailboxes of a domain.
         let text = pasted.strip_prefix(b"*@").or_else(|| pasted.strip_prefix(b"@")).unwrap_or(&pasted);
         let shown = String::from_utf8_lossy(text);
-        let several = || text.contains(&b',') || text.contains(&b';') || text.trim_ascii().contains(&b' ');
+        let several = || text.contains(&b',') || text.contains(&b';') || text.contains(&b' ');
         let (found, expected) = match self {
             Self::Client | Self::Host | Self::Spf | Self::Dkim => {
                 (entry_domain(text), "a domain such as example.org")

@@ -100,7 +100,7 @@ const ENTRIES: &[Slip] = &[
         &["whitelist", "import", "{file}"],
         0,
         "0 entries added, 2 already there\n",
-        "new.example # B\u{fc}ro @home\nnew.example\n",
+        "new.example # B\u{fc}ro\nb\u{fc}ro.example # @B\u{fc}ro\n",
     ),
     (
         &["whitelist", "import", "--recipients", "{file}"],

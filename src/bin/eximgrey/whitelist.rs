@@ -83,9 +83,7 @@ pub fn run(command: &Whitelist, settings: &Settings, out: &mut impl Write) -> Re
         Action::Remove(named) => remove(named, settings, now, out),
         Action::List(selection) => list(selection, command::open_store(settings, now)?.as_ref(), now, out),
         Action::Import(Files { files, recipients }) => {
-            let read =
-                |line: &str| postgrey::entry(&command::ascii(line).unwrap_or(line.into()), *recipients);
-            let (listed, left_out) = import::read(files, read)?;
+            let (listed, left_out) = import::read(files, |line| postgrey::entry(line, *recipients))?;
             let store = command::open_store_to_write(settings, now)?;
             let (mut entries, mut names) = (Vec::new(), BTreeSet::new());
             let many = listed.len();
