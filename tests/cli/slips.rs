@@ -108,6 +108,10 @@ const ENTRIES: &[Slip] = &[
         "2 entries added\n",
         "\u{feff}# ours\npostmaster@\n@all.example\n",
     ),
+    (&["whitelist", "list", "new.example"], 0, "host new.example 20", ""),
+    (&["whitelist", "list", "b\u{fc}ro"], 1, "", ""),
+    (&["whitelist", "import", "{file}"], 0, "1 entries added\n", "third.example # @B\u{fc}ro\n"),
+    (&["whitelist", "list", "@B\u{fc}ro"], 0, "host third.example 20", ""),
     (&["whitelist", "import", "/nonexistent"], 2, "No such file", ""),
 ];
 

@@ -129,7 +129,8 @@ pub fn mail(sender: &OsStr, recipient: &OsStr) -> Result<[Vec<u8>; 2]> {
     Ok([from, to])
 }
 
-/// A domain, or an address with its domain, as the DNS has it: `b\u{fc}cher.example` is `xn--bcher-kva.example`.
+/// A domain, or an address with its domain, as the DNS has it: `bücher.example` is
+/// `xn--bcher-kva.example`.
 pub fn ascii(text: &str) -> Result<Cow<'_, str>> {
     if text.is_ascii() {
         return Ok(Cow::Borrowed(text));
