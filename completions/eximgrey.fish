@@ -43,6 +43,13 @@ complete -c eximgrey -n "__fish_eximgrey_needs_command" -f -a "help" -d 'Print t
 complete -c eximgrey -n "__fish_eximgrey_using_subcommand status" -l config -d 'The configuration file [default: /etc/eximgrey/eximgrey.toml, which need not exist]' -r -F
 complete -c eximgrey -n "__fish_eximgrey_using_subcommand status" -l json -d 'Print JSON'
 complete -c eximgrey -n "__fish_eximgrey_using_subcommand status" -s h -l help -d 'Print help'
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand list" -l sort -d 'In what order [default on a terminal: newest; else that of the store]' -r -f -a "newest\t'By time, the newest first'
+oldest\t'By time, the oldest first'
+client\t'By the client\'s network or domain'
+sender\t'By the sender\'s domain, then its mailbox'
+recipient\t'By the recipient\'s domain, then its mailbox'"
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand list" -l limit -d 'Only the first NUMBER of that order [default on a terminal: 1000]' -r
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand list" -l since -d 'Only what was seen or made within that time, such as 2h' -r
 complete -c eximgrey -n "__fish_eximgrey_using_subcommand list" -l config -d 'The configuration file [default: /etc/eximgrey/eximgrey.toml, which need not exist]' -r -F
 complete -c eximgrey -n "__fish_eximgrey_using_subcommand list" -l all -d 'With auto: also clients that have not proved themselves yet'
 complete -c eximgrey -n "__fish_eximgrey_using_subcommand list" -l json -d 'Print JSON, one object a line'
@@ -74,9 +81,16 @@ complete -c eximgrey -n "__fish_eximgrey_using_subcommand whitelist; and __fish_
 complete -c eximgrey -n "__fish_eximgrey_using_subcommand whitelist; and __fish_seen_subcommand_from add" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c eximgrey -n "__fish_eximgrey_using_subcommand whitelist; and __fish_seen_subcommand_from remove" -l config -d 'The configuration file [default: /etc/eximgrey/eximgrey.toml, which need not exist]' -r -F
 complete -c eximgrey -n "__fish_eximgrey_using_subcommand whitelist; and __fish_seen_subcommand_from remove" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand whitelist; and __fish_seen_subcommand_from list" -l sort -d 'In what order [default on a terminal: newest; else that of the store]' -r -f -a "newest\t'By time, the newest first'
+oldest\t'By time, the oldest first'
+client\t'By the client\'s network or domain'
+sender\t'By the sender\'s domain, then its mailbox'
+recipient\t'By the recipient\'s domain, then its mailbox'"
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand whitelist; and __fish_seen_subcommand_from list" -l limit -d 'Only the first NUMBER of that order [default on a terminal: 1000]' -r
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand whitelist; and __fish_seen_subcommand_from list" -l since -d 'Only what was seen or made within that time, such as 2h' -r
 complete -c eximgrey -n "__fish_eximgrey_using_subcommand whitelist; and __fish_seen_subcommand_from list" -l config -d 'The configuration file [default: /etc/eximgrey/eximgrey.toml, which need not exist]' -r -F
 complete -c eximgrey -n "__fish_eximgrey_using_subcommand whitelist; and __fish_seen_subcommand_from list" -l json -d 'Print JSON, one object a line'
-complete -c eximgrey -n "__fish_eximgrey_using_subcommand whitelist; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help'
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand whitelist; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c eximgrey -n "__fish_eximgrey_using_subcommand whitelist; and __fish_seen_subcommand_from import" -l config -d 'The configuration file [default: /etc/eximgrey/eximgrey.toml, which need not exist]' -r -F
 complete -c eximgrey -n "__fish_eximgrey_using_subcommand whitelist; and __fish_seen_subcommand_from import" -l recipients -d 'The files are whitelists of recipients'
 complete -c eximgrey -n "__fish_eximgrey_using_subcommand whitelist; and __fish_seen_subcommand_from import" -s h -l help -d 'Print help'

@@ -189,3 +189,43 @@ fn a_named_file_must_exist_and_the_default_one_need_not() {
     let problems = Settings::load(Some(Path::new("/nonexistent/eximgrey.toml"))).unwrap_err();
     assert!(problems[0].to_string().contains("cannot be read"), "{problems:?}");
 }
+
+/// A recipient or a domain becomes what is looked up; what could never be found is named.
+#[test]
+fn recipients_are_read_as_they_are_pasted() {
+    for (key, recipient) in [
+        ("Bob@D.example", "bob@d.example"),
+        ("<bob@d.example>", "bob@d.example"),
+        ("mailto:bob@d.example", "bob@d.example"),
+        ("bob@d.example.", "bob@d.example"),
+        ("\\\"a b\\\"@d.example", "\"a b\"@d.example"),
+        ("d.example.", "sales@d.example"),
+        ("*@d.example", "sales@d.example"),
+        ("@d.example", "sales@d.example"),
+        ("localhost", "root@localhost"),
+    ] {
+        let settings = parse(&format!("[recipients]\n\"{key}\" = \"off\"\n")).unwrap();
+        let rules = settings.rules_for(None, recipient.as_bytes(), &RuleChanges::default()).unwrap();
+        assert_eq!(rules.mode, Mode::Off, "{key}");
+    }
+    for (key, expected) in [
+        ("bob@", "can only be on the whitelist"),
+        ("a@x.example,b@x.example", "one address or domain"),
+        ("a@x.example b@x.example", "one address or domain"),
+        ("*.d.example", "no pattern"),
+        (".d.example", "no pattern"),
+        ("news*@d.example", "no pattern"),
+        ("*@", "one address or domain"),
+        ("", "one address or domain"),
+    ] {
+        let problems = parse(&format!("mode = \"off\"\n[recipients]\n\"{key}\" = \"off\"\n")).unwrap_err();
+        assert!(
+            problems[0].starts_with("t.toml:3: recipients") && problems[0].contains(expected),
+            "{problems:?}"
+        );
+    }
+    let twice =
+        |policy| parse(&format!("[recipients]\n\"d.example\" = \"off\"\n\"@d.example\" = \"{policy}\"\n"));
+    assert!(twice("off").is_ok());
+    assert!(twice("observe").unwrap_err()[0].contains("is there twice"));
+}

@@ -20,6 +20,8 @@ mod pager;
 mod purge;
 #[path = "cli/repair.rs"]
 mod repair;
+#[path = "cli/slips.rs"]
+mod slips;
 
 use common::{Place, run};
 use eximgrey::time::Timestamp;

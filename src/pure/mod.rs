@@ -6,6 +6,8 @@
 pub mod asked;
 pub mod evidence;
 pub mod identity;
+pub mod network;
+pub mod pasted;
 pub mod policy;
 pub mod reply;
 pub mod request;

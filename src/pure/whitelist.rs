@@ -5,47 +5,84 @@ use crate::identity::{ClientNetwork, Domain, Identity};
 use crate::sender::own_address;
 pub use crate::triplet::ListKind;
 use crate::triplet::Triplet;
+use crate::{network, pasted};
 use ipnetwork::IpNetwork;
 use std::net::IpAddr;
 
 impl ListKind {
-    /// The text of an entry in the one form in which it is stored and looked up.
+    /// The text of an entry in the one form in which it is stored and looked up: what was meant, where that
+    /// is plain.
     ///
     /// # Errors
     /// What was expected instead, for the administrator.
-    pub fn canonical(self, text: &str) -> Result<Vec<u8>, &'static str> {
-        match self {
-            Self::Client => match text.parse::<IpNetwork>() {
-                Ok(range) if range.prefix() > 0 => Ok(network(range.ip(), range.prefix())),
-                _ => Err("an IP address or network such as 192.0.2.0/24"),
-            },
-            Self::Host | Self::Spf | Self::Dkim => {
-                domain(text.as_bytes()).ok_or("a domain such as example.org")
-            }
-            Self::Sender => {
-                address(&own_address(text.as_bytes())).ok_or("an address or a domain such as example.org")
-            }
-            Self::Recipient => {
-                let local = text.strip_suffix('@').filter(|local| !local.is_empty() && !local.contains('@'));
-                let whole = local.map(|_| text.to_ascii_lowercase().into_bytes());
-                let whole = whole.or_else(|| address(text.as_bytes()));
-                whole.ok_or("an address, local@ or a domain such as example.org")
-            }
+    pub fn canonical(self, text: &str) -> Result<Vec<u8>, String> {
+        if self == Self::Client {
+            let range = network::read(text);
+            return range.map(|range| client_network(range.ip(), range.prefix())).map_err(|expected| {
+                let is_name = entry_domain(text.trim().as_bytes()).is_some();
+                if is_name { format!("{expected}; a name is of the kind host") } else { expected }
+            });
         }
+        let pasted = pasted::address(text);
+        // All mailboxes of a domain.
+        let text = pasted.strip_prefix(b"*@").or_else(|| pasted.strip_prefix(b"@")).unwrap_or(&pasted);
+        let shown = String::from_utf8_lossy(text);
+        let several = || text.contains(&b',') || text.contains(&b';') || text.contains(&b' ');
+        let (found, expected) = match self {
+            Self::Client | Self::Host | Self::Spf | Self::Dkim => {
+                (entry_domain(text), "a domain such as example.org")
+            }
+            Self::Sender => (address(&own_address(text)), "an address or a domain such as example.org"),
+            Self::Recipient => {
+                let local = text.strip_suffix(b"*").unwrap_or(text).strip_suffix(b"@");
+                let whole = local.filter(|local| is_local(local)).map(|local| [local, b"@"].concat());
+                let whole = whole.map(|whole| whole.to_ascii_lowercase());
+                (whole.or_else(|| address(text)), "an address, local@ or a domain such as example.org")
+            }
+        };
+        found.ok_or_else(|| match () {
+            () if network::is_meant(&shown) => {
+                format!("{expected}; an address of the network is of the kind client")
+            }
+            () if several() => format!("{expected}, each in an entry of its own"),
+            () if text.contains(&b'*') => format!("{expected}, and no pattern; a domain holds all below it"),
+            () if text.is_empty() && self == Self::Sender => {
+                format!("{expected}; the null sender cannot be an entry")
+            }
+            () if text.contains(&b'@') && !matches!(self, Self::Sender | Self::Recipient) => {
+                format!("{expected}; an address is of the kind sender or recipient")
+            }
+            () => expected.into(),
+        })
     }
 }
 
-fn domain(text: &[u8]) -> Option<Vec<u8>> {
-    Domain::parse(text).map(|domain| domain.as_bytes().to_vec())
+/// The domain of an entry, which holds all below it, however that was written: `*.example.org`,
+/// `.example.org`. No name ends in a number (RFC 3696 section 2).
+#[must_use]
+pub fn entry_domain(text: &[u8]) -> Option<Vec<u8>> {
+    let text = text.strip_prefix(b"*.").or_else(|| text.strip_prefix(b".")).unwrap_or(text);
+    let domain = Domain::parse(text)?;
+    let last = domain.as_bytes().rsplit(|&byte| byte == b'.').next()?;
+    (!last.iter().all(u8::is_ascii_digit)).then(|| domain.as_bytes().to_vec())
 }
 
 fn address(text: &[u8]) -> Option<Vec<u8>> {
-    let Some(at) = text.iter().rposition(|&byte| byte == b'@') else { return domain(text) };
-    let (local, after) = (text.get(..at)?, domain(text.get(at + 1..)?)?);
-    (!local.is_empty()).then(|| [&local.to_ascii_lowercase()[..], b"@", &after].concat())
+    let Some(at) = text.iter().rposition(|&byte| byte == b'@') else { return entry_domain(text) };
+    let (local, domain) = (text.get(..at)?, text.get(at + 1..)?);
+    // No entry for one mailbox is one for those of the domains below.
+    let domain = entry_domain(domain).filter(|_| !domain.starts_with(b"*") && !domain.starts_with(b"."))?;
+    is_local(local).then(|| [&local.to_ascii_lowercase()[..], b"@", &domain].concat())
 }
 
-fn network(address: IpAddr, prefix: u8) -> Vec<u8> {
+/// What can stand before an @: without quotes none of the signs that separate addresses, and no pattern.
+fn is_local(text: &[u8]) -> bool {
+    let quoted = text.len() > 2 && text.starts_with(b"\"") && text.ends_with(b"\"");
+    !text.is_empty()
+        && (quoted || !text.iter().any(|byte| byte.is_ascii_whitespace() || b"@,;<>*".contains(byte)))
+}
+
+fn client_network(address: IpAddr, prefix: u8) -> Vec<u8> {
     ClientNetwork::new(address, prefix).to_string().into_bytes()
 }
 
@@ -90,7 +127,7 @@ impl ListSummary {
             let client = client.to_canonical();
             let used = if client.is_ipv4() { self.ipv4.into() } else { self.ipv6 };
             let prefixes = (1..=128).filter(|prefix| used >> (prefix - 1) & 1 == 1);
-            found.extend(prefixes.map(|prefix| (ListKind::Client, network(client, prefix))));
+            found.extend(prefixes.map(|prefix| (ListKind::Client, client_network(client, prefix))));
         }
         let mut domains = |kind, domain: &[u8]| {
             if self.has(kind) {
@@ -177,6 +214,8 @@ mod tests {
         for (kind, entry) in [
             (ListKind::Client, "192.0.2.77"),
             (ListKind::Client, "192.0.2.99/24"),
+            (ListKind::Client, "192.0"),
+            (ListKind::Client, "[::ffff:192.0.2.77]"),
             (ListKind::Client, "128.0.0.0/1"),
             (ListKind::Host, "Host.Example"),
             (ListKind::Host, "mx1.mail.host.example"),
@@ -186,6 +225,13 @@ mod tests {
             (ListKind::Recipient, "BOB@rcpt.example"),
             (ListKind::Recipient, "bob@"),
             (ListKind::Recipient, "rcpt.example"),
+            (ListKind::Host, "*.mail.host.example"),
+            (ListKind::Spf, ".sender.example."),
+            (ListKind::Sender, "*@sender.example"),
+            (ListKind::Sender, "<Alice@mail.sender.example>"),
+            (ListKind::Recipient, "@rcpt.example"),
+            (ListKind::Recipient, "mailto:bob@rcpt.example."),
+            (ListKind::Recipient, "bob@*"),
         ] {
             assert!(matches(kind, entry, &triplet), "{} {entry}", kind.word());
         }
@@ -242,8 +288,17 @@ mod tests {
             (ListKind::Client, "192.0.2.0/33"),
             (ListKind::Host, "localhost"),
             (ListKind::Host, "a b.example"),
-            (ListKind::Sender, "@sender.example"),
+            (ListKind::Host, "192.0.2.7"),
+            (ListKind::Host, "192.168"),
+            (ListKind::Host, "mail*.host.example"),
+            (ListKind::Spf, "alice@sender.example"),
             (ListKind::Sender, "alice@"),
+            (ListKind::Sender, "<>"),
+            (ListKind::Sender, "news*@sender.example"),
+            (ListKind::Sender, "alice@*.sender.example"),
+            (ListKind::Recipient, "a@x.example,b@x.example"),
+            (ListKind::Recipient, "a@x.example b@x.example"),
+            (ListKind::Recipient, "*@"),
             (ListKind::Recipient, "@"),
             (ListKind::Recipient, ""),
         ] {

@@ -2,6 +2,7 @@
 //! expected.
 
 use super::{DEFAULT_FILE, Settings};
+use crate::pasted;
 use crate::rules::{Mode, RuleChanges, Rules};
 use crate::store::may_be_trusted;
 use crate::value::Written;
@@ -84,6 +85,32 @@ fn read(path: &Path) -> std::io::Result<String> {
     std::io::read_to_string(file)
 }
 
+/// A recipient or a domain as it is looked up; `*@example.net` and `@example.net` are the domain.
+fn recipient_key(text: &str) -> Result<Vec<u8>, &'static str> {
+    let pasted = pasted::address(text).to_ascii_lowercase();
+    let key = pasted.strip_prefix(b"*@").or_else(|| pasted.strip_prefix(b"@")).unwrap_or(&pasted);
+    let key = key.strip_suffix(b".").unwrap_or(key);
+    let (local, domain) = match key.iter().rposition(|&byte| byte == b'@') {
+        Some(at) => (key.get(..at), key.get(at + 1..).unwrap_or_default()),
+        None => (None, key),
+    };
+    let separate =
+        |bytes: &[u8]| bytes.iter().any(|byte| byte.is_ascii_whitespace() || b",;@".contains(byte));
+    if domain.is_empty() && local.is_some_and(|local| !local.is_empty()) {
+        return Err("an address or a domain (local@ for all domains can only be on the whitelist)");
+    }
+    if domain.is_empty()
+        || separate(domain)
+        || local.is_some_and(|local| !local.starts_with(b"\"") && separate(local))
+    {
+        return Err("one address or domain");
+    }
+    if domain.starts_with(b".") || key.contains(&b'*') {
+        return Err("an address or a whole domain, and no pattern; domains below it are keys of their own");
+    }
+    Ok(key.to_vec())
+}
+
 type Key<'i> = Spanned<DeString<'i>>;
 type Value<'i> = Spanned<DeValue<'i>>;
 
@@ -137,10 +164,20 @@ impl Reader<'_> {
             self.below(table, "recipients", "a table such as [recipients]").into_iter().flatten()
         {
             match value.get_ref().as_str().filter(|name| settings.policy(name.as_bytes()).is_some()) {
-                Some(policy) => {
-                    let recipient = recipient.get_ref().to_ascii_lowercase().into_bytes();
-                    settings.recipients.insert(recipient, policy.to_owned());
-                }
+                Some(policy) => match recipient_key(recipient.get_ref()) {
+                    Ok(key) => {
+                        let before = settings.recipients.insert(key, policy.to_owned());
+                        if before.is_some_and(|before| before != policy) {
+                            let message =
+                                format!("{}: is there twice, with two policies", recipient.get_ref());
+                            self.problem(recipient.span(), message);
+                        }
+                    }
+                    Err(expected) => {
+                        let message = format!("recipients {:?}: expected {expected}", recipient.get_ref());
+                        self.problem(recipient.span(), message);
+                    }
+                },
                 None => {
                     let expected = format!("the name of a policy of this file, or {}", Mode::expected());
                     self.unexpected(recipient, value, &expected);

@@ -5,14 +5,16 @@
 //! transaction, and are visited outside of it. What is seen is no single moment: what comes or goes meanwhile
 //! may be seen or not; a record that stays is seen once.
 
-use super::entries::Entry;
+use super::entries::{Entry, Summary};
 use super::error::StoreError;
 use super::lmdb::Env;
 use super::record::Record;
 use super::table::{Skipped, Table};
-use super::{Store, is_own};
+use super::{SUMMARY_KEY, Store, is_own};
 use crate::reply::By;
+use crate::time::Timestamp;
 use crate::triplet::{Key, Triplet};
+use crate::whitelist::ListKind;
 
 /// Records that one transaction copies: some hundred microseconds, and under a megabyte.
 const CHUNK: usize = 1024;
@@ -82,6 +84,39 @@ impl Store {
             Entry::decode(value).into_iter().for_each(&mut visit);
             true
         })
+    }
+
+    /// The whitelist's entry with that canonical text.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn listed(&self, kind: ListKind, text: &[u8]) -> Result<Option<Entry>, StoreError> {
+        let key = self.secret().listed(kind, text);
+        self.known.read(|snapshot| Ok(snapshot.get(&key.0)?.and_then(Entry::decode)))
+    }
+
+    /// Until when mail of `triplet` is released, if it is.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn released(&self, triplet: &Triplet<'_>, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        let keys = triplet.released_keys(self.secret());
+        self.known.read(|snapshot| {
+            let mut until = None;
+            for key in &keys {
+                until = until.max(snapshot.get(&key.0)?.and_then(Entry::decode).map(|entry| entry.until));
+            }
+            Ok(until.filter(|until| *until >= now))
+        })
+    }
+
+    /// Whether any mail is released.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn releases(&self, now: Timestamp) -> Result<bool, StoreError> {
+        let summary = self.known.read(|snapshot| Ok(snapshot.get(SUMMARY_KEY)?.and_then(Summary::decode)))?;
+        Ok(summary.is_some_and(|summary| summary.released >= now))
     }
 }
 

@@ -2,17 +2,22 @@
 //! store and its client.
 
 use crate::owner;
-use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::builder::{PossibleValue, PossibleValuesParser, StringValueParser, TypedValueParser};
 use eximgrey::identity::ClientNetwork;
 use eximgrey::memory::Access;
 use eximgrey::settings::{DEFAULT_FILE, Problem, Settings};
 use eximgrey::store::Store;
 use eximgrey::store::error::StoreError;
-use eximgrey::time::Timestamp;
+use eximgrey::time::{Seconds, Timestamp};
 use eximgrey::words::Word;
+use eximgrey::{network, pasted};
 use ipnetwork::IpNetwork;
+use std::borrow::Cow;
+use std::ffi::OsStr;
 use std::io::{self, Write};
+use std::marker::PhantomData;
 use std::net::IpAddr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::{Child, ExitStatus};
 use std::thread;
@@ -90,17 +95,64 @@ pub fn open_store_to_write(settings: &Settings, now: Timestamp) -> Result<Store>
     store.ok_or_else(|| Failure::Usage("the store cannot be made".into()))
 }
 
-/// A client as the administrator writes it: an address, or a network of the size that the configuration gives
-/// to networks.
+/// A client as the administrator writes it or as a log shows it: an address, or a network of the size that
+/// the configuration gives to networks.
 pub fn client(text: &str, settings: &Settings) -> Result<IpAddr> {
-    let Ok(network) = text.parse::<IpNetwork>() else {
-        return Err(Failure::Usage(format!("{text:?} is no IP address")));
-    };
+    let network = pasted::client(text).map(|address| Ok(address.into()));
+    let network: IpNetwork = network
+        .unwrap_or_else(|| network::read(text))
+        .map_err(|expected| Failure::Usage(format!("{text:?} is no IP address: expected {expected}")))?;
     let own = ClientNetwork::of(network.ip(), settings.prefixes).to_string();
-    if text.contains('/') && own != network.to_string() {
+    if pasted::client(text).is_none() && own != network.to_string() {
         return Err(Failure::Usage(format!("{text}: clients are known by networks such as {own}")));
     }
     Ok(network.ip())
+}
+
+/// A sender and a recipient as they were pasted.
+pub fn mail(sender: &OsStr, recipient: &OsStr) -> Result<[Vec<u8>; 2]> {
+    let [from, to] = [sender, recipient].map(|text| pasted::address(text.as_bytes()));
+    let wrong = |text: &OsStr, what: &str| {
+        Err(Failure::Usage(format!("{:?}: expected {what}", text.to_string_lossy())))
+    };
+    let is_address = |text: &[u8]| {
+        let at = text.iter().rposition(|&byte| byte == b'@');
+        at.is_some_and(|at| at > 0 && at + 1 < text.len()) && !text.contains(&b',')
+    };
+    if !from.is_empty() && !is_address(&from) {
+        return wrong(sender, "a sender's address, or \"<>\" for the null sender");
+    }
+    // RFC 5321 section 4.1.1.3: this one recipient needs no domain.
+    if !is_address(&to) && !to.eq_ignore_ascii_case(b"postmaster") {
+        return wrong(recipient, "a recipient's address, such as bob@example.org");
+    }
+    Ok([from, to])
+}
+
+/// A domain, or an address with its domain, as the DNS has it: `bücher.example` is
+/// `xn--bcher-kva.example`.
+pub fn ascii(text: &str) -> Result<Cow<'_, str>> {
+    if text.is_ascii() {
+        return Ok(Cow::Borrowed(text));
+    }
+    let (local, domain) = text.rsplit_once('@').map_or(("", text), |(local, domain)| (local, domain));
+    let Ok(domain) = idna::domain_to_ascii(domain) else {
+        return Err(Failure::Usage(format!("{domain:?} is no domain that the DNS can have")));
+    };
+    let at = if text.contains('@') { "@" } else { "" };
+    Ok(format!("{local}{at}{domain}").into())
+}
+
+/// A span of an argument. Days are meant more often than the seconds that a number alone is elsewhere.
+pub fn time(text: &str) -> std::result::Result<Seconds, String> {
+    let time = Seconds::parse(text.as_bytes()).filter(|time| *time > Seconds(0));
+    match time {
+        Some(_) if text.ends_with(|c: char| c.is_ascii_digit()) => Err(format!(
+            "expected a time with its unit: {text}d for days, {text}h for hours, {text}s for seconds"
+        )),
+        Some(time) => Ok(time),
+        None => Err("expected a time such as 30d".into()),
+    }
 }
 
 /// Waits for the end of `child`; where that takes longer than `limit`, it is killed.
@@ -120,7 +172,35 @@ pub fn end_in_time(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
 
 /// An argument that is one of the words of `W`; the help says of each what the enum's source says.
 pub fn one_of<W: Word>() -> impl TypedValueParser<Value = W> {
-    let values = W::ALL.iter().map(|word| PossibleValue::new(word.word()).help(word.about()));
-    PossibleValuesParser::new(values)
+    PossibleValuesParser::new(values::<W>())
         .try_map(|word| W::from_word(word.as_bytes()).ok_or_else(|| format!("expected {}", W::expected())))
+}
+
+fn values<W: Word>() -> impl Iterator<Item = PossibleValue> {
+    W::ALL.iter().map(|word| PossibleValue::new(word.word()).help(word.about()))
+}
+
+/// Any text, which may be one of the words of `W`: those are in the help and in completions.
+pub const fn text_or<W: Word>() -> TextOr<W> {
+    TextOr(PhantomData)
+}
+
+#[derive(Clone)]
+pub struct TextOr<W>(PhantomData<W>);
+
+impl<W: Word> TypedValueParser for TextOr<W> {
+    type Value = String;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        argument: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> std::result::Result<String, clap::Error> {
+        StringValueParser::new().parse_ref(command, argument, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(values::<W>()))
+    }
 }

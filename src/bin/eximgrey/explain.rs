@@ -12,6 +12,7 @@ use eximgrey::decision;
 use eximgrey::evidence::{Earned, Evidence, Found, Known, KnownEvidence, Pending, Trap};
 use eximgrey::identity::{Identity, registrable};
 use eximgrey::memory::{Access, Memory, Nothing, Question};
+use eximgrey::pasted;
 use eximgrey::policy::{Verdict, attempt_counts, has_proved_itself, holds};
 use eximgrey::reply::Reply;
 use eximgrey::request::{Misuse, Request};
@@ -49,14 +50,11 @@ pub struct Explain {
 
 pub fn run(command: &Explain, config: Option<&Path>, out: &mut impl Write) -> Result {
     let now = Timestamp::now();
-    let mut given: Vec<&[u8]> = [&command.client, &command.sender, &command.recipient]
-        .into_iter()
-        .chain(&command.options)
-        .map(|argument| argument.as_bytes())
-        .collect();
-    if let Some(sender) = given.get_mut(1).filter(|sender| **sender == b"<>") {
-        *sender = b"";
-    }
+    let client = pasted::client(command.client.as_bytes()).map(|client| client.to_string());
+    let client = client.as_deref().map_or(command.client.as_bytes(), str::as_bytes);
+    let [from, to] = [&command.sender, &command.recipient].map(|text| pasted::address(text.as_bytes()));
+    let options = command.options.iter().map(|option| option.as_bytes());
+    let given: Vec<&[u8]> = [client, &from, &to].into_iter().chain(options).collect();
     let request = Request::parse(&given).map_err(usage)?;
     let options = given.get(3..).unwrap_or_default();
     sources::are_domains(&request, options)?;

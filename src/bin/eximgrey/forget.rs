@@ -9,6 +9,8 @@ use eximgrey::reply::Effect;
 use eximgrey::settings::Settings;
 use eximgrey::time::Timestamp;
 use eximgrey::triplet::Triplet;
+use eximgrey::whitelist::entry_domain;
+use eximgrey::{network, pasted};
 use std::ffi::OsString;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
@@ -32,8 +34,7 @@ pub fn run(command: &Forget, settings: &Settings, out: &mut impl Write) -> Resul
     let who = command.who.as_bytes();
     let (told, what) = match &command.recipient {
         Some(recipient) => {
-            let from = if who == b"<>" { b"" } else { who };
-            let to = recipient.as_bytes();
+            let [from, to] = &command::mail(&command.who, recipient)?;
             let rules = settings.rules_for(None, to, &Default::default());
             let rules = rules.map_err(|misuse| Failure::Usage(misuse.text))?;
             let triplet = Triplet::new(Vec::new(), from, to, b"", rules.sender_key);
@@ -65,11 +66,13 @@ pub fn run(command: &Forget, settings: &Settings, out: &mut impl Write) -> Resul
 /// What a client or domain is known by.
 fn identities(who: &[u8], settings: &Settings) -> Result<Vec<Identity>> {
     let text = String::from_utf8_lossy(who);
-    if text.parse::<ipnetwork::IpNetwork>().is_ok() {
+    if pasted::client(who).is_some() || network::is_meant(text.trim()) {
         let client = command::client(&text, settings)?;
         return Ok(vec![Identity::Network(ClientNetwork::of(client, settings.prefixes))]);
     }
-    let Some(domain) = Domain::parse(who).filter(|_| !who.contains(&b'@')) else {
+    let pasted = String::from_utf8_lossy(&pasted::address(who)).into_owned();
+    let name = command::ascii(pasted.strip_prefix('@').unwrap_or(&pasted))?;
+    let Some(domain) = entry_domain(name.as_bytes()).and_then(|name| Domain::parse(&name)) else {
         let expected = "expected a client's address, its network, a domain, or SENDER RECIPIENT";
         return Err(Failure::Usage(format!("{}: {expected}", word(who))));
     };

@@ -1,34 +1,41 @@
 //! `eximgrey list`: one line a record, columns separated by blanks, made for awk.
 
-use crate::command::{self, Failure, Outcome, Result, one_of};
+use crate::command::{self, Failure, Outcome, Result, text_or};
 use crate::filter::{Selection, Texts};
-use crate::output::{identity, record_sender, span, word};
+use crate::output::{record_sender, span, word};
+use crate::rows::{Order, Row, Rows};
 use clap::Args;
+use eximgrey::identity::{ClientNetwork, Identity};
 use eximgrey::policy::has_proved_itself;
+use eximgrey::reply::By;
 use eximgrey::settings::Settings;
 use eximgrey::store::entries::{Entry, Kind};
+use eximgrey::store::error::StoreError;
 use eximgrey::store::record::{self, Facts, Record};
 use eximgrey::store::{Store, Table};
 use eximgrey::time::{Seconds, Timestamp};
+use eximgrey::triplet::Triplet;
 use eximgrey::words;
+use eximgrey::words::Word;
+use ipnetwork::IpNetwork;
 use serde_json::json;
 use std::io::Write;
 
 /// The columns, by what is listed.
 const COLUMNS: &str = "Columns, separated by blanks:
-  pending  FIRST-SEEN WAIT BY IDENTITY SENDER RECIPIENT (WAIT is what is left of the delay, or \"ripe\")
+  pending  FIRST-SEEN WAIT BY IDENTITY SENDER RECIPIENT (WAIT is what is left of the delay, \"ripe\" or \"released\")
   known    FIRST-SEEN LAST-SEEN BY IDENTITY SENDER RECIPIENT
   auto     PASSES LAST-SEEN BY IDENTITY
   trapped  SINCE UNTIL NETWORK
 A text that the store does not keep is \"-\", the null sender \"<>\". Exit status 1: nothing found.";
 
-/// Lists records, one a line.
+/// Lists records, one a line. On a terminal with headings, the newest first.
 #[derive(Args)]
 #[command(after_help = COLUMNS)]
 pub struct List {
-    /// What to list
-    #[arg(value_parser = one_of::<What>(), default_value = What::Pending.word())]
-    what: What,
+    /// What to list [default: pending]
+    #[arg(value_parser = text_or::<What>())]
+    what: Option<String>,
     /// With auto: also clients that have not proved themselves yet
     #[arg(long)]
     all: bool,
@@ -52,82 +59,186 @@ words! {
     }
 }
 
+impl List {
+    /// What is listed, and which of it. What comes first may be a filter already.
+    fn asked(&self) -> Result<(What, Selection)> {
+        let mut selection = self.selection.clone();
+        let Some(first) = &self.what else { return Ok((What::Pending, selection)) };
+        if let Some(what) = What::from_word(first.as_bytes()) {
+            return Ok((what, selection));
+        }
+        // A word alone is a slip: nobody would know why nothing is found.
+        if !first.contains(['=', '@', '.', ':', '<']) {
+            let expected = format!("expected {}, or a filter such as recipient={first}", What::expected());
+            return Err(Failure::Usage(format!("{first:?}: {expected}")));
+        }
+        let what = selection.take_word().unwrap_or(What::Pending);
+        selection.add(first).map_err(|expected| Failure::Usage(format!("{first}: {expected}")))?;
+        Ok((what, selection))
+    }
+}
+
 pub fn run(command: &List, settings: &Settings, out: &mut impl Write) -> Result {
     let now = Timestamp::now();
-    let selection = &command.selection;
-    let Some(store) = command::open_store(settings, now)? else {
-        return Ok(Outcome::Negative);
-    };
-    let table = match command.what {
-        What::Pending => Table::Pending,
-        What::Trapped => return trapped(selection, &store, now, out),
-        What::Whitelist => return crate::whitelist::list(selection, &store, now, out),
-        What::Known | What::Auto => Table::Known,
-    };
-    let (mut found, mut written) = (false, Ok(()));
-    store.scan(table, |_, record| {
-        let wanted = match (command.what, record.facts) {
-            (What::Pending, Facts::Pending { record, .. }) => record.passed.is_none(),
-            (What::Known, Facts::Known(_)) => true,
-            (What::Auto, Facts::Identity(earned)) => {
-                command.all || has_proved_itself(&settings.rules, &earned, now)
-            }
-            _ => false,
-        };
-        let record::Texts { identity, sender, recipient, .. } = &record.texts;
-        let texts = Texts { client: identity, sender, recipient, comment: b"" };
-        if wanted && record.expires >= now && selection.shows(&texts) {
-            found = true;
-            written =
-                if selection.json { write_json(&record, now, out) } else { write_line(&record, now, out) };
+    let (what, selection) = command.asked()?;
+    let selection = &selection;
+    let store = command::open_store(settings, now)?;
+    if what == What::Whitelist {
+        return crate::whitelist::list(selection, store.as_ref(), now, out);
+    }
+    if settings.store.privacy && selection.has_filters() {
+        let text =
+            "with `privacy = true` the store keeps no addresses: filters find only what was recorded before";
+        command::complain(&Failure::Usage(text.into()));
+    }
+    let (headings, nothing, order): (&[&str], _, _) = match what {
+        What::Pending => {
+            (&["FIRST-SEEN", "WAIT", "BY", "IDENTITY", "SENDER", "RECIPIENT"], "nothing waits", Order::Stored)
         }
-        // A closed pipe ends the scan.
-        written.is_ok()
-    })?;
-    written.map_err(Failure::Output)?;
+        What::Known => (
+            &["FIRST-SEEN", "LAST-SEEN", "BY", "IDENTITY", "SENDER", "RECIPIENT"],
+            "nothing has passed",
+            Order::Stored,
+        ),
+        What::Auto => {
+            (&["PASSES", "LAST-SEEN", "BY", "IDENTITY"], "no client has proved itself", Order::Stored)
+        }
+        What::Trapped | What::Whitelist => {
+            (&["SINCE", "UNTIL", "NETWORK"], "nothing is trapped", Order::Oldest)
+        }
+    };
+    let mut rows = Rows::new(selection, headings, order);
+    if let Some(store) = &store {
+        match what {
+            What::Trapped => trapped(selection, store, now, &mut rows, out)?,
+            _ => {
+                Listing { what, all: command.all, selection, settings, now }.records(store, &mut rows, out)?
+            }
+        }
+    }
+    let those = if selection.is_partial() { " that matches" } else { "" };
+    let found = rows.finish(&format!("{nothing}{those}"), out)?;
     Ok(if found { Outcome::Done } else { Outcome::Negative })
 }
 
-/// `SINCE UNTIL NETWORK`
-fn trapped(selection: &Selection, store: &Store, now: Timestamp, out: &mut impl Write) -> Result {
+/// Which records are listed, and when.
+struct Listing<'a> {
+    what: What,
+    all: bool,
+    selection: &'a Selection,
+    settings: &'a Settings,
+    now: Timestamp,
+}
+
+impl Listing<'_> {
+    fn records(&self, store: &Store, rows: &mut Rows, out: &mut impl Write) -> Result<()> {
+        let Self { what, all, selection, settings, now } = *self;
+        let table = if what == What::Pending { Table::Pending } else { Table::Known };
+        let releases = what == What::Pending && store.releases(now)?;
+        let mut written = Ok(());
+        store.scan(table, |_, record| {
+            let (wanted, time) = match (what, record.facts) {
+                (What::Pending, Facts::Pending { record, .. }) => {
+                    (record.passed.is_none(), record.first_seen)
+                }
+                (What::Known, Facts::Known(known)) => (true, known.last_seen),
+                (What::Auto, Facts::Identity(earned)) => {
+                    (all || has_proved_itself(&settings.rules, &earned, now), earned.last_seen)
+                }
+                _ => return true,
+            };
+            let record::Texts { identity, sender, recipient, .. } = &record.texts;
+            let texts = Texts { client: identity, sender, recipient, comment: b"" };
+            if wanted && record.expires >= now && selection.reaches(time, now) && selection.shows(&texts) {
+                let released = if releases { released(store, settings, &record, now) } else { Ok(None) };
+                written = released.map_err(Failure::from).and_then(|released| {
+                    let columns = match selection.json {
+                        true => vec![json_line(&record, released, now)],
+                        false => columns(&record, released, now),
+                    };
+                    Ok(rows.push(Row { time, client: identity, sender, recipient, columns }, out)?)
+                });
+            }
+            // A closed pipe ends the scan.
+            written.is_ok()
+        })?;
+        written
+    }
+}
+
+/// Until when the mail of a first attempt is released. Which network tried it, only the network's own record
+/// says.
+fn released(
+    store: &Store,
+    settings: &Settings,
+    record: &Record,
+    now: Timestamp,
+) -> std::result::Result<Option<Timestamp>, StoreError> {
+    let texts = &record.texts;
+    let Ok(rules) = settings.rules_for(None, &texts.recipient, &Default::default()) else { return Ok(None) };
+    let network = network_of(record).into_iter().collect();
+    store.released(&Triplet::new(network, &texts.sender, &texts.recipient, b"", rules.sender_key), now)
+}
+
+/// The network of a record that is known by one.
+pub fn network_of(record: &Record) -> Option<Identity> {
+    let network: IpNetwork = str::from_utf8(&record.texts.identity).ok()?.parse().ok()?;
+    let network = ClientNetwork::new(network.ip(), network.prefix());
+    (record.by == By::Network).then_some(Identity::Network(network))
+}
+
+fn trapped(
+    selection: &Selection,
+    store: &Store,
+    now: Timestamp,
+    rows: &mut Rows,
+    out: &mut impl Write,
+) -> Result<()> {
     let mut traps = Vec::new();
     store.scan_entries(|entry| {
         let [client, ..] = &entry.texts;
-        let shown = selection.shows(&Texts { client, ..Texts::default() });
+        let shown =
+            selection.shows(&Texts { client, ..Texts::default() }) && selection.reaches(entry.since, now);
         if shown && entry.kind == Kind::Trap && entry.trap().holds(now) {
             traps.push(entry);
         }
     })?;
-    traps.sort_by_key(|trap| trap.since);
     for Entry { since, until, texts: [network, ..], .. } in &traps {
-        if selection.json {
+        let columns = if selection.json {
             let network = (!network.is_empty()).then(|| String::from_utf8_lossy(network));
-            writeln!(out, "{}", json!({"since": since.0, "until": until.0, "network": network}))?;
+            vec![json!({"since": since.0, "until": until.0, "network": network}).to_string()]
         } else {
-            writeln!(out, "{since} {until} {}", word(network))?;
-        }
+            vec![since.to_string(), until.to_string(), word(network).to_string()]
+        };
+        rows.push(Row { time: *since, client: network, sender: b"", recipient: b"", columns }, out)?;
     }
-    Ok(if traps.is_empty() { Outcome::Negative } else { Outcome::Done })
+    Ok(())
 }
 
-fn write_line(record: &Record, now: Timestamp, out: &mut impl Write) -> std::io::Result<()> {
+fn columns(record: &Record, released: Option<Timestamp>, now: Timestamp) -> Vec<String> {
     let texts = &record.texts;
-    let who = identity(record.by, texts);
-    let (from, to) = (record_sender(texts), word(&texts.recipient));
+    let who = [record.by.word().to_owned(), word(&texts.identity).to_string()];
+    let mail = [record_sender(texts).to_string(), word(&texts.recipient).to_string()];
     match record.facts {
         Facts::Pending { record: pending, ripe, .. } => {
             let wait = match ripe.since(now) {
+                _ if released.is_some() => "released".to_owned(),
                 Seconds(0) => "ripe".to_owned(),
                 left => span(left).replace(' ', ""),
             };
-            writeln!(out, "{} {wait:>6} {who} {from} {to}", pending.first_seen)
+            let front = [pending.first_seen.to_string(), format!("{wait:>6}")];
+            [&front[..], &who, &mail].concat()
         }
-        Facts::Known(known) => writeln!(out, "{} {} {who} {from} {to}", known.first_seen, known.last_seen),
-        Facts::Identity(earned) => writeln!(out, "{:>6} {} {who}", earned.passes, earned.last_seen),
+        Facts::Known(known) => {
+            [&[known.first_seen.to_string(), known.last_seen.to_string()], &who[..], &mail].concat()
+        }
+        Facts::Identity(earned) => {
+            [&[format!("{:>6}", earned.passes), earned.last_seen.to_string()], &who[..]].concat()
+        }
     }
 }
 
-fn write_json(record: &Record, now: Timestamp, out: &mut impl Write) -> std::io::Result<()> {
+fn json_line(record: &Record, released: Option<Timestamp>, now: Timestamp) -> String {
     let texts = &record.texts;
     let text = |bytes: &[u8]| {
         if texts.identity.is_empty() { None } else { Some(String::from_utf8_lossy(bytes).into_owned()) }
@@ -138,6 +249,7 @@ fn write_json(record: &Record, now: Timestamp, out: &mut impl Write) -> std::io:
     let more = match record.facts {
         Facts::Pending { record: pending, ripe, .. } => json!({
             "first_seen": pending.first_seen.0, "wait": ripe.since(now).0,
+            "released": released.map(|until| until.0),
             "sender": text(&texts.sender), "recipient": text(&texts.recipient),
         }),
         Facts::Known(known) => json!({
@@ -152,7 +264,7 @@ fn write_json(record: &Record, now: Timestamp, out: &mut impl Write) -> std::io:
     if let (Some(value), serde_json::Value::Object(more)) = (value.as_object_mut(), more) {
         value.extend(more);
     }
-    writeln!(out, "{value}")
+    value.to_string()
 }
 
 #[cfg(test)]
@@ -183,12 +295,10 @@ mod tests {
 
     #[test]
     fn a_line_has_its_columns_whatever_the_sender_holds() {
-        let mut out = Vec::new();
         let record = record("192.0.2.0/24", "a b\n@x", "bob@rcpt.example");
-        write_line(&record, Timestamp(1_100), &mut out).unwrap();
-        assert_eq!(
-            String::from_utf8(out).unwrap(),
-            "1970-01-01T00:16:40Z  3m20s network 192.0.2.0/24 a\\x20b\\x0a@x bob@rcpt.example\n"
-        );
+        let line = |released| columns(&record, released, Timestamp(1_100)).join(" ");
+        let rest = "network 192.0.2.0/24 a\\x20b\\x0a@x bob@rcpt.example";
+        assert_eq!(line(None), format!("1970-01-01T00:16:40Z  3m20s {rest}"));
+        assert_eq!(line(Some(Timestamp(2_000))), format!("1970-01-01T00:16:40Z released {rest}"));
     }
 }

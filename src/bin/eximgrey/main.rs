@@ -18,6 +18,7 @@ mod owner;
 mod purge;
 mod release;
 mod repair;
+mod rows;
 mod status;
 mod trap;
 mod whitelist;

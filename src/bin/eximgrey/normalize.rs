@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use crate::command::{self, Outcome, one_of};
 use clap::Args;
+use eximgrey::pasted;
 use eximgrey::sender::{Explanation, Level, Printable, explain, normalise};
 use eximgrey::settings::Settings;
 use serde_json::json;
@@ -15,7 +16,7 @@ use serde_json::json;
 /// One line for each address: the address, a tab, the key. `\*` in a key stands for a part that was masked.
 #[derive(Args, Debug)]
 pub struct Normalize {
-    /// Envelope senders, without angle brackets; '' is the null sender
+    /// Envelope senders; '' or '<>' is the null sender
     #[arg(value_name = "ADDRESS", required_unless_present = "stdin")]
     pub addresses: Vec<OsString>,
 
@@ -42,12 +43,13 @@ pub struct Normalize {
 
 pub fn run(args: &Normalize, settings: &Settings, out: &mut impl Write) -> command::Result {
     let level = args.level.unwrap_or(settings.rules.sender_key);
-    let recipient = args.recipient.as_ref().map(|recipient| recipient.as_bytes());
+    let recipient = args.recipient.as_ref().map(|recipient| pasted::address(recipient.as_bytes()));
+    let recipient = recipient.as_deref();
     if args.stdin {
         print_lines(args, level, recipient, &mut io::stdin().lock(), out)?;
     }
     for address in &args.addresses {
-        print_one(args, level, address.as_bytes(), recipient, out)?;
+        print_one(args, level, &pasted::address(address.as_bytes()), recipient, out)?;
     }
     Ok(Outcome::Done)
 }

@@ -1,7 +1,6 @@
 //! How things are shown. Whatever came from outside is escaped: an address may hold control characters, and a
 //! line of ours must stay one line with its columns.
 
-use eximgrey::reply::By;
 use eximgrey::sender::Printable;
 use eximgrey::store::record::Texts;
 use eximgrey::time::Seconds;
@@ -28,11 +27,6 @@ pub const fn sender(bytes: &[u8]) -> Word<'_> {
 /// Any other text; nothing as `-`.
 pub const fn word(bytes: &[u8]) -> Word<'_> {
     Word { bytes, placeholder: "-" }
-}
-
-/// `network 192.0.2.0/24`, or `network -` where the store keeps no texts.
-pub fn identity(by: By, texts: &Texts) -> String {
-    format!("{} {}", by.word(), word(&texts.identity))
 }
 
 /// A sender of a record: empty means the null sender only where texts are kept.

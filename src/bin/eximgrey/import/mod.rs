@@ -20,7 +20,7 @@ pub struct Listed {
 }
 
 /// What a line says: an entry, nothing, or not what was expected.
-pub type Line<E> = std::result::Result<Option<E>, &'static str>;
+pub type Line<E> = std::result::Result<Option<E>, String>;
 
 /// Reads all lines of `files`. Yields the entries, and which lines were left out.
 pub fn read<E>(files: &[PathBuf], entry: impl Fn(&str) -> Line<E>) -> Result<(Vec<E>, Vec<String>)> {
@@ -28,7 +28,9 @@ pub fn read<E>(files: &[PathBuf], entry: impl Fn(&str) -> Line<E>) -> Result<(Ve
     for file in files {
         let name = file.display();
         let bytes = fs::read(file).map_err(|e| Failure::Usage(format!("{name}: {e}")))?;
-        for (number, line) in (1..).zip(String::from_utf8_lossy(&bytes).lines()) {
+        // Editors of other systems put a byte order mark in front.
+        let text = String::from_utf8_lossy(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes));
+        for (number, line) in (1..).zip(text.lines()) {
             match entry(line) {
                 Ok(entry) => entries.extend(entry),
                 Err(expected) => {
@@ -43,9 +45,10 @@ pub fn read<E>(files: &[PathBuf], entry: impl Fn(&str) -> Line<E>) -> Result<(Ve
     Ok((entries, left_out))
 }
 
-/// Says how many entries were added, and names the lines that were left out.
-pub fn report(added: usize, left_out: &[String], out: &mut impl Write) -> Result {
-    writeln!(out, "{added} entries added")?;
+/// Says how many entries were added and how many were there, and names the lines that were left out.
+pub fn report(added: usize, there: usize, left_out: &[String], out: &mut impl Write) -> Result {
+    let there = if there == 0 { String::new() } else { format!(", {there} already there") };
+    writeln!(out, "{added} entries added{there}")?;
     if left_out.is_empty() {
         return Ok(Outcome::Done);
     }

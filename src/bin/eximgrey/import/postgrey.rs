@@ -1,9 +1,11 @@
 //! postgrey's whitelist files: an entry a line, and comments after `#`.
 
 use super::{Line, Listed};
+use crate::command;
+use eximgrey::network;
 use eximgrey::whitelist::ListKind;
 
-/// For clients a domain, an address, a network, or the first three parts of one; for recipients `local@`, an
+/// For clients a domain, an address, a network, or the first parts of one; for recipients `local@`, an
 /// address or a domain.
 pub fn entry(line: &str, recipients: bool) -> Line<Listed> {
     let (text, comment) = line.split_once('#').unwrap_or((line, ""));
@@ -12,15 +14,19 @@ pub fn entry(line: &str, recipients: bool) -> Line<Listed> {
         return Ok(None);
     }
     if text.starts_with('/') {
-        return Err("an entry that is no regular expression (these are not supported)");
+        return Err("an entry that is no regular expression (these are not supported)".into());
     }
-    let parts: Vec<_> = text.split('.').map(str::parse::<u8>).collect();
-    let network = if let [Ok(_), Ok(_), Ok(_)] = parts[..] { &format!("{text}.0/24") } else { text };
-    let (kind, entry) = match ListKind::Client.canonical(network) {
-        _ if recipients => (ListKind::Recipient, ListKind::Recipient.canonical(text)?),
-        Ok(network) => (ListKind::Client, network),
-        Err(_) => (ListKind::Host, ListKind::Host.canonical(text)?),
+    // What is neither is told what its kind expects.
+    let kind = match recipients {
+        true => ListKind::Recipient,
+        false if network::is_meant(text) => ListKind::Client,
+        false => ListKind::Host,
     };
+    // To postgrey `10` is all that begins so.
+    let network =
+        if text.bytes().all(|byte| byte.is_ascii_digit()) { format!("{text}.") } else { text.into() };
+    let network = command::ascii(&network).map_err(|_| "a domain that the DNS can have")?;
+    let entry = kind.canonical(&network)?;
     let comment = if comment.is_empty() { "from postgrey" } else { comment }.to_owned();
     Ok(Some(Listed { kind, entry, comment }))
 }
@@ -38,6 +44,10 @@ mod tests {
             ("Example.org", ListKind::Host, "example.org"),
             ("192.0.2.7", ListKind::Client, "192.0.2.7/32"),
             (" 192.0.2 ", ListKind::Client, "192.0.2.0/24"),
+            ("192.168", ListKind::Client, "192.168.0.0/16"),
+            ("192.0.2.", ListKind::Client, "192.0.2.0/24"),
+            ("10", ListKind::Client, "10.0.0.0/8"),
+            ("::ffff:192.0.2.9", ListKind::Client, "192.0.2.9/32"),
             ("198.51.100.0/22", ListKind::Client, "198.51.100.0/22"),
             ("2001:db8::/32", ListKind::Client, "2001:db8::/32"),
         ] {
@@ -50,7 +60,7 @@ mod tests {
         }
         assert_eq!(entry("a.example # a pool", false), listed(ListKind::Host, "a.example", "a pool"));
         assert_eq!([entry("", false), entry(" # nothing", true)], [Ok(None), Ok(None)]);
-        for line in ["/^mx\\d+/", "localhost", "0.0.0.0/0"] {
+        for line in ["/^mx\\d+/", "localhost", "0.0.0.0/0", "001.002.003.004", "1.2.3.4-1.2.3.9"] {
             assert!(entry(line, false).is_err(), "{line}");
         }
         assert!(entry("@", true).is_err());
