@@ -2,6 +2,8 @@
 //! administrator's stays his.
 
 mod installed;
+mod moving;
+mod others;
 mod own;
 mod trouble;
 
@@ -14,7 +16,7 @@ use std::process::{Command, Stdio};
 use crate::debian::{Layout, answer_debconf, update_exim4_conf};
 use crate::smtp::{Client, attempt};
 use crate::world::{ETC, EXIM, GENERATED_FILE, World, in_own_world, mount_bind};
-use installed::{Installed, done};
+use installed::{Done, Installed, done};
 
 const CLIENT: &str = "198.51.100.7";
 const SENDER: &str = "alice@sender.test";

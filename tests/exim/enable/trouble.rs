@@ -3,13 +3,14 @@
 use super::*;
 use crate::world::wait_until;
 
-/// A program of Debian's goes on only when the test lets it.
+/// Holds the first that has the configuration made, until the test lets it go on or is over.
 fn hold_generator(world: &World) {
     fs::copy("/usr/sbin/update-exim4.conf", world.path("generator")).unwrap();
     let dir = world.path("").display().to_string();
-    let script = format!(
-        ": > {dir}/here; while [ ! -e {dir}/go ]; do sleep 0.02; done; exec sh {dir}/generator \"$@\"\n"
+    let held = format!(
+        "if [ ! -e {dir}/here ]; then : > {dir}/here; while [ -e {dir}/here ] && [ ! -e {dir}/go ]; do sleep 0.02; done; fi"
     );
+    let script = format!("{held}\nexec sh {dir}/generator \"$@\"\n");
     replace_program(world, "/usr/sbin/update-exim4.conf", &script);
 }
 

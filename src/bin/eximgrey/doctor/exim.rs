@@ -3,7 +3,7 @@
 
 use super::{Doctor, Findings};
 use crate::exim::daemon::{Exim, times_set};
-use crate::exim::{LIMIT, LIMIT_HINT, bad_recipients, status};
+use crate::exim::{LIMIT, LIMIT_HINT, bad_recipients, others, status};
 use std::path::Path;
 
 const LIBRARY: &str = "/usr/lib/exim4/eximgrey.so";
@@ -56,6 +56,9 @@ fn fragment(exim: &Exim, findings: &mut Findings) {
         let text =
             "greylist_preload is not used: the first decision of each connection takes longer than it need";
         findings.warning("preload", text);
+    }
+    for other in others::at_work(exim, &text) {
+        findings.warning("greylisters", other.line());
     }
     if times_set(&text, LIMIT) > 1 {
         findings.warning("preload", format!("{LIMIT} is set twice: {LIMIT_HINT}"));

@@ -13,8 +13,10 @@ mod files;
 mod fragments;
 mod lock;
 mod mode;
+pub(super) mod others;
 mod own;
 mod refused;
+mod sources;
 pub(super) mod status;
 
 use crate::command::{self, Failure, Outcome, Result};
@@ -129,6 +131,9 @@ fn enable(wanted: Option<Mode>, config: Option<&Path>, out: &mut impl Write) -> 
     let in_force = in_force.unwrap_or(mode.mode);
     if outcome == Outcome::Done || in_force != Mode::Enforce {
         mode.say(in_force, out)?;
+    }
+    for other in others::at_work(&exim, &whole_configuration(&exim)?) {
+        out.write_all(other.warning().as_bytes())?;
     }
     Ok(outcome)
 }
