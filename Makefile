@@ -24,7 +24,7 @@ as_shipped = RUSTFLAGS='$(RUSTFLAGS) --remap-path-prefix=$(cargo_home)=cargo --r
     CFLAGS='$(CFLAGS) -fno-plt -ffile-prefix-map=$(cargo_home)=cargo'
 
 .PHONY: help build setup setup-deb setup-rpm setup-dist setup-clean-systems demo test check bench bench-many bench-exim bench-scale senders pools bindings install uninstall clean
-.PHONY: deb rpm dist test-dist test-install test-postfix-probe test-exims test-senders torture torture-damage torture-calls torture-kills torture-power torture-memory torture-flood fuzz check-reproducible
+.PHONY: deb rpm dist test-dist test-install test-moving test-postfix-probe test-exims test-senders torture torture-damage torture-calls torture-kills torture-power torture-memory torture-flood fuzz check-reproducible
 
 help:
 	@echo 'make demo      set up, build, and show greylisting in a real Exim on a loopback port'
@@ -36,6 +36,7 @@ help:
 	@echo 'make dist      the source with all crates, to be built without a network, in target/packages; make test-dist tries it'
 	@echo 'make test-install      install, upgrade, remove and purge the Debian package in a clean system'
 	@echo 'make test-postfix-probe  a real Postfix that verifies senders takes our mail at once (as root)'
+	@echo 'make test-moving       the steps of docs/moving.md with greylistd (as root)'
 	@echo 'make test-exims        the real-Exim tests and test-install in Debian 11, 12, 13 and sid: docs/exims.md (SUITE=sid: one)'
 	@echo 'make test-senders      real mail servers of Debian send to it; SENDERS="postfix nullmailer": only these'
 	@echo 'make torture           all campaigns: docs/reliability.md'
@@ -87,6 +88,10 @@ test-dist: setup-deb dist
 test-install: deb setup-clean-systems
 	scripts/build-deb 0.0.9~test $(target)/test-install
 	scripts/test-install $(target)/test-install/eximgrey_*.deb $(target)/packages/eximgrey_*.deb
+
+test-moving: setup
+	scripts/setup greylistd
+	$(CARGO) test --locked --test exim moving -- --ignored
 
 # The system with Postfix is downloaded once.
 test-postfix-probe: setup setup-clean-systems build

@@ -278,7 +278,7 @@ _eximgrey() {
             return 0
             ;;
         eximgrey__subcmd__exim__subcmd__enable)
-            opts="-h --observe --config --help"
+            opts="-h --observe --enforce --config --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

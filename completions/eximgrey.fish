@@ -126,6 +126,7 @@ complete -c eximgrey -n "__fish_eximgrey_using_subcommand exim; and not __fish_s
 complete -c eximgrey -n "__fish_eximgrey_using_subcommand exim; and not __fish_seen_subcommand_from enable disable status help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c eximgrey -n "__fish_eximgrey_using_subcommand exim; and __fish_seen_subcommand_from enable" -l config -d 'The configuration file [default: /etc/eximgrey/eximgrey.toml, which need not exist]' -r -F
 complete -c eximgrey -n "__fish_eximgrey_using_subcommand exim; and __fish_seen_subcommand_from enable" -l observe -d 'Defer nothing yet, only say in the log what would be: sets mode = "observe" in the configuration file'
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand exim; and __fish_seen_subcommand_from enable" -l enforce -d 'Defer: sets mode = "enforce" in the configuration file, where it says another'
 complete -c eximgrey -n "__fish_eximgrey_using_subcommand exim; and __fish_seen_subcommand_from enable" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c eximgrey -n "__fish_eximgrey_using_subcommand exim; and __fish_seen_subcommand_from disable" -l config -d 'The configuration file [default: /etc/eximgrey/eximgrey.toml, which need not exist]' -r -F
 complete -c eximgrey -n "__fish_eximgrey_using_subcommand exim; and __fish_seen_subcommand_from disable" -s h -l help -d 'Print help'

@@ -2,7 +2,10 @@
 //! administrator's stays his.
 
 pub mod installed;
+mod moving;
+mod others;
 mod own;
+mod trouble;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -13,7 +16,7 @@ use std::process::{Command, Stdio};
 use crate::debian::{Layout, answer_debconf, update_exim4_conf};
 use crate::smtp::{Client, attempt};
 use crate::world::{ETC, EXIM, GENERATED_FILE, World, in_own_world, mount_bind};
-use installed::{Installed, done};
+use installed::{Done, Installed, done};
 
 const CLIENT: &str = "198.51.100.7";
 const SENDER: &str = "alice@sender.test";
@@ -219,7 +222,9 @@ fn enable_reloads_a_running_exim() {
         attempt(CLIENT, SENDER, USER).expect_accepted();
         replace_program(world, "/usr/sbin/invoke-rc.d", "echo denied >&2\nexit 101\n");
         installed.eximgrey(&["enable"]).expect(0, "NOT reloaded: denied");
-        installed.eximgrey(&["status"]).expect(0, "daemon        running, library not loaded\n");
+        installed
+            .eximgrey(&["status"])
+            .expect(0, "daemon        running; it loads the library with the first");
         attempt(CLIENT, SENDER, USER).expect_accepted();
         installed.eximgrey(&["disable"]).expect(0, "disabled");
 
@@ -347,7 +352,8 @@ fn a_hook_of_the_administrator_is_kept() {
     });
 }
 
-/// `enable --observe` defers nothing, and says in the log what would have been; the rest of the file stays.
+/// `enable --observe` defers nothing, and says in the log what would have been; `--enforce` leads back. The rest of the
+/// file stays.
 #[test]
 fn observe_defers_nothing_until_the_mode_is_changed() {
     in_own_world(|world| {
@@ -364,20 +370,34 @@ fn observe_defers_nothing_until_the_mode_is_changed() {
         installed.expect_refused(&["enable", "--observe"], "EXIMGREY_OPTIONS names another mode");
 
         installed.set_macros("");
+        let to_enforce = format!("To defer: eximgrey exim enable --enforce --config {}\n", toml.display());
         let enabled = installed.eximgrey(&["enable", "--observe"]).expect(0, "\nenabled\n");
-        assert!(enabled.out.contains("set mode = \"enforce\" in"), "{enabled}");
+        assert!(enabled.out.ends_with(&to_enforce), "{enabled}");
         assert_eq!(fs::read_to_string(&toml).unwrap(), format!("mode = \"observe\"\n{before}"));
         assert_eq!(fs::metadata(&toml).unwrap().permissions().mode() & 0o777, 0o640);
         installed.eximgrey(&["status"]).expect(0, "mode          observe\n");
-        // Without --observe the mode is nobody's business.
-        installed.eximgrey(&["enable"]).expect(0, "already enabled");
+        // Without an option the mode is nobody's business, and is said.
+        let again = installed.eximgrey(&["enable"]).expect(0, "already enabled");
+        assert!(again.out.ends_with(&format!(
+            "mode: observe: nothing is deferred; the log says would=defer. {to_enforce}"
+        )));
         assert!(fs::read_to_string(&toml).unwrap().contains("observe"));
 
         let _exim = world.start_installed_exim();
         attempt(CLIENT, SENDER, USER).expect_accepted();
         world.wait_for_log("would=defer", 1);
-        fs::write(&toml, before).unwrap();
+        // No reload is needed.
+        let enforced = installed.eximgrey(&["enable", "--enforce"]).expect(0, "wrote: ");
+        assert!(enforced.out.ends_with("\nmode: enforce: mail of new senders is deferred\n"), "{enforced}");
+        assert_eq!(fs::read_to_string(&toml).unwrap(), format!("mode = \"enforce\"\n{before}"));
         expect_greylisting("bob@sender.test");
+        installed.set_macros(&options.replace("enforce", "observe"));
+        update_exim4_conf();
+        installed
+            .eximgrey(&["enable", "--enforce"])
+            .expect(1, "so its mode is not enforce: EXIMGREY_OPTIONS names another mode or file");
+        let both = installed.eximgrey(&["enable", "--enforce", "--observe"]);
+        assert!(both.code == Some(2) && both.err.contains("cannot be used with"), "{both}");
     });
 }
 

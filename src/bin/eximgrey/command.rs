@@ -8,12 +8,14 @@ use eximgrey::memory::Access;
 use eximgrey::settings::{DEFAULT_FILE, Problem, Settings};
 use eximgrey::store::Store;
 use eximgrey::store::error::StoreError;
+use eximgrey::store::sys;
 use eximgrey::time::{Seconds, Timestamp};
 use eximgrey::words::Word;
 use eximgrey::{network, pasted};
 use ipnetwork::IpNetwork;
 use std::borrow::Cow;
 use std::ffi::OsStr;
+use std::fs;
 use std::io::{self, Write};
 use std::marker::PhantomData;
 use std::net::IpAddr;
@@ -55,11 +57,25 @@ impl From<StoreError> for Failure {
 
 pub type Result<T = Outcome> = std::result::Result<T, Failure>;
 
+/// What to do for who lacks the right.
+pub const AS_ROOT: &str = "become root, or put sudo before the command";
+
+/// Whether the user lacks a right that root has.
+fn denied(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied && sys::effective_user() != 0
+}
+
 /// Says on the standard error what went wrong. That this cannot be written is no error of its own.
 pub fn complain(failure: &Failure) {
     let text = match failure {
         Failure::Configuration(problems) => {
-            problems.iter().map(|problem| format!("eximgrey: {problem}\n")).collect()
+            let closed = |problem: &Problem| fs::File::open(&problem.path).is_err_and(|error| denied(&error));
+            let lines = problems.iter().map(|problem| format!("eximgrey: {problem}\n"));
+            let hint = problems.iter().any(closed).then(|| format!("You may not read it: {AS_ROOT}\n"));
+            lines.chain(hint).collect()
+        }
+        Failure::Store(error @ StoreError::Open { cause, .. }) if denied(cause) => {
+            format!("eximgrey: {error}\nThe store is open to root and Exim's user only: {AS_ROOT}\n")
         }
         Failure::Store(error) => format!("eximgrey: {error}\nTry: eximgrey doctor\n"),
         Failure::Usage(text) => format!("eximgrey: {text}\n"),

@@ -45,7 +45,7 @@ impl<'w> Installed<'w> {
         installed
     }
 
-    /// What `make install PREFIX=` does, and a directory of backups that is the test's.
+    /// What `make install PREFIX=` does, and directories for backups and the lock that are the test's.
     pub fn install(&self) {
         let prefix = self.world.path("usr");
         for directory in ["bin", "lib/exim4", "share/eximgrey/exim-conf"] {
@@ -57,6 +57,8 @@ impl<'w> Installed<'w> {
         let readable = Command::new("chmod").args(["-R", "a+rX"]).arg(&prefix).status().unwrap();
         assert!(readable.success());
         mount_tmpfs(Path::new(BACKUPS), "mode=0755");
+        // With its lock: other tests run the command at the same time.
+        mount_tmpfs(Path::new("/run"), "mode=0755");
     }
 
     pub fn command(&self) -> PathBuf {

@@ -204,3 +204,28 @@ fn an_unclear_place_is_told_in_words() {
         assert_eq!(numbered, 3, "{shown}");
     });
 }
+
+/// Where the ACL gives another mode than the one that is asked for, it is said, and the file stays as it was.
+#[test]
+fn a_mode_that_would_not_count_is_not_set() {
+    in_own_world(|world| {
+        let installed = Installed { world, layout: Layout::Unsplit };
+        installed.install();
+        let text = OWN
+            .replace("@HOSTS@", "hostlist relay_from_hosts = 127.0.0.1")
+            .replace("@DATA@", "acl_smtp_data = acl_data")
+            .replace("@DATA_ACL@", "acl_data:\n  accept\n")
+            .replace("@CHECKS@", "accept");
+        let options = installed.own_lines().replacen("}\n", "}{mode=observe}\n", 1);
+        fs::write(format!("{ETC}/exim4.conf"), options + &text).unwrap();
+        world.configure("mode = \"off\"");
+        let shown = installed.eximgrey(&["enable"]).expect(1, "mode: off: nothing is deferred");
+        insert(&shown.out);
+        installed.eximgrey(&["enable"]).expect(0, "mode: observe: nothing is deferred");
+        let before = installed.files();
+        installed
+            .eximgrey(&["enable", "--enforce"])
+            .expect(1, "its mode is not enforce: EXIMGREY_OPTIONS names another mode or file\nundone: ");
+        installed.expect_unchanged(&before);
+    });
+}

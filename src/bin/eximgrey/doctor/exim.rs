@@ -4,7 +4,7 @@
 use super::eyes::{self, Eyes};
 use super::{Doctor, Findings, Health, quoted};
 use crate::exim::daemon::{Exim, one_line, times_set};
-use crate::exim::{LIMIT, LIMIT_HINT, bad_recipients, can_enable, question, status};
+use crate::exim::{LIMIT, LIMIT_HINT, bad_recipients, can_enable, others, question, status};
 use nix::unistd::AccessFlags;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -97,6 +97,9 @@ fn fragment(exim: &Exim, findings: &mut Findings) {
         let text =
             "greylist_preload is not used: the first decision of each connection takes longer than it need";
         findings.warning("preload", text);
+    }
+    for other in others::at_work(exim, &text) {
+        findings.warning("greylisters", other.line());
     }
     if times_set(&text, LIMIT) > 1 {
         findings.warning("preload", format!("{LIMIT} is set twice: {LIMIT_HINT}"));

@@ -5,10 +5,14 @@ use super::daemon::{self, Calls, Exim, TEST_CLIENT};
 use super::debian::{self, Layout};
 use super::files::{Saved, Scratch};
 use super::fragments::Fragments;
-use super::{LIMIT, LIMIT_HINT, Refusal, answer};
+use super::{LIMIT, LIMIT_HINT, Refusal, answer, refused};
+use eximgrey::rules::Mode;
 use std::io::Write;
 use std::path::Path;
 use std::process::Command;
+
+/// A fault that was there before shall not look like ours.
+const AS_IT_STANDS: &str = "the configuration as it stands, without anything new";
 
 pub(super) struct Change<'a, W> {
     exim: &'a Exim,
@@ -23,7 +27,17 @@ impl<'a, W: Write> Change<'a, W> {
         Self { exim, layout, undo: Vec::new(), out }
     }
 
-    pub(super) fn enable(&mut self, observe: bool) -> Refusal {
+    /// Switches greylisting on, in the mode that is `wanted`. What does not work is undone.
+    pub(super) fn enable(&mut self, wanted: Option<Mode>) -> Refusal {
+        self.try_to_enable(wanted).map_err(|why| self.undone(why))
+    }
+
+    /// Switches greylisting off.
+    pub(super) fn disable(&mut self) -> Refusal {
+        self.try_to_disable().map_err(|why| self.undone(why))
+    }
+
+    fn try_to_enable(&mut self, wanted: Option<Mode>) -> Refusal {
         let own_limit = self.exim.option(LIMIT).filter(|value| !value.contains("{greylist_preload}"));
         let mut fragments = Fragments::installed();
         fragments.preload = own_limit.is_none();
@@ -35,21 +49,21 @@ impl<'a, W: Write> Change<'a, W> {
         // Somebody may have put the lines there by hand.
         let mut candidate = self.layout.try_out(saved.bytes(), &scratch)?;
         let mut new = saved.bytes().map(<[u8]>::to_vec);
-        if !self.tried(&candidate)?.1.rcpt {
+        if !self.tried(&candidate, AS_IT_STANDS)?.1.rcpt {
             new = Some(self.layout.with_ours(&fragments, saved.bytes()));
             candidate = self.layout.try_out(new.as_deref(), &scratch)?;
         }
         let changed = new.as_deref() != saved.bytes();
         if !changed && now.rcpt {
-            answer(self.exim, self.exim, observe)
+            answer(self.exim, self.exim, wanted)
                 .and_then(|_| no_refusals(self.exim))
                 .map_err(|why| format!("the lines are in place, but {why}"))?;
             return self.say(&format!("already enabled: {}", file.display()));
         }
-        let (trial, calls) = self.tried(&candidate)?;
+        let (trial, calls) = self.tried(&candidate, "the new configuration")?;
         self.hooks_are_ours(&trial, calls)?;
         preload_works(self.exim, &trial)?;
-        let words = answer(self.exim, &trial, observe)?;
+        let words = answer(self.exim, &trial, wanted)?;
         self.say(&format!("tried: Exim accepts the new configuration; the library answers it {words}"))?;
         self.session_goes_well(&trial, &scratch)?;
         if let Some(limit) = own_limit {
@@ -59,20 +73,19 @@ impl<'a, W: Write> Change<'a, W> {
             ))?;
         }
         self.put_in_place(saved, new.as_deref(), &candidate)?;
-        if let Err(why) = answer(self.exim, self.exim, observe) {
-            return Err(self.undone(why));
-        }
+        answer(self.exim, self.exim, wanted)?;
+        self.undo.clear();
         self.reload()?;
         self.say("enabled")
     }
 
-    pub(super) fn disable(&mut self) -> Refusal {
+    fn try_to_disable(&mut self) -> Refusal {
         let file = self.layout.file();
         let saved = note(&file)?;
         let scratch = self.scratch()?;
         let new = self.layout.without_ours(saved.bytes());
         let candidate = self.layout.try_out(new.as_deref(), &scratch)?;
-        let (trial, calls) = self.tried(&candidate)?;
+        let (trial, calls) = self.tried(&candidate, "the configuration without greylisting")?;
         if calls != Calls::default() {
             return Err(
                 "lines of your own greylist as well; find them with: grep -r eximgrey /etc/exim4".into()
@@ -85,6 +98,7 @@ impl<'a, W: Write> Change<'a, W> {
         self.say("tried: Exim accepts the configuration without greylisting")?;
         self.session_goes_well(&trial, &scratch)?;
         self.put_in_place(saved, new.as_deref(), &candidate)?;
+        self.undo.clear();
         self.reload()?;
         self.say("disabled")
     }
@@ -98,12 +112,11 @@ impl<'a, W: Write> Change<'a, W> {
         Scratch::new("trial", group).map_err(|error| format!("/run: {error}"))
     }
 
-    /// Exim with the configuration `candidate`, and which of its ACLs greylist.
-    fn tried(&self, candidate: &Path) -> Refusal<(Exim, Calls)> {
+    /// Exim with the configuration `candidate`, of which `what` tells more, and which of its ACLs greylist.
+    fn tried(&self, candidate: &Path, what: &str) -> Refusal<(Exim, Calls)> {
         let trial = self.exim.on(candidate);
         trial.ask(&["-bV"]).map_err(|error| {
-            let hint = if error.contains(LIMIT) { LIMIT_HINT } else { "" };
-            format!("Exim refuses the configuration: {error}\n{hint}")
+            format!("Exim refuses {what}: {}", refused::explained(&error, candidate, self.layout))
         })?;
         let whole = trial.whole_configuration()?;
         // From 4.100 on Exim takes the last one without a word.
@@ -175,29 +188,27 @@ impl<'a, W: Write> Change<'a, W> {
             }
             let made = saved.change(new);
             self.undo = vec![saved];
-            if let Err(error) = made {
-                return Err(self.undone(format!("{}: {error}", file.display())));
-            }
+            made.map_err(|error| format!("{}: {error}", file.display()))?;
             let verb = if new.is_some() { "wrote" } else { "removed" };
             self.say(&format!("{verb}: {}", file.display()))?;
         }
         self.undo.push(generated);
-        if let Err(error) = debian::generate() {
-            return Err(self.undone(format!("update-exim4.conf: {error}")));
-        }
+        debian::generate().map_err(|error| format!("update-exim4.conf: {error}"))?;
         let live = Path::new(debian::GENERATED);
         if !debian::same(live, candidate) {
-            return Err(self.undone(format!("{} is not what was tried", live.display())));
+            return Err(format!("{} is not what was tried", live.display()));
         }
         self.say(&format!("made: {} (update-exim4.conf)", live.display()))
     }
 
     /// Puts back what was there; the reason for it, with what became of it.
     fn undone(&mut self, why: String) -> String {
-        let restored: Vec<_> = self.undo.drain(..).rev().filter_map(|saved| saved.restore().err()).collect();
-        match restored.first() {
-            None => why + "\nundone: all files are as they were",
+        let restored: Vec<_> = self.undo.drain(..).rev().map(|saved| saved.restore()).collect();
+        let any = restored.iter().any(|changed| matches!(changed, Ok(true)));
+        match restored.into_iter().find_map(Result::err) {
             Some(error) => format!("{why}\nNOT UNDONE: {error}; see /var/backups/eximgrey"),
+            None if any => why + "\nundone: all files are as they were",
+            None => why + "\nExim's configuration was not changed",
         }
     }
 

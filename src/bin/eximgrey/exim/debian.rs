@@ -16,7 +16,20 @@ const GENERATOR: &str = "/usr/sbin/update-exim4.conf";
 const SPLIT_FILE: &str = "conf.d/main/00_eximgrey";
 const UNSPLIT_FILE: &str = "exim4.conf.localmacros";
 
+/// What update-exim4.conf reads of conf.d.
+const SECTIONS: [&str; 7] = ["main", "acl", "router", "transport", "retry", "rewrite", "auth"];
+
+/// At the top of the file that is all ours.
+const HEADING: &str = "\
+# Greylisting, put here by \"eximgrey exim enable\"; \"eximgrey exim disable\" removes this file.
+# Settings (EXIMGREY_...) belong into 000_localmacros, which is read before. When the package is gone, this does nothing.
+";
+
+/// Around what is ours in a file of the administrator's.
 const BEGIN: &str = "# BEGIN eximgrey (by \"eximgrey exim enable\"; \"eximgrey exim disable\" removes it)\n";
+const HINT: &str = "\
+# Greylisting. Settings (EXIMGREY_...) belong above this block. When the package is gone, it does nothing.
+";
 const END: &str = "# END eximgrey";
 
 words! {
@@ -54,17 +67,36 @@ impl Layout {
         Path::new(SOURCES).join(self.name())
     }
 
+    /// The file for macros of the administrator's; above what is ours, if that is the same file.
+    pub(super) fn macros(self) -> PathBuf {
+        Path::new(SOURCES).join(match self {
+            Self::Split => "conf.d/main/000_localmacros",
+            Self::Unsplit => UNSPLIT_FILE,
+        })
+    }
+
+    /// The files that the configuration is made of, in their order.
+    pub(super) fn sources(self) -> Vec<PathBuf> {
+        let source = |name: &str| Path::new(SOURCES).join(name);
+        match self {
+            Self::Unsplit => vec![source(UNSPLIT_FILE), source("exim4.conf.template")],
+            Self::Split => {
+                SECTIONS.iter().flat_map(|section| files_of(&source("conf.d").join(section))).collect()
+            }
+        }
+    }
+
     /// The content of that file with our lines.
     pub(super) fn with_ours(self, fragments: &Fragments, before: Option<&[u8]>) -> Vec<u8> {
         let drop_in = fragments.drop_in();
         let Self::Unsplit = self else {
-            return drop_in.into_bytes();
+            return [HEADING, &drop_in].concat().into_bytes();
         };
         let before = self.without_ours(before).unwrap_or_default();
         // Whether the file ended in a newline is told by whether it does now.
         let open = !before.is_empty() && !before.ends_with(b"\n");
         let (newline, end) = if open { ("\n", "") } else { ("", "\n") };
-        let ours = format!("{newline}{BEGIN}{drop_in}{END}{end}");
+        let ours = format!("{newline}{BEGIN}{HINT}{drop_in}{END}{end}");
         [before, ours.into_bytes()].concat()
     }
 
@@ -129,6 +161,16 @@ impl Layout {
         )?;
         Ok(made)
     }
+}
+
+/// The files of a directory that update-exim4.conf reads.
+fn files_of(section: &Path) -> Vec<PathBuf> {
+    let read = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
+    let files = fs::read_dir(section).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut files: Vec<_> =
+        files.filter(|file| file.file_name().and_then(|name| name.to_str()).is_some_and(read)).collect();
+    files.sort();
+    files
 }
 
 /// Has the configuration that Exim reads made from the sources. Exim checks it before it is put in place.

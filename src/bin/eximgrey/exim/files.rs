@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 const BACKUPS: &str = "/var/backups/eximgrey";
 
 /// A file as it was.
+#[derive(PartialEq, Eq)]
 pub(super) struct Saved {
     path: PathBuf,
     /// Its target, if it was a symbolic link.
@@ -18,7 +19,7 @@ pub(super) struct Saved {
 }
 
 /// Whom a file belongs to, and who may read it.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Owner {
     user: u32,
     group: u32,
@@ -74,12 +75,15 @@ impl Saved {
         }
     }
 
-    /// Makes the file what it was.
-    pub(super) fn restore(&self) -> io::Result<()> {
+    /// Makes the file what it was; says whether it was another.
+    pub(super) fn restore(&self) -> io::Result<bool> {
+        if Self::of(&self.path).is_ok_and(|now| now == *self) {
+            return Ok(false);
+        }
         if let Some(target) = self.link.as_ref().filter(|_| fs::read_link(&self.path).is_err()) {
             symlink(target, &self.path)?;
         }
-        self.change(self.bytes())
+        self.change(self.bytes()).map(|()| true)
     }
 }
 

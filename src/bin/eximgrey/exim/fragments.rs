@@ -38,10 +38,13 @@ impl Fragments {
         self.directory().join(name)
     }
 
-    /// The lines for Debian's main section.
+    /// The lines for Debian's main section, without the heading of the shipped file, which says how to install
+    /// it.
     pub(super) fn drop_in(&self) -> String {
         let usual = Self::of_prefix(Path::new(USUAL_PREFIX)).directory();
-        let text = DROP_IN.replace(&usual.display().to_string(), &self.directory().display().to_string());
+        let lines = DROP_IN.split_inclusive('\n').skip_while(|line| line.starts_with('#'));
+        let text = lines.collect::<String>();
+        let text = text.replace(&usual.display().to_string(), &self.directory().display().to_string());
         let library = self.library().map(|line| format!(".ifndef EXIMGREY_SO\n{line}\n.endif\n"));
         let preload = if self.preload { "" } else { NO_PRELOAD };
         [library.as_deref().unwrap_or_default(), preload, &text].concat()

@@ -11,17 +11,23 @@ pub(super) mod daemon;
 mod debian;
 mod files;
 mod fragments;
+mod lock;
 mod mode;
+pub(super) mod others;
 mod own;
+mod refused;
+mod sources;
 pub(super) mod status;
 
-use crate::command::{Failure, Outcome, Result};
+use crate::command::{self, Failure, Outcome, Result};
 use change::Change;
 use clap::{Args, Subcommand};
 use daemon::{Calls, Exim, TEST_CLIENT};
 use debian::Layout;
+use eximgrey::rules::Mode;
 use eximgrey::store::sys;
 use fragments::Fragments;
+use lock::Lock;
 use mode::ModeChange;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -44,6 +50,9 @@ enum Action {
         /// file
         #[arg(long)]
         observe: bool,
+        /// Defer: sets mode = "enforce" in the configuration file, where it says another
+        #[arg(long, conflicts_with = "observe")]
+        enforce: bool,
     },
     /// Switch greylisting off
     Disable,
@@ -53,13 +62,21 @@ enum Action {
 
 pub(super) fn run(command: &EximCommand, config: Option<&Path>, out: &mut impl Write) -> Result {
     if sys::effective_user() != 0 {
-        return Err(Failure::Usage(
-            "only root may see and change Exim's whole configuration: use sudo".into(),
-        ));
+        return Err(Failure::Usage(format!(
+            "Exim tells its whole configuration to root only, and only root may change it: {}",
+            command::AS_ROOT
+        )));
     }
     match &command.action {
-        Action::Enable { observe } => enable(*observe, config, out),
-        Action::Disable => disable(out),
+        Action::Enable { observe, enforce } => {
+            let _lock = Lock::take()?;
+            let wanted = observe.then_some(Mode::Observe).or(enforce.then_some(Mode::Enforce));
+            enable(wanted, config, out)
+        }
+        Action::Disable => {
+            let _lock = Lock::take()?;
+            disable(out)
+        }
         Action::Status(command) => status::run(command, config, out),
     }
 }
@@ -76,9 +93,9 @@ fn whole_configuration(exim: &Exim) -> Result<String> {
     exim.whole_configuration().map_err(|error| Failure::Usage(format!("Exim's configuration: {error}")))
 }
 
-fn enable(observe: bool, config: Option<&Path>, out: &mut impl Write) -> Result {
+fn enable(wanted: Option<Mode>, config: Option<&Path>, out: &mut impl Write) -> Result {
     let (exim, file) = find()?;
-    let mode = ModeChange::plan(config, observe)?;
+    let mode = ModeChange::plan(config, wanted)?;
     if !exim.dlfunc {
         writeln!(
             out,
@@ -89,9 +106,12 @@ fn enable(observe: bool, config: Option<&Path>, out: &mut impl Write) -> Result 
         return Ok(Outcome::Negative);
     }
     // Before anything is deferred.
-    mode.carry_out(out)?;
+    if let Err(why) = mode.carry_out(out) {
+        writeln!(out, "not enabled: {why}\nnothing was changed")?;
+        return Ok(Outcome::Negative);
+    }
     let outcome = match Layout::of(&file) {
-        Some(layout) => match Change::of(&exim, layout, out).enable(observe) {
+        Some(layout) => match Change::of(&exim, layout, out).enable(wanted) {
             Ok(()) => Outcome::Done,
             Err(why) => {
                 writeln!(out, "not enabled: {why}")?;
@@ -101,7 +121,20 @@ fn enable(observe: bool, config: Option<&Path>, out: &mut impl Write) -> Result 
         },
         None => show_lines(&exim, &file, out)?,
     };
-    mode.say_how_to_go_on(out)?;
+    let in_force = answer(&exim, &exim, None).map(|words| mode::of_answer(&words)).ok();
+    if let Some(wanted) = wanted.filter(|wanted| in_force.is_some_and(|mode| mode != *wanted)) {
+        let wanted = wanted.word();
+        writeln!(out, "its mode is not {wanted}: EXIMGREY_OPTIONS names another mode or file")?;
+        mode.undo(out)?;
+        return Ok(Outcome::Negative);
+    }
+    let in_force = in_force.unwrap_or(mode.mode);
+    if outcome == Outcome::Done || in_force != Mode::Enforce {
+        mode.say(in_force, out)?;
+    }
+    for other in others::at_work(&exim, &whole_configuration(&exim)?) {
+        out.write_all(other.warning().as_bytes())?;
+    }
     Ok(outcome)
 }
 
@@ -208,8 +241,9 @@ pub(super) fn can_enable(exim: &Exim) -> bool {
 }
 
 /// What the library answers Exim about a mail that was never seen, with the macros of the configuration of
-/// `trial`: a mistake in them would be a 451 for everybody, and `-bV` does not notice it.
-fn answer(exim: &Exim, trial: &Exim, observe: bool) -> Refusal<String> {
+/// `trial`: a mistake in them would be a 451 for everybody, and `-bV` does not notice it. An answer in another
+/// mode than the one that is `wanted` is an error too.
+fn answer(exim: &Exim, trial: &Exim, wanted: Option<Mode>) -> Refusal<String> {
     let [library, identities, options] = macros(trial);
     if !Path::new(&library).exists() {
         return Err(format!("there is no library {library} (EXIMGREY_SO)"));
@@ -219,9 +253,10 @@ fn answer(exim: &Exim, trial: &Exim, observe: bool) -> Refusal<String> {
     if !answer.starts_with("action=") || answer.contains(" error=") {
         return Err(format!("the library answers {answer}; eximgrey doctor says more"));
     }
-    if observe && !answer.contains(" would=") {
+    if let Some(mode) = wanted.filter(|mode| *mode != mode::of_answer(&answer)) {
         return Err(format!(
-            "the library answers {answer}, and does not observe: EXIMGREY_OPTIONS names another mode or file"
+            "the library answers {answer}, so its mode is not {}: EXIMGREY_OPTIONS names another mode or file",
+            mode.word()
         ));
     }
     Ok(answer)

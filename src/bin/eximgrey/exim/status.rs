@@ -2,11 +2,10 @@
 
 use super::daemon::Exim;
 use super::debian::Layout;
-use super::{answer, find, whole_configuration};
+use super::{LIMIT, answer, find, mode, whole_configuration};
 use crate::command::{Failure, Outcome, Result};
 use clap::Args;
 use eximgrey::ffi::detached::{COPY, stamp};
-use eximgrey::rules::Mode;
 use eximgrey::settings::Settings;
 use serde_json::{Value, json};
 use std::fs;
@@ -29,16 +28,14 @@ pub(super) fn run(command: &Status, config: Option<&Path>, out: &mut impl Write)
     let kind = Layout::of(&file).map_or("own", Layout::word);
     let settings = Settings::load(config);
     // A configuration may call the library without our macros; then it is not asked.
-    let library = exim.macro_value("EXIMGREY_SO").map(|_| answer(&exim, &exim, false));
+    let library = exim.macro_value("EXIMGREY_SO").map(|_| answer(&exim, &exim, None));
     let (pid, daemon) = daemon(&exim);
     let healthy =
         exim.dlfunc && calls.rcpt && settings.is_ok() && !matches!(library, Some(Err(_))) && daemon != RELOAD;
 
     // Exim may have the library read another configuration file than this command does: its answer tells.
     let mode = match (&library, &settings) {
-        (Some(Ok(words)), _) if words.contains(" would=") => Mode::Observe.word(),
-        (Some(Ok(words)), _) if words.contains(" reason=off") => Mode::Off.word(),
-        (Some(Ok(_)), _) => Mode::Enforce.word(),
+        (Some(Ok(words)), _) => mode::of_answer(words).word(),
         (_, Ok(settings)) => settings.rules.mode.word(),
         (_, Err(_)) => "unknown",
     };
@@ -78,6 +75,9 @@ pub(super) fn run(command: &Status, config: Option<&Path>, out: &mut impl Write)
 }
 
 pub const RELOAD: &str = "old library, to be reloaded";
+const LOADED: &str = "running, library loaded";
+const NO_CONNECTION: &str = "running; it loads the library with the first connection after a start or reload";
+const NOT_PRELOADED: &str = "running; each connection loads the library for itself, for it is not preloaded";
 
 /// The running daemon, and whether it has the library in its memory. It loads it with the first connection
 /// after a start or a reload, if the library is preloaded; so it cannot be told that a daemon was not
@@ -92,12 +92,19 @@ pub fn daemon(exim: &Exim) -> (Option<u32>, &'static str) {
         let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
         Some(loaded(&maps, library.to_str()?, &stamp(file.ino(), &file)))
     });
-    (Some(pid), state.unwrap_or("running"))
+    let preloads = || exim.option(LIMIT).is_some_and(|value| value.contains("{greylist_preload}"));
+    let state = match state {
+        Some(Some(state)) => state,
+        Some(None) if preloads() => NO_CONNECTION,
+        Some(None) => NOT_PRELOADED,
+        None => "running",
+    };
+    (Some(pid), state)
 }
 
 /// Whether a process with these `maps` has the library, the file of which has this path and stamp, or another
-/// one.
-fn loaded(maps: &str, path: &str, stamp: &str) -> &'static str {
+/// one; `None` where it has none.
+fn loaded(maps: &str, path: &str, stamp: &str) -> Option<&'static str> {
     // Address, mode, offset, device, inode, name; the name of a file that is gone, and of our copy, ends in "
     // (deleted)".
     let names = maps.lines().filter_map(|line| Some(line.get(line.find(" /")? + 1..)?.trim()));
@@ -108,9 +115,9 @@ fn loaded(maps: &str, path: &str, stamp: &str) -> &'static str {
     let copy = format!("{COPY}{stamp} (deleted)");
     let (current, old): (Vec<_>, Vec<_>) = ours.partition(|name| *name == path || *name == copy);
     match (old.first(), current.first()) {
-        (Some(_), _) => RELOAD,
-        (None, Some(_)) => "running, library loaded",
-        (None, None) => "running, library not loaded",
+        (Some(_), _) => Some(RELOAD),
+        (None, Some(_)) => Some(LOADED),
+        (None, None) => None,
     }
 }
 
@@ -130,7 +137,7 @@ mod tests {
             loaded(&maps, path, "-7-9")
         };
         for name in [path, "/memfd:eximgrey.so-7-9 (deleted)"] {
-            assert_eq!(state(name), "running, library loaded", "{name}");
+            assert_eq!(state(name), Some(LOADED), "{name}");
         }
         for name in [
             "/usr/lib/exim4/eximgrey-1.so (deleted)",
@@ -139,8 +146,8 @@ mod tests {
             "/memfd:eximgrey.so-6-9 (deleted)",
             "/memfd:eximgrey.so (deleted)",
         ] {
-            assert_eq!(state(name), RELOAD, "{name}");
+            assert_eq!(state(name), Some(RELOAD), "{name}");
         }
-        assert_eq!(state("/usr/lib/libc.so"), "running, library not loaded");
+        assert_eq!(state("/usr/lib/libc.so"), None);
     }
 }
