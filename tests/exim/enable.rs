@@ -2,6 +2,7 @@
 //! administrator's stays his.
 
 mod installed;
+mod layouts;
 mod own;
 
 use std::fs;

@@ -1,8 +1,9 @@
 //! What the doctor asks Exim: what it was built with, whether its configuration calls us, whether it can load
 //! the library.
 
-use super::{Doctor, Findings};
-use crate::exim::daemon::{Exim, times_set};
+use super::{Doctor, Findings, Health};
+use crate::exim::daemon::{Exim, one_line, times_set};
+use crate::exim::reach::Reach;
 use crate::exim::{LIMIT, LIMIT_HINT, bad_recipients, status};
 use std::path::Path;
 
@@ -45,6 +46,13 @@ fn fragment(exim: &Exim, findings: &mut Findings) {
         return findings.broken("fragment", "no ACL calls greylist; \"eximgrey exim enable\" mends that");
     }
     findings.ok("fragment", "an ACL of Exim's configuration calls greylist");
+    let reach = Reach::of(exim);
+    let health = match reach {
+        Reach::Asked(_) => Health::Ok,
+        Reach::Not(_) => Health::Broken,
+        Reach::Unknown(_) => Health::Warning,
+    };
+    findings.add("reached", health, one_line(&reach.to_string()));
     for rule in exim.refusals_of_deferred(&text) {
         let mended = bad_recipients::mended(&rule);
         let text = format!(
@@ -102,7 +110,6 @@ fn interface(generation: &str, findings: &mut Findings) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Health;
     use super::*;
 
     /// Of an Exim that the library does not know, the doctor says what is different there.
