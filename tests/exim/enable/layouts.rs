@@ -240,6 +240,79 @@ fn each_layout_tells_what_is_in_the_way() {
     }
 }
 
+/// Statements of many kinds are found in the way, in observe mode too, and of relayed domains alone.
+#[test]
+fn each_kind_of_statement_in_the_way_is_named() {
+    for (statement, recipient) in [
+        ("accept domains = +local_domains\nendpass\nverify = recipient", "@example.org"),
+        ("accept domains = +relay_to_domains", "@relay.test"),
+        ("accept condition = ${if eq{$domain}{example.org}}", "@example.org"),
+        ("discard local_parts = !postmaster", "@mx.example.org"),
+        ("accept domains = relay.test\nacl = acl_check_prdr", "@relay.test"),
+    ] {
+        in_own_world(move |world| {
+            let installed = CASES[0].lay_out(world);
+            CASES[0].enable(&installed);
+            world.configure("mode = \"observe\"");
+            installed.eximgrey(&["status"]).expect(0, "reached       yes");
+            let file = format!("{ETC}/exim4.conf");
+            let text = fs::read_to_string(&file).unwrap();
+            let (_, verify) = CASES[0].in_the_way;
+            let at = text.lines().position(|line| line == verify).unwrap();
+            fs::write(&file, text.replacen(verify, &format!("  {statement}\n{verify}"), 1)).unwrap();
+            let statement = statement.replace('\n', " / ");
+            let said = format!("{recipient} is accepted before, by {file}:{}: \"{statement}\"", at + 1);
+            installed.eximgrey(&["enable"]).expect(1, &said);
+            installed.eximgrey(&["status"]).expect(1, &said);
+        });
+    }
+}
+
+/// In a hook file of the administrator's, the place is before what accepts there.
+#[test]
+fn a_hook_file_that_accepts_has_a_place() {
+    in_own_world(|world| {
+        let own = world.path("own_rcpt_acl");
+        let text = "  deny\n    senders = spam@sender.test\n  accept\n    domains = +local_domains : +relay_to_domains\n";
+        fs::write(&own, text).unwrap();
+        let macros = format!("CHECK_RCPT_LOCAL_ACL_FILE = {}\n", own.display());
+        let installed = Installed::on_debian(world, Layout::Split, &macros);
+        let place = format!("{}:3", own.display());
+        installed.expect_refused(&["enable"], &format!("Insert\n{place}: before this line"));
+        // At its end it is not reached.
+        let include = "  .ifdef EXIMGREY_DIR\n  .include_if_exists EXIMGREY_DIR/rcpt.conf\n  .endif\n";
+        fs::write(&own, text.to_owned() + include).unwrap();
+        installed.expect_refused(&["enable"], &format!("is accepted before, by {place}: \"accept / domains"));
+        fs::write(&own, text).unwrap();
+        insert(&installed.eximgrey(&["enable"]).out);
+        installed.eximgrey(&["enable"]).expect(0, "\nenabled");
+        let _exim = world.start_installed_exim();
+        expect_greylisting(SENDER);
+    });
+}
+
+/// Recipes choose other mail or another time; that is no fault. A list of hosts that is not there is one.
+#[test]
+fn what_recipes_leave_out_is_reached() {
+    for (macros, code, said) in [
+        (".include @DIR@/recipes/at-data.conf\n", 0, "\nenabled"),
+        ("EXIMGREY_CHOICE = @DIR@/recipes/selective.conf\nEXIMGREY_SUSPICION = 99\n", 0, "\nenabled"),
+        ("EXIMGREY_ACCEPTED = example.test\n", 0, "\nenabled"),
+        ("EXIMGREY_EXEMPT_HOSTS = +no_such_list\n", 1, "greylisting is reached, but leaves "),
+    ] {
+        in_own_world(move |world| {
+            let installed = Installed::on_debian(world, Layout::Split, "");
+            let fragments = world.path("usr/share/eximgrey/exim-conf");
+            installed.set_macros(&macros.replace("@DIR@", fragments.to_str().unwrap()));
+            update_exim4_conf();
+            installed.eximgrey(&["enable"]).expect(code, said);
+            if code == 0 {
+                installed.eximgrey(&["status"]).expect(0, "reached       yes");
+            }
+        });
+    }
+}
+
 /// Where no recipient is known, that is said, and nothing is wrong; the log knows one as soon as he gets mail.
 #[test]
 fn a_recipient_is_found_in_the_log() {

@@ -47,9 +47,7 @@ impl<'a> Acl<'a> {
 
     /// The index of the statement that the line with this index belongs to.
     pub(super) fn holding(&self, at: usize) -> Option<usize> {
-        let holds =
-            |statement: &Statement<'_>| (statement.at..statement.at + statement.lines.len()).contains(&at);
-        self.statements.iter().position(holds)
+        self.statements.iter().position(|statement| statement.holds(at))
     }
 
     /// The first statement by which a stranger gets in: `known`, if nothing before it is one.
@@ -63,6 +61,11 @@ impl<'a> Acl<'a> {
 }
 
 impl Statement<'_> {
+    /// Whether the line with this index among all belongs to it.
+    pub(super) fn holds(&self, at: usize) -> bool {
+        (self.at..self.at + self.lines.len()).contains(&at)
+    }
+
     pub(super) fn verb(&self) -> &str {
         self.lines.first().map_or("", |line| line.first_word())
     }
@@ -90,7 +93,7 @@ impl Statement<'_> {
 
     /// Whether it accepts mail of others than hosts that are relayed for, authenticated clients, and whom the
     /// administrator has named otherwise. Of a `condition` nobody knows; the trial tells.
-    fn accepts_strangers(&self) -> bool {
+    pub(super) fn accepts_strangers(&self) -> bool {
         let anybody = |(name, value): (&str, &str)| match name {
             "domains" => true,
             "hosts" => value.starts_with(['!', '*']),

@@ -142,7 +142,13 @@ impl<'a, W: Write> Change<'a, W> {
             let Some(file) = trial.macro_value(hook).filter(|file| !file.starts_with(&directory)) else {
                 return Err(format!("{hook} does not lead to {name}; is {directory} there?"));
             };
-            let lines = format!("{hook} is yours. Add to {file}:\n{}", guarded(name));
+            // What it accepts must not be accepted before.
+            let before = if name == "rcpt.conf" { own::entrance_of(trial, Path::new(&file))? } else { None };
+            let place = match before {
+                Some(line) => format!("Insert\n{file}:{line}: before this line"),
+                None => format!("Add to {file}:"),
+            };
+            let lines = format!("{hook} is yours. {place}\n{}", guarded(name));
             if name == "rcpt.conf" {
                 return Err(format!("{lines}\nand run this again"));
             }

@@ -152,6 +152,19 @@ pub(super) fn for_rcpt(exim: &Exim, source: &Source, trial: &Trial, lines: Vec<S
     }
 }
 
+/// The line of the first statement in `file`, a part of the ACL for RCPT, that accepts mail of strangers.
+pub(super) fn entrance_of(exim: &Exim, file: &Path) -> Result<Option<usize>, String> {
+    let source = exim.source(&exim.whole_configuration()?);
+    let known = Trial::of(exim, &source).entrance(&source);
+    let acls = source.acls(&exim.option("acl_smtp_rcpt").unwrap_or_default());
+    let accepts = acls
+        .iter()
+        .flat_map(|acl| &acl.statements)
+        .filter(|statement| statement.accepts_strangers() || known.is_some_and(|at| statement.holds(at)));
+    let places = accepts.filter_map(|statement| statement.lines.first()?.place());
+    Ok({ places }.find(|(at, _)| at == file).map(|(_, line)| line))
+}
+
 /// Where greylisting after DATA goes.
 pub(super) fn for_data(exim: &Exim, source: &Source, lines: Vec<String>) -> Vec<Insertion> {
     let mut lines = indented(lines);

@@ -4,6 +4,7 @@
 use super::acl::Statement;
 use super::daemon::Exim;
 use super::debian::HOOK;
+use super::session::TEST_CLIENT;
 use super::source::Source;
 use super::trial::{Trial, Unreached};
 use std::fmt;
@@ -55,28 +56,26 @@ impl Reach {
 
 /// What has accepted these recipients, and what to do.
 fn unreached(source: &Source, recipients: &[Unreached]) -> String {
-    let mut said = Vec::new();
-    let mut before: Option<usize> = None;
-    for Unreached { recipient, statement, left_out } in recipients {
-        if *left_out {
-            said.push(format!(
-                "greylisting is reached, but leaves {recipient} out; exim -bh 192.0.2.1 shows why (is there a host list \
-                 relay_from_hosts? If not, set EXIMGREY_EXEMPT_HOSTS)"
-            ));
-            continue;
-        }
-        let at = statement.as_ref().and_then(|(file, line)| source.at(file, *line));
-        before = before.into_iter().chain(at).min();
-        let accepted = match (at.and_then(|at| source.statement(at)), statement) {
-            (Some(statement), _) => shown(&statement),
-            (None, Some((file, line))) => format!("{}:{line}", file.display()),
-            (None, None) => "a statement that Exim does not name".into(),
-        };
-        said.push(format!("greylisting is not reached: {recipient} is accepted before, by {accepted}"));
-    }
-    if recipients.iter().any(|recipient| !recipient.left_out) {
-        said.push(hint(source));
-    }
+    let (left_out, before): (Vec<_>, Vec<_>) = recipients.iter().partition(|unreached| unreached.left_out);
+    let mut said: Vec<_> = before
+        .iter()
+        .map(|Unreached { recipient, statement, .. }| {
+            let line = statement.as_ref().and_then(|(file, line)| source.at(file, *line));
+            let by = match (line.and_then(|line| source.statement(line)), statement) {
+                (Some(statement), _) => shown(&statement),
+                (None, Some((file, line))) => format!("{}:{line}", file.display()),
+                (None, None) => "a statement that Exim does not name".into(),
+            };
+            format!("greylisting is not reached: {recipient} is accepted before, by {by}")
+        })
+        .collect();
+    said.extend((!before.is_empty()).then(|| hint(source)));
+    said.extend(left_out.first().map(|Unreached { recipient, .. }| {
+        format!(
+            "greylisting is reached, but leaves {recipient} out; exim -bh {TEST_CLIENT} shows why (is there a host list \
+             relay_from_hosts? If not, set EXIMGREY_EXEMPT_HOSTS)"
+        )
+    }));
     said.join("\n")
 }
 

@@ -99,26 +99,53 @@ impl Answer {
     }
 
     /// Whether the library was asked, or will be after DATA; or what it would have been asked about is left
-    /// out by the administrator's own choice.
+    /// out by the administrator's own choice, EXIMGREY_CHOICE or EXIMGREY_ACCEPTED.
     pub(super) fn greylists(&self) -> bool {
-        self.trace.iter().any(|line| {
-            let line = line.trim_start_matches(['>', ' ']);
-            line.starts_with("= action=")
-                || line.contains("eximgrey: action=")
-                || line.starts_with("check set acl_m_eximgrey = action=")
-                || line.starts_with("check set acl_m_eximgrey_later = ${if def:")
-                || line.starts_with("check set acl_m_eximgrey_skip = yes")
-        })
+        let lines = || self.trace.iter().map(|line| line.trim_start_matches(['>', ' ']));
+        let begun = lines().skip_while(|line| *line != "check set acl_m_eximgrey_ask = no");
+        let checks = begun.take_while(|line| !line.starts_with("warn: condition test failed"));
+        let other_domain = checks.filter(|line| line.starts_with("check ")).last();
+        other_domain.is_some_and(|line| line.starts_with("check domains = "))
+            || lines().any(|line| {
+                line.starts_with("= action=")
+                    || line.contains("eximgrey: action=")
+                    || line.starts_with("check set acl_m_eximgrey = action=")
+                    || line.starts_with("check set acl_m_eximgrey_later = ${if def:")
+                    || line.starts_with("check set acl_m_eximgrey_skip = yes")
+            })
     }
 
     /// File and line of the statement that has decided: the last one that was looked at, not within another
-    /// ACL that it calls. Exim before 4.94 does not tell.
+    /// ACL that it calls. Exim before 4.93 does not tell.
     pub(super) fn statement(&self) -> Option<(PathBuf, usize)> {
-        let (_, place) =
-            self.trace.iter().rev().find_map(|line| {
-                line.strip_prefix(">>> processing \"")?.strip_suffix(')')?.split_once("\" (")
-            })?;
-        let (file, number) = place.rsplit_once(' ')?;
-        Some((Path::new(file).into(), number.parse().ok()?))
+        statement(&self.trace)
+    }
+}
+
+/// From 4.99 on, the name of the ACL comes before the verb.
+fn statement(trace: &[String]) -> Option<(PathBuf, usize)> {
+    let last = trace.iter().rev().find_map(|line| line.strip_prefix(">>> processing "));
+    let (_, place) = last?.strip_suffix(')')?.rsplit_once(" (")?;
+    let (file, number) = place.rsplit_once(' ')?;
+    Some((Path::new(file).into(), number.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The statement is found in what each Exim says.
+    #[test]
+    fn the_statement_is_found_in_the_trace_of_each_exim() {
+        for (line, expected) in [
+            (">>> processing \"accept\"", None),
+            (">>> processing \"accept\" (/etc/exim4/a b.conf 12)", Some(("/etc/exim4/a b.conf", 12))),
+            (">>> processing ACL acl_rcpt \"accept\" (/f 12)", Some(("/f", 12))),
+            // Within another ACL.
+            (">>>  processing \"deny\" (/g 3)", None),
+        ] {
+            let trace = [line, ">>>  processing \"deny\" (/g 3)", ">>> check hosts = :"].map(str::to_owned);
+            assert_eq!(statement(&trace), expected.map(|(file, line)| (PathBuf::from(file), line)), "{line}");
+        }
     }
 }

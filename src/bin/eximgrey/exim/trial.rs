@@ -2,7 +2,7 @@
 //! a session that is not for real.
 
 use super::daemon::Exim;
-use super::session::{Answer, Session};
+use super::session::{Answer, Session, TEST_CLIENT};
 use super::source::Source;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -124,7 +124,10 @@ impl Trial {
             None if self.late => "no answer came in time".into(),
             None => "no recipient is known".into(),
         };
-        format!("not known whether greylisting is reached: in a session that is not for real, {why}")
+        format!(
+            "not known whether greylisting is reached: in a session that is not for real, {why}. To see it, run exim -bh \
+             {TEST_CLIENT}, and write to a user of yours"
+        )
     }
 }
 
