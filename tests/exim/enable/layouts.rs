@@ -313,6 +313,30 @@ fn what_recipes_leave_out_is_reached() {
     }
 }
 
+/// What is there already is not shown again, however its file is named.
+#[test]
+fn what_is_inserted_already_is_not_shown() {
+    in_own_world(|world| {
+        let case = &CASES[6];
+        let installed = case.lay_out(world);
+        let shown = installed.eximgrey(&["enable"]).expect(1, "/exim-conf/main.conf").out;
+        let main = shown.split("\n\n").find(|text| text.contains("main.conf")).unwrap();
+        let fragments = world.path("usr/share/eximgrey/exim-conf");
+        let link = world.path("fragments");
+        std::os::unix::fs::symlink(&fragments, &link).unwrap();
+        insert(&main.replace(fragments.to_str().unwrap(), link.to_str().unwrap()));
+        let shown = installed.eximgrey(&["enable"]).expect(1, "/exim-conf/rcpt.conf").out;
+        assert!(!shown.contains("main.conf") && !shown.contains("EXIMGREY_"), "{shown}");
+        let (data, rcpt) = shown.split("\n\n").partition::<Vec<_>, _>(|text| text.contains("data.conf"));
+        insert(&rcpt.join("\n"));
+        let shown = installed.eximgrey(&["enable"]).expect(0, "already enabled").out;
+        assert!(shown.contains("bounces are not greylisted") && shown.contains(data[0]), "{shown}");
+        insert(&shown);
+        let done = installed.eximgrey(&["enable"]).expect(0, "already enabled");
+        assert!(!done.out.contains("bounces"), "{done}");
+    });
+}
+
 /// Where no recipient is known, that is said, and nothing is wrong; the log knows one as soon as he gets mail.
 #[test]
 fn a_recipient_is_found_in_the_log() {
@@ -330,6 +354,13 @@ fn a_recipient_is_found_in_the_log() {
         let unknown = "not known whether greylisting is reached: ";
         installed.eximgrey(&["status"]).expect(0, &format!("reached       {unknown}"));
         assert!(doctor(&installed).out.contains(&format!("warning  reached        {unknown}")));
+        // What the statements say is told all the same.
+        let text = fs::read_to_string(&file).unwrap();
+        let deny = "  deny    message = relay";
+        fs::write(&file, text.replace(deny, &format!("  accept domains = +local_domains\n{deny}"))).unwrap();
+        let blocked = "reached       greylisting is not reached: mail of strangers is accepted before, by /etc/exim4/exim4.conf:";
+        installed.eximgrey(&["status"]).expect(1, blocked);
+        fs::write(&file, text).unwrap();
         {
             let _exim = world.start_installed_exim();
             attempt("127.0.0.1", SENDER, USER).expect_accepted();

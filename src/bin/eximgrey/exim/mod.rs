@@ -134,18 +134,27 @@ fn show_lines(exim: &Exim, file: &Path, out: &mut impl Write) -> Result {
             }
         }
         show_refusals(exim, &refusals, &source, out)?;
+        if !calls.data {
+            writeln!(out, "\nbounces are not greylisted. Insert these lines, in this order:")?;
+            show_missing(exim, &source, calls, file, out)?;
+        }
         let good = refusals.is_empty() && !matches!(reach, Reach::Not(_));
         return Ok(if good { Outcome::Done } else { Outcome::Negative });
     }
     writeln!(out, "not enabled: {} is yours. Insert these lines, in this order:", file.display())?;
     show_refusals(exim, &refusals, &source, out)?;
-    let trial = Trial::of(exim, &source);
-    for insertion in own::missing(exim, &source, calls, &trial, &Fragments::installed()) {
-        writeln!(out, "\n{}", insertion.shown(file))?;
-    }
+    show_missing(exim, &source, calls, file, out)?;
     let binary = exim.binary.display();
     writeln!(out, "\nThen: {binary} -bV, reload Exim, eximgrey exim status")?;
     Ok(Outcome::Negative)
+}
+
+fn show_missing(exim: &Exim, source: &Source, calls: Calls, file: &Path, out: &mut impl Write) -> Result<()> {
+    let trial = Trial::of(exim, source);
+    for insertion in own::missing(exim, source, calls, &trial, &Fragments::installed()) {
+        writeln!(out, "\n{}", insertion.shown(file))?;
+    }
+    Ok(())
 }
 
 /// Shows the lines by which greylisted recipients are refused for good, mended.

@@ -1,7 +1,7 @@
 //! A configuration that the administrator wrote. Nothing is changed in it; the lines are shown, with their
 //! places.
 
-use super::acl::Acl;
+use super::acl::{Acl, Statement};
 use super::daemon::{Calls, Exim};
 use super::debian::{self, SOURCES};
 use super::fragments::Fragments;
@@ -84,50 +84,47 @@ fn rcpt_acl<'s>(exim: &Exim, source: &'s Source, trial: &Trial) -> Option<Acl<'s
 /// Macros that `main.conf` has no right value for here.
 pub(super) fn names(exim: &Exim, source: &Source, trial: &Trial) -> Vec<String> {
     let acl = rcpt_acl(exim, source, trial);
-    let Some((acl, entrance)) = acl.and_then(|acl| acl.entrance(trial.entrance(source)).map(|at| (acl, at)))
-    else {
-        return Vec::new();
-    };
-    let (before, after) = acl.statements.split_at_checked(entrance).unwrap_or_default();
-    let unique = |values: Vec<&str>| {
-        let mut seen = BTreeSet::new();
-        values.into_iter().filter(|value| seen.insert(*value)).collect::<Vec<_>>().join(" : ")
-    };
-    let mut names = Vec::new();
+    let statements = acl.as_ref().map_or(&[][..], |acl| &acl.statements);
+    let place = acl.as_ref().and_then(|acl| acl.entrance(trial.entrance(source)));
+    let (before, after) = statements.split_at_checked(place.unwrap_or(0)).unwrap_or_default();
+    let refuses = |statement: &Statement<'_>| statement.only_domains().is_some();
+    // Behind the refusal of relaying, none that is accepted is relayed for.
+    let relaying = place.is_some() && !before.iter().any(refuses);
+    let after = if relaying { after } else { &[] };
+
+    let mut hosts =
+        after.iter().take_while(|statement| !refuses(statement)).filter_map(Statement::accepted_hosts);
+    let domains =
+        after.iter().filter_map(|statement| statement.accepted_domains().or(statement.only_domains()));
     let usual = source.lines.iter().any(|line| {
         line.text.starts_with("hostlist")
             && line.text.split([' ', '=']).any(|word| word == "relay_from_hosts")
     });
-    // Behind the refusal of relaying, none that is accepted is relayed for.
-    let relaying = !before.iter().any(|statement| statement.only_domains().is_some());
-    let hosts = after.iter().take_while(|statement| relaying && statement.only_domains().is_none());
-    let mut hosts: Vec<_> = hosts.filter_map(|statement| statement.accepted_hosts()).collect();
-    if usual {
-        hosts.insert(0, "+relay_from_hosts");
-    } else if hosts.is_empty() {
-        hosts.push("127.0.0.1 : ::::1");
-    }
-    if hosts != ["+relay_from_hosts"] {
+    let hosts = if usual {
+        united([USUAL_HOSTS].into_iter().chain(hosts))
+    } else {
+        united(hosts.next().or(Some("127.0.0.1 : ::::1")).into_iter().chain(hosts))
+    };
+    let domains = united(domains);
+    let mut names = Vec::new();
+    if hosts != USUAL_HOSTS {
         names.push("# eximgrey: hosts that you relay for; they are never greylisted.".into());
-        names.push(format!("EXIMGREY_EXEMPT_HOSTS = {}", unique(hosts)));
+        names.push(format!("EXIMGREY_EXEMPT_HOSTS = {hosts}"));
     }
-    if relaying {
-        let taken = |statement: &super::acl::Statement<'_>| {
-            statement.accepted_domains().or(statement.only_domains()).map(str::to_owned)
-        };
-        let domains: Vec<_> = after.iter().filter_map(taken).collect();
-        if !domains.is_empty() {
-            names.push(
-                "# eximgrey: domains that you take mail for; relaying to others is refused further down."
-                    .into(),
-            );
-            names.push(format!(
-                "EXIMGREY_ACCEPTED = {}",
-                unique(domains.iter().map(String::as_str).collect())
-            ));
-        }
+    if !domains.is_empty() {
+        names.push("# eximgrey: domains that you take mail for; relaying is refused further down.".into());
+        names.push(format!("EXIMGREY_ACCEPTED = {domains}"));
     }
     names
+}
+
+/// The host list that the fragments leave out, if nothing else is said.
+const USUAL_HOSTS: &str = "+relay_from_hosts";
+
+/// Lists of Exim's as one.
+fn united<'a>(lists: impl Iterator<Item = &'a str>) -> String {
+    let mut seen = BTreeSet::new();
+    lists.filter(|list| seen.insert(*list)).collect::<Vec<_>>().join(" : ")
 }
 
 /// Where greylisting at RCPT goes.
@@ -200,10 +197,10 @@ pub(super) fn for_data(exim: &Exim, source: &Source, lines: Vec<String>) -> Vec<
 /// The lines to insert into ACLs of the administrator's own in a configuration that Debian generates, if any are
 /// missing. The rest goes into the drop-in.
 pub(super) fn for_template(exim: &Exim, calls: Calls) -> Result<Option<String>, String> {
-    let source = exim.source(&exim.whole_configuration()?);
     if calls.rcpt && calls.data || exim.configure_file().is_some_and(|file| debian::has_hook(&file)) {
         return Ok(None);
     }
+    let source = exim.source(&exim.whole_configuration()?);
     let lines = |name: &str| guarded(name).lines().map(|line| line.trim().to_owned()).collect();
     let mut insertions = Vec::new();
     if !calls.rcpt {

@@ -31,7 +31,7 @@ pub(super) struct Trial {
     pub(super) unreached: Vec<Unreached>,
     /// What the first recipient that was not accepted got.
     refused: Option<String>,
-    /// A recipient was left out because no answer came in time.
+    /// The session ended before all was tried: no answer came, or not in time.
     late: bool,
     /// A statement of the ACL that was run.
     ran: Option<(PathBuf, usize)>,
@@ -55,11 +55,9 @@ impl Trial {
         let host = exim.option("primary_hostname").unwrap_or_default();
         let senders = [Some(format!("root@{host}")), log.sender.clone()];
         for sender in senders.into_iter().flatten() {
-            if trial.session(exim, &sender, &domains).is_none() {
-                trial.late = true;
-            }
+            trial.late = trial.session(exim, &sender, &domains).is_none();
             // Another sender may be welcome where the first one was not.
-            if !trial.asked.is_empty() || !trial.unreached.is_empty() {
+            if trial.late || !trial.asked.is_empty() || !trial.unreached.is_empty() {
                 break;
             }
         }
@@ -83,9 +81,13 @@ impl Trial {
     /// Until one recipient of the domain is greylisted.
     fn domain(&mut self, session: &mut Session, domain: &Domain) -> Option<()> {
         let mut unreached = None;
+        let mut in_time = Some(());
         for user in &domain.users {
             let recipient = format!("{user}@{}", domain.name);
-            let answer = session.say(&format!("RCPT TO:<{recipient}>"))?;
+            let Some(answer) = session.say(&format!("RCPT TO:<{recipient}>")) else {
+                in_time = None;
+                break;
+            };
             self.ran = self.ran.take().or_else(|| answer.statement());
             if answer.greylists() {
                 self.asked.push(recipient);
@@ -99,7 +101,7 @@ impl Trial {
             }
         }
         self.unreached.extend(unreached);
-        Some(())
+        in_time
     }
 
     fn refused(&mut self, command: &str, answer: &Answer) {
