@@ -4,7 +4,7 @@
 use super::{Doctor, Findings, Health};
 use crate::exim::daemon::{Exim, one_line, times_set};
 use crate::exim::reach::Reach;
-use crate::exim::{LIMIT, LIMIT_HINT, bad_recipients, status};
+use crate::exim::{LIMIT, LIMIT_HINT, bad_recipients, fragments, status};
 use std::path::Path;
 
 const LIBRARY: &str = "/usr/lib/exim4/eximgrey.so";
@@ -46,6 +46,7 @@ fn fragment(exim: &Exim, findings: &mut Findings) {
         return findings.broken("fragment", "no ACL calls greylist; \"eximgrey exim enable\" mends that");
     }
     findings.ok("fragment", "an ACL of Exim's configuration calls greylist");
+    fragments::clash(&text).into_iter().for_each(|clash| findings.broken("macro", clash));
     let reach = Reach::of(exim);
     let health = match reach {
         Reach::Asked(_) => Health::Ok,

@@ -4,7 +4,7 @@ use super::bad_recipients;
 use super::daemon::{self, Calls, Exim};
 use super::debian::{self, HOOK, Layout};
 use super::files::{Saved, Scratch};
-use super::fragments::Fragments;
+use super::fragments::{self, Fragments};
 use super::own;
 use super::reach::{Reach, guarded};
 use super::session::TEST_CLIENT;
@@ -40,6 +40,7 @@ impl<'a, W: Write> Change<'a, W> {
         let mut candidate = self.layout.try_out(saved.bytes(), &scratch)?;
         let mut new = saved.bytes().map(<[u8]>::to_vec);
         let (plain, calls) = self.tried(&candidate)?;
+        fragments::clash(&plain.whole_configuration()?).map_or(Ok(()), Err)?;
         if !calls.rcpt {
             fragments.names = own_template(&plain, &candidate)?;
             new = Some(self.layout.with_ours(&fragments, saved.bytes()));

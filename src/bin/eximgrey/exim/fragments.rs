@@ -10,6 +10,35 @@ const NO_PRELOAD: &str =
 /// The line of the drop-in that reads all fragments, as Debian's configuration needs them.
 const INCLUDE: &str = ".include_if_exists EXIMGREY_DIR/debian.conf";
 
+/// All fragments that have macros in them.
+const TEXTS: [&str; 4] = [
+    include_str!("../../../../exim-conf/main.conf"),
+    include_str!("../../../../exim-conf/rcpt.conf"),
+    include_str!("../../../../exim-conf/data.conf"),
+    include_str!("../../../../exim-conf/debian.conf"),
+];
+
+/// A macro of the administrator's in `whole`, a whole configuration, of which the name is part of one of ours:
+/// Exim would replace it there. Yields what to say about it.
+pub fn clash(whole: &str) -> Option<String> {
+    let main = whole.lines().take_while(|line| !line.starts_with("begin "));
+    let names = main.filter_map(|line| {
+        let name = line.split_once('=')?.0.trim();
+        let macro_name = name.starts_with(|c: char| c.is_ascii_uppercase()) && !name.starts_with("EXIMGREY_");
+        macro_name.then_some(name)
+    });
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let ours = || {
+        TEXTS.iter().flat_map(|text| text.split(|c| !is_name(c))).filter(|word| word.starts_with("EXIMGREY_"))
+    };
+    { names }.find_map(|name| {
+        let of_ours = ours().find(|of_ours| of_ours.contains(name))?;
+        Some(format!(
+            "your macro {name} is part of the name {of_ours}, and Exim would replace it there: rename it"
+        ))
+    })
+}
+
 /// What the fragments take for granted.
 const USUAL_PREFIX: &str = "/usr";
 
@@ -75,5 +104,22 @@ impl Fragments {
     pub(super) fn library(&self) -> Option<String> {
         let library = self.prefix.join("lib/exim4/eximgrey.so");
         (self.prefix != Path::new(USUAL_PREFIX)).then(|| format!("EXIMGREY_SO = {}", library.display()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Only names that are part of ours are in the way; Exim itself refuses those that begin later.
+    #[test]
+    fn macros_that_would_be_replaced_in_ours_are_named() {
+        let said = |main: &str| clash(&format!("{main}\nbegin acl\n  SPF = no\n"));
+        for sound in ["", "MINE = 1", "EXIMGREY_SPF = no", "spf = 1", "EXIMGREY_SPF_X = 1"] {
+            assert_eq!(said(sound), None, "{sound}");
+        }
+        for (text, ours) in [("SPF = no", "EXIMGREY_SPF"), ("Q_Q = 1\nVERIFIED = x", "EXIMGREY_VERIFIED")] {
+            assert!(said(text).unwrap().contains(ours), "{text}");
+        }
     }
 }

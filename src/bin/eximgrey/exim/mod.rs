@@ -11,7 +11,7 @@ mod change;
 pub(super) mod daemon;
 mod debian;
 mod files;
-mod fragments;
+pub(super) mod fragments;
 mod mode;
 mod own;
 pub(super) mod reach;
@@ -118,6 +118,10 @@ fn enable(observe: bool, config: Option<&Path>, out: &mut impl Write) -> Result 
 fn show_lines(exim: &Exim, file: &Path, out: &mut impl Write) -> Result {
     let whole = whole_configuration(exim)?;
     let calls = exim.calls(&whole);
+    if let Some(clash) = fragments::clash(&whole) {
+        writeln!(out, "not enabled: {clash}")?;
+        return Ok(Outcome::Negative);
+    }
     let source = exim.source(&whole);
     let refusals = exim.refusals_of_deferred(&whole);
     if calls.rcpt {
