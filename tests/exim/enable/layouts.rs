@@ -244,7 +244,7 @@ fn each_layout_tells_what_is_in_the_way() {
 #[test]
 fn each_kind_of_statement_in_the_way_is_named() {
     for (statement, recipient) in [
-        ("accept domains = +local_domains\nendpass\nverify = recipient", "@example.org"),
+        ("accept domains = +local_domains\nendpass\nverify = recipient", "@mx.example.org"),
         ("accept domains = +relay_to_domains", "@relay.test"),
         ("accept condition = ${if eq{$domain}{example.org}}", "@example.org"),
         ("discard local_parts = !postmaster", "@mx.example.org"),

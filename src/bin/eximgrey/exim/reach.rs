@@ -7,6 +7,7 @@ use super::debian::HOOK;
 use super::session::TEST_CLIENT;
 use super::source::Source;
 use super::trial::{Trial, Unreached};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 
@@ -57,8 +58,10 @@ impl Reach {
 /// What has accepted these recipients, and what to do.
 fn unreached(source: &Source, recipients: &[Unreached]) -> String {
     let (left_out, before): (Vec<_>, Vec<_>) = recipients.iter().partition(|unreached| unreached.left_out);
+    let mut seen = BTreeSet::new();
     let mut said: Vec<_> = before
         .iter()
+        .filter(|unreached| seen.insert(&unreached.statement))
         .map(|Unreached { recipient, statement, .. }| {
             let line = statement.as_ref().and_then(|(file, line)| source.at(file, *line));
             let by = match (line.and_then(|line| source.statement(line)), statement) {
@@ -96,11 +99,12 @@ fn hint(source: &Source) -> String {
         Some((file, line, text))
     });
     match text {
-        Some((file, line, text)) if !text.contains(HOOK) => {
-            format!("Move before it: {}:{line}: {text}", file.display())
+        Some((.., text)) if text.contains(HOOK) => format!("Insert before it:\n{}", guarded("rcpt.conf")),
+        Some((.., text)) if text.contains("EXIMGREY_DIR") => {
+            format!("Insert before it:\n{}\nThe same lines further down can go.", guarded("rcpt.conf"))
         }
-        Some(_) => format!("Insert before it:\n{}", guarded("rcpt.conf")),
-        None => "Greylisting has to come before it".into(),
+        Some((file, line, text)) => format!("Move before it: {}:{line}: {text}", file.display()),
+        None => "Greylisting has to come before it.".into(),
     }
 }
 
