@@ -17,7 +17,7 @@ const USER: &str = "user@example.org";
 /// What Debian answers who guesses recipients.
 const TOO_MANY: &str = "Rejected for too many bad recipients";
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Layout {
     Split,
     Unsplit,

@@ -2,6 +2,7 @@
 //! administrator's stays his.
 
 pub mod installed;
+mod layouts;
 mod moving;
 mod others;
 mod own;
@@ -266,6 +267,7 @@ fn what_would_break_mail_is_refused() {
                 ("EXIMGREY_OPTIONS == {config=/nowhere}\n".to_owned(), "error=bad-config"),
                 ("EXIMGREY_SO = /nowhere.so\n".to_owned(), "there is no library /nowhere.so"),
                 ("EXIMGREY_DIR = /nowhere\n".to_owned(), "is /nowhere there?"),
+                ("VERIFIED = no\n".to_owned(), "your macro VERIFIED is part of the name EXIMGREY_VERIFIED"),
                 ("EXIMGREY_PRELOAD = much\n".to_owned(), "no number"),
                 (
                     "EXIMGREY_PRELOAD = 0\nsmtp_accept_max_per_host = 5\n".to_owned(),

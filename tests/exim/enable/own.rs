@@ -163,7 +163,7 @@ fn a_session_with_many_recipients_is_tried() {
 }
 
 /// Inserts lines as an administrator would who takes the command at its word.
-fn insert(shown: &str) {
+pub(super) fn insert(shown: &str) {
     let mut place: Option<(PathBuf, usize)> = None;
     for line in shown.lines() {
         if let Some((file, rest)) =
@@ -194,11 +194,11 @@ fn an_unclear_place_is_told_in_words() {
     in_own_world(|world| {
         let installed = Installed { world, layout: Layout::Unsplit };
         installed.install();
-        let text = "acl_smtp_rcpt = a\nbegin acl\na:\n  accept domains = +x\n  deny\n";
+        let text = "acl_smtp_rcpt = a\nbegin acl\na:\n  accept condition = ${if eq{1}{2}}\n  deny\n";
         fs::write(format!("{ETC}/exim4.conf"), installed.own_lines() + text).unwrap();
         let shown = installed
             .eximgrey(&["enable"])
-            .expect(1, "/exim4.conf: in the ACL a (acl_smtp_rcpt), where relaying");
+            .expect(1, "/exim4.conf: in the ACL a (acl_smtp_rcpt), before mail");
         let numbered = shown.out.lines().filter(|line| line.contains(": before this line")).count();
         // The main section, the setting for the DATA ACL, and the ACL itself.
         assert_eq!(numbered, 3, "{shown}");

@@ -4,7 +4,8 @@
 use super::eyes::{self, Eyes};
 use super::{Doctor, Findings, Health, quoted};
 use crate::exim::daemon::{Exim, one_line, times_set};
-use crate::exim::{LIMIT, LIMIT_HINT, bad_recipients, can_enable, others, question, status};
+use crate::exim::reach::Reach;
+use crate::exim::{LIMIT, LIMIT_HINT, bad_recipients, can_enable, fragments, others, question, status};
 use nix::unistd::AccessFlags;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -86,6 +87,14 @@ fn fragment(exim: &Exim, findings: &mut Findings) {
         return findings.broken("fragment", format!("{text}; {hint}"));
     }
     findings.ok("fragment", "an ACL of Exim's configuration calls greylist");
+    fragments::clash(&text).into_iter().for_each(|clash| findings.broken("macro", clash));
+    let reach = Reach::of(exim);
+    let health = match reach {
+        Reach::Asked(_) => Health::Ok,
+        Reach::Not(_) => Health::Broken,
+        Reach::Unknown(_) => Health::Warning,
+    };
+    findings.add("reached", health, one_line(&reach.to_string()));
     for rule in exim.refusals_of_deferred(&text) {
         let mended = bad_recipients::mended(&rule);
         let text = format!(

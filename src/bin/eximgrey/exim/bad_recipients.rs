@@ -3,7 +3,7 @@
 //! a rule refuses the eleventh recipient of a new sender for good. It works with greylisting when it counts
 //! deferred recipients with the accepted ones.
 
-use super::own::VERBS;
+use super::acl::VERBS;
 
 /// What such a rule counts, and what it has to count. Exim keeps both numbers, for each message.
 const COUNTED: [&str; 2] = ["$recipients_count", "${recipients_count}"];

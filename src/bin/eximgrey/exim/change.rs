@@ -1,10 +1,14 @@
 //! A change of Debian's configuration: tried as a whole, put in place, and undone if it does not work there.
 
 use super::bad_recipients;
-use super::daemon::{self, Calls, Exim, TEST_CLIENT};
-use super::debian::{self, Layout};
+use super::daemon::{self, Calls, Exim};
+use super::debian::{self, HOOK, Layout};
 use super::files::{Saved, Scratch};
-use super::fragments::Fragments;
+use super::fragments::{self, Fragments};
+use super::own;
+use super::reach::{Reach, guarded};
+use super::session::TEST_CLIENT;
+use super::trial::Trial;
 use super::{LIMIT, LIMIT_HINT, Refusal, answer, refused};
 use eximgrey::rules::Mode;
 use std::io::Write;
@@ -49,7 +53,10 @@ impl<'a, W: Write> Change<'a, W> {
         // Somebody may have put the lines there by hand.
         let mut candidate = self.layout.try_out(saved.bytes(), &scratch)?;
         let mut new = saved.bytes().map(<[u8]>::to_vec);
-        if !self.tried(&candidate, AS_IT_STANDS)?.1.rcpt {
+        let (plain, calls) = self.tried(&candidate, AS_IT_STANDS)?;
+        fragments::clash(&plain.whole_configuration()?).map_or(Ok(()), Err)?;
+        if !calls.rcpt {
+            fragments.names = own_template(&plain, &candidate)?;
             new = Some(self.layout.with_ours(&fragments, saved.bytes()));
             candidate = self.layout.try_out(new.as_deref(), &scratch)?;
         }
@@ -57,6 +64,7 @@ impl<'a, W: Write> Change<'a, W> {
         if !changed && now.rcpt {
             answer(self.exim, self.exim, wanted)
                 .and_then(|_| no_refusals(self.exim))
+                .and_then(|()| self.reached(self.exim).map(drop))
                 .map_err(|why| format!("the lines are in place, but {why}"))?;
             return self.say(&format!("already enabled: {}", file.display()));
         }
@@ -65,7 +73,8 @@ impl<'a, W: Write> Change<'a, W> {
         preload_works(self.exim, &trial)?;
         let words = answer(self.exim, &trial, wanted)?;
         self.say(&format!("tried: Exim accepts the new configuration; the library answers it {words}"))?;
-        self.session_goes_well(&trial, &scratch)?;
+        let recipient = self.reached(&trial)?;
+        self.session_goes_well(&trial, recipient)?;
         if let Some(limit) = own_limit {
             self.say(&format!(
                 "not preloaded: {LIMIT} = {limit} is yours. To load the library once for all connections, put \
@@ -96,7 +105,7 @@ impl<'a, W: Write> Change<'a, W> {
             return self.say("already disabled");
         }
         self.say("tried: Exim accepts the configuration without greylisting")?;
-        self.session_goes_well(&trial, &scratch)?;
+        self.session_goes_well(&trial, None)?;
         self.put_in_place(saved, new.as_deref(), &candidate)?;
         self.undo.clear();
         self.reload()?;
@@ -129,10 +138,17 @@ impl<'a, W: Write> Change<'a, W> {
 
     /// Debian's hooks name one file each: where the administrator uses one, he has to include the fragment.
     fn hooks_are_ours(&mut self, trial: &Exim, calls: Calls) -> Refusal {
-        for (hook, name, called) in [
-            ("CHECK_RCPT_LOCAL_ACL_FILE", "rcpt.conf", calls.rcpt),
-            ("CHECK_DATA_LOCAL_ACL_FILE", "data.conf", calls.data),
-        ] {
+        if let Some(lines) = own::for_template(trial, calls)? {
+            let text = format!("the ACLs are yours, and have no {HOOK}. {lines}");
+            return if calls.rcpt {
+                self.say(&format!("bounces are not greylisted: {text}"))
+            } else {
+                Err(text)
+            };
+        }
+        for (hook, name, called) in
+            [(HOOK, "rcpt.conf", calls.rcpt), ("CHECK_DATA_LOCAL_ACL_FILE", "data.conf", calls.data)]
+        {
             if called {
                 continue;
             }
@@ -140,10 +156,13 @@ impl<'a, W: Write> Change<'a, W> {
             let Some(file) = trial.macro_value(hook).filter(|file| !file.starts_with(&directory)) else {
                 return Err(format!("{hook} does not lead to {name}; is {directory} there?"));
             };
-            let lines = format!(
-                "{hook} is yours. Add to {file}:\n    \
-                 .ifdef EXIMGREY_DIR\n    .include_if_exists EXIMGREY_DIR/{name}\n    .endif"
-            );
+            // What it accepts must not be accepted before.
+            let before = if name == "rcpt.conf" { own::entrance_of(trial, Path::new(&file))? } else { None };
+            let place = match before {
+                Some(line) => format!("Insert\n{file}:{line}: before this line"),
+                None => format!("Add to {file}:"),
+            };
+            let lines = format!("{hook} is yours. {place}\n{}", guarded(name));
             if name == "rcpt.conf" {
                 return Err(format!("{lines}\nand run this again"));
             }
@@ -152,10 +171,21 @@ impl<'a, W: Write> Change<'a, W> {
         Ok(())
     }
 
+    /// A recipient that greylisting is asked about; where it is not reached, that is the reason to stop.
+    fn reached(&mut self, trial: &Exim) -> Refusal<Option<String>> {
+        match Reach::of(trial) {
+            Reach::Asked(recipient) => Ok(Some(recipient)),
+            Reach::Not(why) => Err(why),
+            Reach::Unknown(why) => self.say(&why).map(|()| None),
+        }
+    }
+
     /// Compares the answers of a session that is not for real, before and after.
-    fn session_goes_well(&mut self, trial: &Exim, scratch: &Scratch) -> Refusal {
-        let before = self.exim.answers_to_recipients(scratch.path());
-        let after = trial.answers_to_recipients(scratch.path());
+    fn session_goes_well(&mut self, trial: &Exim, recipient: Option<String>) -> Refusal {
+        let host = self.exim.option("primary_hostname").unwrap_or_default();
+        let recipient = recipient.unwrap_or_else(|| format!("root@{host}"));
+        let before = self.exim.answers_to_recipients(&recipient);
+        let after = trial.answers_to_recipients(&recipient);
         let (Some(before), Some(after)) = (before, after) else {
             return self.say(&format!("not tried: a session (exim -bh {TEST_CLIENT}) had no answer in time"));
         };
@@ -227,6 +257,16 @@ impl<'a, W: Write> Change<'a, W> {
         };
         self.say(&line)
     }
+}
+
+/// The macros for ACLs that are the administrator's own in a generated configuration; `None` where they are
+/// Debian's.
+fn own_template(exim: &Exim, generated: &Path) -> Refusal<Option<Vec<String>>> {
+    if debian::has_hook(generated) {
+        return Ok(None);
+    }
+    let source = exim.source(&exim.whole_configuration()?);
+    Ok(Some(own::names(exim, &source, &Trial::of(exim, &source))))
 }
 
 fn note(file: &Path) -> Refusal<Saved> {

@@ -1,27 +1,22 @@
 //! The Exim of this machine, asked through its own options. Shared with `eximgrey doctor`.
 
 use super::bad_recipients;
-use crate::command::end_in_time;
+use super::debian::Layout;
+use super::session::Session;
+use super::source::Source;
 use nix::unistd::User;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
 
 /// Where distributions put Exim.
 const BINARIES: [&str; 4] =
     ["/usr/sbin/exim4", "/usr/sbin/exim", "/usr/exim/bin/exim", "/usr/local/sbin/exim"];
 
-/// A test session may ask the DNS for the name of its client. Where the DNS does not answer, it is given up.
-pub const SESSION_DEADLINE: Duration = Duration::from_secs(30);
-
 /// How many recipients a test session has. Exim's default configuration begins to count them at eleven.
 const RECIPIENTS: usize = 15;
-
-/// The client of a test session: a network for documentation, whose hosts nobody relays for (RFC 5737).
-pub(super) const TEST_CLIENT: &str = "192.0.2.1";
 
 /// The Exim that was found.
 #[derive(Clone)]
@@ -35,6 +30,8 @@ pub struct Exim {
     pub dlfunc: bool,
     /// The first line of `-bV`.
     pub version: String,
+    /// The files that its configuration is made from, on Debian.
+    pub(super) made_from: Option<Vec<PathBuf>>,
 }
 
 /// Which of Exim's ACLs greylist.
@@ -55,13 +52,16 @@ impl Exim {
         let binary = named
             .or_else(usual)
             .ok_or("no Exim in the usual places; to doctor it can be named with --exim FILE")?;
-        let mut exim = Self { binary, config, user: None, dlfunc: false, version: String::new() };
+        let mut exim =
+            Self { binary, config, user: None, dlfunc: false, version: String::new(), made_from: None };
         let about = exim
             .ask(&["-bV"])
             .map_err(|error| format!("{} -bV fails: {}", exim.binary.display(), one_line(&error)))?;
         exim.dlfunc = about.contains("Expand_dlfunc");
         exim.version = about.lines().next().unwrap_or_default().to_owned();
         exim.user = exim.option("exim_user");
+        let layout = exim.configure_file().and_then(|file| Layout::of(&file));
+        exim.made_from = layout.map(Layout::sources);
         Ok(exim)
     }
 
@@ -102,6 +102,16 @@ impl Exim {
         answer.strip_prefix("Failed: ").map_or(Ok(answer.clone()), |why| Err(why.to_owned()))
     }
 
+    /// What Exim makes of `text`, as root.
+    pub(super) fn expand(&self, text: &str) -> Option<String> {
+        expand(&mut self.command(&["-be"]), text).ok().filter(|answer| !answer.starts_with("Failed: "))
+    }
+
+    /// The configuration that Exim reads.
+    pub(super) fn configure_file(&self) -> Option<PathBuf> {
+        self.config.clone().or_else(|| self.option("configure_file").map(PathBuf::from))
+    }
+
     /// The user and the group that Exim runs as.
     pub(super) fn ids(&self) -> Option<(u32, u32)> {
         let user = User::from_name(self.user.as_deref()?).ok()??;
@@ -117,13 +127,18 @@ impl Exim {
     /// The value of a macro; `None` where it is not defined. Exim replaces macros in what `-be` is given;
     /// within `\N` it expands nothing else.
     pub fn macro_value(&self, name: &str) -> Option<String> {
-        let answer = expand(&mut self.command(&["-be"]), &format!("=\\N{name}\\N")).ok()?;
+        let answer = self.expand(&format!("=\\N{name}\\N"))?;
         answer.strip_prefix('=').filter(|value| *value != name).map(str::to_owned)
     }
 
     /// The configuration with its macros and included files, as Exim reads it; that is told to root only.
     pub(super) fn whole_configuration(&self) -> Result<String, String> {
         self.ask(&["-bP", "config"])
+    }
+
+    /// The statements of `whole`, this Exim's whole configuration, where they are written.
+    pub(super) fn source(&self, whole: &str) -> Source {
+        Source::of(whole, self.made_from.as_deref())
     }
 
     /// Which ACLs of `whole`, this Exim's whole configuration, greylist.
@@ -147,32 +162,13 @@ impl Exim {
         bad_recipients::conditions(&acl_lines(whole, &value))
     }
 
-    /// What the recipient root gets for answers, named `RECIPIENTS` times, in a session that is not for real
-    /// (`-bh`), from a client that is none of ours. Nothing is recorded. `None` where there is no answer, or
-    /// not in time.
-    pub(super) fn answers_to_recipients(&self, scratch: &Path) -> Option<Vec<String>> {
-        let host = self.option("primary_hostname")?;
-        let files = ["session", "answers", "trace"].map(|name| scratch.join(name));
-        let [session, answers, trace] = &files;
-        let recipients = format!("RCPT TO:<root@{host}>\r\n").repeat(RECIPIENTS);
-        let lines = format!("EHLO client.invalid\r\nMAIL FROM:<root@{host}>\r\n{recipients}QUIT\r\n");
-        fs::write(session, lines).ok()?;
-        let mut command = self.command(&["-bh", TEST_CLIENT]);
-        command
-            .stdin(File::open(session).ok()?)
-            .stdout(File::create(answers).ok()?)
-            .stderr(File::create(trace).ok()?);
-        end_in_time(&mut command.spawn().ok()?, SESSION_DEADLINE)?;
-        let text = fs::read(answers).ok()?;
-        let text = String::from_utf8_lossy(&text);
-        let last_line = |line: &&str| {
-            let code = line.get(..3).is_some_and(|code| code.bytes().all(|b| b.is_ascii_digit()));
-            code && line.get(3..4) == Some(" ")
-        };
-        // Before them come the greeting, EHLO and MAIL.
-        let answers = text.lines().filter(last_line).skip(3).take(RECIPIENTS);
-        Some(answers.map(|line| line.trim().to_owned()).collect())
-            .filter(|answers: &Vec<_>| !answers.is_empty())
+    /// What one recipient, named `RECIPIENTS` times, gets for answers in a session that is not for real, from
+    /// a client that is none of ours. `None` where there is no answer, or not in time.
+    pub(super) fn answers_to_recipients(&self, recipient: &str) -> Option<Vec<String>> {
+        let mut session = Session::begin(self)?;
+        session.say(&format!("MAIL FROM:<root@{}>", self.option("primary_hostname")?))?;
+        let answers = (0..RECIPIENTS).map_while(|_| session.say(&format!("RCPT TO:<{recipient}>")));
+        Some(answers.map(|answer| answer.reply).collect()).filter(|answers: &Vec<_>| !answers.is_empty())
     }
 
     /// The process of the running daemon.

@@ -5,32 +5,41 @@
 //! configuration is made from them, then the configuration, then the running daemon. The
 //! administrator's own files are never changed: the lines to insert are shown.
 
+mod acl;
 pub(super) mod bad_recipients;
 mod change;
 pub(super) mod daemon;
 mod debian;
 mod files;
-mod fragments;
+pub(super) mod fragments;
 mod lock;
 mod mode;
 pub(super) mod others;
 mod own;
+pub(super) mod reach;
 mod refused;
+pub(super) mod session;
+mod source;
 mod sources;
 pub(super) mod status;
+mod trial;
 
 use crate::command::{self, Failure, Outcome, Result};
 use change::Change;
 use clap::{Args, Subcommand};
-use daemon::{Calls, Exim, TEST_CLIENT};
+use daemon::{Calls, Exim};
 use debian::Layout;
 use eximgrey::rules::Mode;
 use eximgrey::store::sys;
 use fragments::Fragments;
 use lock::Lock;
 use mode::ModeChange;
+use reach::Reach;
+use session::TEST_CLIENT;
+use source::Source;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use trial::Trial;
 
 /// Switches greylisting on and off in Exim's configuration.
 #[derive(Args)]
@@ -142,33 +151,51 @@ fn enable(wanted: Option<Mode>, config: Option<&Path>, out: &mut impl Write) -> 
 fn show_lines(exim: &Exim, file: &Path, out: &mut impl Write) -> Result {
     let whole = whole_configuration(exim)?;
     let calls = exim.calls(&whole);
+    if let Some(clash) = fragments::clash(&whole) {
+        writeln!(out, "not enabled: {clash}")?;
+        return Ok(Outcome::Negative);
+    }
+    let source = exim.source(&whole);
     let refusals = exim.refusals_of_deferred(&whole);
     if calls.rcpt {
-        writeln!(out, "already enabled: the RCPT ACL of {} greylists", file.display())?;
-        show_refusals(exim, &refusals, file, out)?;
-        return Ok(if refusals.is_empty() { Outcome::Done } else { Outcome::Negative });
+        let reach = Reach::of_source(exim, &source);
+        match &reach {
+            Reach::Not(why) => writeln!(out, "not enabled: {why}")?,
+            Reach::Asked(recipient) => writeln!(
+                out,
+                "already enabled: the RCPT ACL of {} greylists (tried with {recipient})",
+                file.display()
+            )?,
+            Reach::Unknown(why) => {
+                writeln!(out, "already enabled: the RCPT ACL of {} greylists; {why}", file.display())?
+            }
+        }
+        show_refusals(exim, &refusals, &source, out)?;
+        if !calls.data {
+            writeln!(out, "\nbounces are not greylisted. Insert these lines, in this order:")?;
+            show_missing(exim, &source, calls, file, out)?;
+        }
+        let good = refusals.is_empty() && !matches!(reach, Reach::Not(_));
+        return Ok(if good { Outcome::Done } else { Outcome::Negative });
     }
     writeln!(out, "not enabled: {} is yours. Insert these lines, in this order:", file.display())?;
-    show_refusals(exim, &refusals, file, out)?;
-    for insertion in own::missing(exim, file, &whole, calls, &Fragments::installed()) {
-        writeln!(out)?;
-        match insertion.before {
-            Some((file, line)) => {
-                writeln!(out, "{}:{line}: before this line, {}", file.display(), insertion.place)?;
-            }
-            None => writeln!(out, "{}: {}", file.display(), insertion.place)?,
-        }
-        for line in insertion.lines {
-            writeln!(out, "    {line}")?;
-        }
-    }
+    show_refusals(exim, &refusals, &source, out)?;
+    show_missing(exim, &source, calls, file, out)?;
     let binary = exim.binary.display();
     writeln!(out, "\nThen: {binary} -bV, reload Exim, eximgrey exim status")?;
     Ok(Outcome::Negative)
 }
 
+fn show_missing(exim: &Exim, source: &Source, calls: Calls, file: &Path, out: &mut impl Write) -> Result<()> {
+    let trial = Trial::of(exim, source);
+    for insertion in own::missing(exim, source, calls, &trial, &Fragments::installed()) {
+        writeln!(out, "\n{}", insertion.shown(file))?;
+    }
+    Ok(())
+}
+
 /// Shows the lines by which greylisted recipients are refused for good, mended.
-fn show_refusals(exim: &Exim, refusals: &[String], file: &Path, out: &mut impl Write) -> Result<()> {
+fn show_refusals(exim: &Exim, refusals: &[String], source: &Source, out: &mut impl Write) -> Result<()> {
     if refusals.is_empty() {
         return Ok(());
     }
@@ -177,7 +204,7 @@ fn show_refusals(exim: &Exim, refusals: &[String], file: &Path, out: &mut impl W
         "\nMend a rule of yours: deferred recipients count as bad in it, so that the eleventh of a new sender gets a 550, \
          and his mail bounces."
     )?;
-    let lines = own::refusing_lines(file, &exim.option("acl_smtp_rcpt").unwrap_or_default());
+    let lines = own::refusing_lines(exim, source);
     for (file, line, text) in &lines {
         writeln!(out, "{}:{line}: in place of this line", file.display())?;
         writeln!(out, "    {}", bad_recipients::mended(text))?;
@@ -191,12 +218,13 @@ fn show_refusals(exim: &Exim, refusals: &[String], file: &Path, out: &mut impl W
 fn disable(out: &mut impl Write) -> Result {
     let (exim, file) = find()?;
     let Some(layout) = Layout::of(&file) else {
-        if exim.calls(&whole_configuration(&exim)?) == Calls::default() {
+        let whole = whole_configuration(&exim)?;
+        if exim.calls(&whole) == Calls::default() {
             writeln!(out, "already disabled: no ACL of {} greylists", file.display())?;
             return Ok(Outcome::Done);
         }
         writeln!(out, "not disabled: {} is yours. Remove these lines, and reload Exim:", file.display())?;
-        for (file, line, text) in own::includes(&file) {
+        for (file, line, text) in own::ours(&exim.source(&whole)) {
             writeln!(out, "{}:{line}:{text}", file.display())?;
         }
         return Ok(Outcome::Negative);

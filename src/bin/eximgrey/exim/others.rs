@@ -3,8 +3,8 @@
 //! A statement is named where it asks a greylister and a `defer` depends on the answer, or where a `defer`
 //! says that it greylists. Rate limits, block lists and what only counts or adds a header are left alone.
 
+use super::acl::VERBS;
 use super::daemon::{self, Exim};
-use super::own::VERBS;
 use super::sources::Sources;
 use std::collections::HashSet;
 use std::fs;

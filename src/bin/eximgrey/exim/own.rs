@@ -1,295 +1,254 @@
 //! A configuration that the administrator wrote. Nothing is changed in it; the lines are shown, with their
 //! places.
 
-use super::bad_recipients;
-use super::daemon::{self, Calls, Exim};
+use super::acl::{Acl, Statement};
+use super::daemon::{Calls, Exim};
+use super::debian::{self, SOURCES};
 use super::fragments::Fragments;
+use super::reach::guarded;
+use super::source::{Place, Source};
+use super::trial::Trial;
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
-
-/// Deeper, and files include each other.
-const MAX_DEPTH: usize = 10;
 
 /// Lines to be inserted.
 pub(super) struct Insertion {
     /// The file, and the line that they go before.
-    pub(super) before: Option<(PathBuf, usize)>,
+    pub(super) before: Option<Place>,
     /// The place in words.
     pub(super) place: String,
     pub(super) lines: Vec<String>,
 }
 
-/// A line of the configuration, in the file where it is written.
-struct Line {
-    file: Rc<Path>,
-    number: usize,
-    text: String,
-    /// How many `.ifdef`s it is in.
-    depth: usize,
-}
-
-impl Line {
-    fn first_word(&self) -> &str {
-        let text = self.text.trim_start();
-        let end = text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(text.len());
-        text.get(..end).unwrap_or_default()
-    }
-
-    fn place(&self) -> (PathBuf, usize) {
-        (self.file.to_path_buf(), self.number)
+impl Insertion {
+    /// The place and the lines; `file` is named where the place is told in words alone.
+    pub(super) fn shown(&self, file: &Path) -> String {
+        let place = match &self.before {
+            Some((file, line)) => format!("{}:{line}: before this line, {}", file.display(), self.place),
+            None => format!("{}: {}", file.display(), self.place),
+        };
+        self.lines.iter().fold(place, |text, line| text + "\n    " + line)
     }
 }
 
-/// What is missing in the configuration `file` of `exim`, of which `whole` is the whole text and which has
-/// `calls` already. To be inserted in this order, no line number changes before it is used.
+/// What is missing in the configuration of `exim`, which has `calls` already. It was tried in
+/// `trial`. To be inserted in this order, no line number changes before it is used.
 pub(super) fn missing(
     exim: &Exim,
-    file: &Path,
-    whole: &str,
+    source: &Source,
     calls: Calls,
+    trial: &Trial,
     fragments: &Fragments,
 ) -> Vec<Insertion> {
-    let mut lines = Vec::new();
-    read(file, MAX_DEPTH, &mut lines);
     let include = |name: &str| format!(".include_if_exists {}", fragments.file(name).display());
-    let has = |name: &str| {
-        let file = fragments.file(name).display().to_string();
-        lines
-            .iter()
-            .any(|line| line.first_word().starts_with(".include") && line.text.trim().ends_with(&file))
-    };
-
     let mut insertions = Vec::new();
-    if !has("main.conf") {
-        let mut text: Vec<String> = fragments.library().into_iter().collect();
-        if !whole.lines().any(|line| line.starts_with("hostlist") && line.contains(" relay_from_hosts")) {
-            text.push("# Hosts that you relay for; they are never greylisted.".into());
-            text.push("EXIMGREY_EXEMPT_HOSTS = 127.0.0.1 : ::::1".into());
+    // Named lists may be given only once.
+    if !source.lines.iter().any(|line| line.text.starts_with("hostlist_cache eximgrey_library")) {
+        let mut lines: Vec<String> = fragments.library().into_iter().collect();
+        let known =
+            |line: &String| line.split_once(" = ").is_some_and(|(name, _)| exim.macro_value(name).is_some());
+        lines.extend(names(exim, source, trial).into_iter().filter(|line| !known(line)));
+        if exim.option(super::LIMIT).is_none() {
+            lines.push("EXIMGREY_PRELOAD = 0".into());
         }
-        if exim.option("smtp_accept_max_per_host").is_none() {
-            text.push("EXIMGREY_PRELOAD = 0".into());
-        }
-        text.push(include("main.conf"));
-        let begin = lines.iter().find(|line| line.first_word() == "begin");
-        insertions.push(Insertion {
-            before: begin.map(Line::place),
-            place: "at the end of the main section, before the first \"begin\"".into(),
-            lines: text,
-        });
+        lines.push(include("main.conf"));
+        insertions.push(Insertion { before: first_begin(source), place: END_OF_MAIN.into(), lines });
     }
     if !calls.rcpt {
-        let name = exim.option("acl_smtp_rcpt").unwrap_or_default();
-        let acl = acl(&lines, &name);
-        insertions.push(Insertion {
-            before: acl.and_then(after_verification).map(Line::place),
-            place: format!(
-                "in the ACL {name} (acl_smtp_rcpt), where relaying is refused and the recipient verified, and before \
-                 mail is accepted"
-            ),
-            lines: vec![format!("  {}", include("rcpt.conf"))],
-        });
+        insertions.push(for_rcpt(exim, source, trial, vec![include("rcpt.conf")]));
     }
     if !calls.data {
-        insertions.extend(for_data(exim, &lines, &format!("  {}", include("data.conf"))));
+        insertions.extend(for_data(exim, source, vec![include("data.conf")]));
     }
     insertions.sort_by(|a, b| Reverse(&a.before).cmp(&Reverse(&b.before)));
     insertions
 }
 
-fn for_data(exim: &Exim, lines: &[Line], include: &str) -> Vec<Insertion> {
-    let begin = |line: &&Line| line.first_word() == "begin";
-    let include = include.to_owned();
-    let Some(name) = exim.option("acl_smtp_data") else {
-        let first = lines.iter().find(begin).map(Line::place);
-        let acls = lines.iter().position(|line| line.text.trim() == "begin acl");
-        let first_acl = acls.and_then(|acls| lines.get(acls + 1)).map(Line::place);
+const END_OF_MAIN: &str = "at the end of the main section, before the first \"begin\"";
+
+fn first_begin(source: &Source) -> Option<Place> {
+    source.lines.iter().find(|line| line.first_word() == "begin")?.place()
+}
+
+/// The ACL for RCPT: of those that the option names the one that was run in `trial`, or the first.
+fn rcpt_acl<'s>(exim: &Exim, source: &'s Source, trial: &Trial) -> Option<Acl<'s>> {
+    let mut acls = source.acls(&exim.option("acl_smtp_rcpt")?);
+    let ran = trial.line_of_acl(source);
+    let holds = |acl: &Acl<'_>| ran.is_some_and(|at| acl.holding(at).is_some());
+    let index = acls.iter().position(holds).unwrap_or(0);
+    (index < acls.len()).then(|| acls.swap_remove(index))
+}
+
+/// Macros that `main.conf` has no right value for here.
+pub(super) fn names(exim: &Exim, source: &Source, trial: &Trial) -> Vec<String> {
+    let acl = rcpt_acl(exim, source, trial);
+    let statements = acl.as_ref().map_or(&[][..], |acl| &acl.statements);
+    let place = acl.as_ref().and_then(|acl| acl.entrance(trial.entrance(source)));
+    let (before, after) = statements.split_at_checked(place.unwrap_or(0)).unwrap_or_default();
+    let refuses = |statement: &Statement<'_>| statement.only_domains().is_some();
+    // Behind the refusal of relaying, none that is accepted is relayed for.
+    let relaying = place.is_some() && !before.iter().any(refuses);
+    let after = if relaying { after } else { &[] };
+
+    let mut hosts =
+        after.iter().take_while(|statement| !refuses(statement)).filter_map(Statement::accepted_hosts);
+    let domains =
+        after.iter().filter_map(|statement| statement.accepted_domains().or(statement.only_domains()));
+    let usual = source.lines.iter().any(|line| {
+        line.text.starts_with("hostlist")
+            && line.text.split([' ', '=']).any(|word| word == "relay_from_hosts")
+    });
+    let hosts = if usual {
+        united([USUAL_HOSTS].into_iter().chain(hosts))
+    } else {
+        united(hosts.next().or(Some("127.0.0.1 : ::::1")).into_iter().chain(hosts))
+    };
+    let domains = united(domains);
+    let mut names = Vec::new();
+    if hosts != USUAL_HOSTS {
+        names.push("# eximgrey: hosts that you relay for; they are never greylisted.".into());
+        names.push(format!("EXIMGREY_EXEMPT_HOSTS = {hosts}"));
+    }
+    if !domains.is_empty() {
+        names.push("# eximgrey: domains that you take mail for; relaying is refused further down.".into());
+        names.push(format!("EXIMGREY_ACCEPTED = {domains}"));
+    }
+    names
+}
+
+/// The host list that the fragments leave out, if nothing else is said.
+const USUAL_HOSTS: &str = "+relay_from_hosts";
+
+/// Lists of Exim's as one.
+fn united<'a>(lists: impl Iterator<Item = &'a str>) -> String {
+    let mut seen = BTreeSet::new();
+    lists.filter(|list| seen.insert(*list)).collect::<Vec<_>>().join(" : ")
+}
+
+/// Where greylisting at RCPT goes.
+pub(super) fn for_rcpt(exim: &Exim, source: &Source, trial: &Trial, lines: Vec<String>) -> Insertion {
+    let acl = rcpt_acl(exim, source, trial);
+    let name = acl
+        .as_ref()
+        .map_or_else(|| exim.option("acl_smtp_rcpt").unwrap_or_default(), |acl| acl.name.to_owned());
+    let entrance = acl.as_ref().and_then(|acl| acl.statements.get(acl.entrance(trial.entrance(source))?));
+    let before = entrance.and_then(|statement| statement.lines.first()?.place());
+    // Its line is not known, but its words are.
+    let words = entrance
+        .filter(|_| before.is_none())
+        .map(|statement| format!(", here before \"{}\"", statement.text()));
+    Insertion {
+        before,
+        place: format!(
+            "in the ACL {name} (acl_smtp_rcpt), before mail of strangers is accepted{}",
+            words.unwrap_or_default()
+        ),
+        lines: indented(lines),
+    }
+}
+
+/// The line of the first statement in `file`, a part of the ACL for RCPT, that accepts mail of strangers.
+pub(super) fn entrance_of(exim: &Exim, file: &Path) -> Result<Option<usize>, String> {
+    let source = exim.source(&exim.whole_configuration()?);
+    let known = Trial::of(exim, &source).entrance(&source);
+    let acls = source.acls(&exim.option("acl_smtp_rcpt").unwrap_or_default());
+    let accepts = acls
+        .iter()
+        .flat_map(|acl| &acl.statements)
+        .filter(|statement| statement.accepts_strangers() || known.is_some_and(|at| statement.holds(at)));
+    let places = accepts.filter_map(|statement| statement.lines.first()?.place());
+    Ok({ places }.find(|(at, _)| at == file).map(|(_, line)| line))
+}
+
+/// Where greylisting after DATA goes.
+pub(super) fn for_data(exim: &Exim, source: &Source, lines: Vec<String>) -> Vec<Insertion> {
+    let mut lines = indented(lines);
+    let Some(value) = exim.option("acl_smtp_data") else {
+        let acls = source.lines.iter().find(|line| line.text == "begin acl").and_then(|line| line.place());
+        lines.insert(0, "eximgrey_data:".into());
+        lines.push("  accept".into());
         return vec![
             Insertion {
-                before: first,
-                place: "at the end of the main section, before the first \"begin\"".into(),
+                before: first_begin(source),
+                place: END_OF_MAIN.into(),
                 lines: vec!["acl_smtp_data = eximgrey_data".into()],
             },
             Insertion {
-                before: first_acl,
+                before: acls.map(|(file, line)| (file, line + 1)),
                 place: "in the section of the ACLs, after \"begin acl\"".into(),
-                lines: vec!["eximgrey_data:".into(), include, "  accept".into()],
+                lines,
             },
         ];
     };
-    let acl = acl(lines, &name);
-    let end = acl.and_then(|acl| last_accept(acl).or(acl.first()));
-    let place = format!("in the ACL {name} (acl_smtp_data), before mail is accepted");
-    vec![Insertion { before: end.map(Line::place), place, lines: vec![include] }]
+    let acls = source.acls(&value);
+    let acl = acls.first();
+    let last = acl
+        .and_then(|acl| acl.statements.last().filter(|last| last.accepts_all()).or(acl.statements.first()));
+    let name = acl.map_or(value.as_str(), |acl| acl.name);
+    vec![Insertion {
+        before: last.and_then(|statement| statement.lines.first()?.place()),
+        place: format!("in the ACL {name} (acl_smtp_data), before mail is accepted"),
+        lines,
+    }]
 }
 
-/// The lines of a rule that refuses deferred recipients for good (see `bad_recipients`), in the ACL `name`.
-pub(super) fn refusing_lines(file: &Path, name: &str) -> Vec<(PathBuf, usize, String)> {
-    let mut lines = Vec::new();
-    read(file, MAX_DEPTH, &mut lines);
-    let statements = acl(&lines, name).map(statements).unwrap_or_default();
-    let refuses = |statement: &&[Line]| {
-        bad_recipients::REFUSING.contains(&statement.first().map_or("", Line::first_word))
-            && statement.iter().any(|line| line.text.contains("$rcpt_count"))
-    };
-    let counting = |line: &&Line| !line.text.trim().starts_with('#') && bad_recipients::counts(&line.text);
-    let lines = statements.into_iter().filter(refuses).flatten().filter(counting);
-    lines.map(|line| (line.file.to_path_buf(), line.number, line.text.clone())).collect()
-}
-
-/// Where the fragments are read: file and line of each include.
-pub(super) fn includes(file: &Path) -> Vec<(PathBuf, usize, String)> {
-    let mut lines = Vec::new();
-    read(file, MAX_DEPTH, &mut lines);
-    let ours = |line: &&Line| {
-        let text = line.text.trim();
-        text.starts_with(".include") && text.contains("eximgrey")
-    };
-    lines.iter().filter(ours).map(|line| (line.file.to_path_buf(), line.number, line.text.clone())).collect()
-}
-
-/// Reads a configuration with the files it includes. Includes that are named by a macro are left out; so are
-/// our own.
-fn read(file: &Path, depth: usize, lines: &mut Vec<Line>) {
-    let Some(text) = fs::read(file).ok().filter(|_| depth > 0) else {
-        return;
-    };
-    let name: Rc<Path> = file.into();
-    let mut ifdefs = 0_usize;
-    for (number, text) in (1..).zip(String::from_utf8_lossy(&text).lines()) {
-        let word = text.trim();
-        if word.starts_with(".if") {
-            ifdefs += 1;
-        } else if word.starts_with(".endif") {
-            ifdefs = ifdefs.saturating_sub(1);
-        }
-        lines.push(Line { file: name.clone(), number, text: text.into(), depth: ifdefs });
-        let included = word.strip_prefix(".include_if_exists").or(word.strip_prefix(".include"));
-        if let Some(included) = included.filter(|included| !included.contains("eximgrey")) {
-            read(Path::new(included.trim()), depth - 1, lines);
-        }
+/// The lines to insert into ACLs of the administrator's own in a configuration that Debian generates, if any are
+/// missing. The rest goes into the drop-in.
+pub(super) fn for_template(exim: &Exim, calls: Calls) -> Result<Option<String>, String> {
+    if calls.rcpt && calls.data || exim.configure_file().is_some_and(|file| debian::has_hook(&file)) {
+        return Ok(None);
     }
-}
-
-/// The lines of the ACL `name`, from the one after its label.
-fn acl<'a>(lines: &'a [Line], name: &str) -> Option<&'a [Line]> {
-    let label = format!("{name}:");
-    let start = lines.iter().position(|line| line.text.trim() == label)? + 1;
-    let rest = lines.get(start..)?;
-    let end = rest.iter().position(|line| daemon::is_label(&line.text) || line.first_word() == "begin");
-    rest.get(..end.unwrap_or(rest.len()))
-}
-
-pub(super) const VERBS: [&str; 7] = ["accept", "defer", "deny", "discard", "drop", "require", "warn"];
-
-/// What a statement may hold that is no condition.
-const MODIFIERS: [&str; 9] = [
-    "message",
-    "log_message",
-    "logwrite",
-    "control",
-    "set",
-    "add_header",
-    "remove_header",
-    "delay",
-    "log_reject_target",
-];
-
-/// The statements of an ACL, each from its verb on.
-fn statements(acl: &[Line]) -> Vec<&[Line]> {
-    let mut continued = false;
-    let mut starts = Vec::new();
-    for (index, line) in acl.iter().enumerate() {
-        if !continued && VERBS.contains(&line.first_word()) {
-            starts.push(index);
-        }
-        continued = line.text.trim_end().ends_with('\\');
+    let source = exim.source(&exim.whole_configuration()?);
+    let lines = |name: &str| guarded(name).lines().map(|line| line.trim().to_owned()).collect();
+    let mut insertions = Vec::new();
+    if !calls.rcpt {
+        insertions.push(for_rcpt(exim, &source, &Trial::of(exim, &source), lines("rcpt.conf")));
     }
-    let ends = starts.iter().skip(1).copied().chain([acl.len()]);
-    starts.iter().zip(ends).filter_map(|(&start, end)| acl.get(start..end)).collect()
-}
-
-/// What a statement says: its lines without the verb, comments and continuations.
-fn clauses(statement: &[Line]) -> Vec<&str> {
-    let mut continued = false;
-    let mut clauses = Vec::new();
-    for (index, line) in statement.iter().enumerate() {
-        let text = line.text.trim();
-        let text =
-            if index == 0 { text.get(line.first_word().len()..).unwrap_or_default().trim() } else { text };
-        if !continued && !text.is_empty() && !text.starts_with(['#', '.']) {
-            clauses.push(text);
-        }
-        continued = line.text.trim_end().ends_with('\\');
+    if !calls.data {
+        insertions.extend(for_data(exim, &source, lines("data.conf")));
     }
-    clauses
+    insertions.sort_by(|a, b| Reverse(&a.before).cmp(&Reverse(&b.before)));
+    let shown: Vec<_> = insertions.iter().map(|insertion| insertion.shown(Path::new(SOURCES))).collect();
+    Ok(Some(format!("Insert these lines, in this order:\n\n{}\n\nand run this again", shown.join("\n\n"))))
 }
 
-/// The last statement, if it accepts whatever reaches it.
-fn last_accept(acl: &[Line]) -> Option<&Line> {
-    let last = *statements(acl).last()?;
-    let verb = last.first().filter(|line| line.first_word() == "accept" && line.depth == 0)?;
-    let modifier =
-        |clause: &&str| MODIFIERS.contains(&clause.split([' ', '\t', '=']).next().unwrap_or_default());
-    clauses(last).iter().all(modifier).then_some(verb)
+fn indented(lines: Vec<String>) -> Vec<String> {
+    lines.into_iter().map(|line| format!("  {line}")).collect()
 }
 
-/// Where recipients have been verified: before a last accept without conditions, or after `require verify =
-/// recipient`.
-fn after_verification(acl: &[Line]) -> Option<&Line> {
-    let statements = statements(acl);
-    let verifies = |statement: &&[Line]| {
-        let squeezed = |clause: &&str| clause.replace([' ', '\t'], "").starts_with("verify=recipient");
-        statement.first().is_some_and(|line| line.first_word() == "require" && line.depth == 0)
-            && clauses(statement).iter().any(squeezed)
-    };
-    last_accept(acl).or_else(|| {
-        let verification = statements.iter().position(verifies)?;
-        statements.get(verification + 1)?.first().filter(|line| line.depth == 0)
-    })
+/// The lines of a rule that refuses deferred recipients for good (see `bad_recipients`).
+pub(super) fn refusing_lines(exim: &Exim, source: &Source) -> Vec<(PathBuf, usize, String)> {
+    let acls = source.acls(&exim.option("acl_smtp_rcpt").unwrap_or_default());
+    let statements = acls.iter().flat_map(|acl| &acl.statements);
+    let places = statements.flat_map(|statement| statement.refusing()).filter_map(|line| line.place());
+    // Of a line that goes on, the one that counts.
+    let counting = places.filter_map(|(file, number)| {
+        let text = fs::read_to_string(&file).ok()?;
+        let lines = (1..).zip(text.lines()).skip(number - 1);
+        let (number, line) = { lines }.find(|(_, line)| super::bad_recipients::counts(line))?;
+        Some((file, number, line.to_owned()))
+    });
+    counting.collect()
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn lines(text: &str) -> Vec<Line> {
-        let line = |(number, text): (usize, &str)| Line {
-            file: Path::new("/f").into(),
-            number: number + 1,
-            text: text.into(),
-            depth: usize::from(text.ends_with("# in")),
-        };
-        text.lines().enumerate().map(line).collect()
-    }
-
-    /// The place for RCPT is before an unconditional accept at the end, else after the verification, else
-    /// nobody knows.
-    #[test]
-    fn the_place_is_found_or_not_named() {
-        let sound =
-            "  deny message = no \\\n accept\n  require verify = recipient\n  # accept\n  deny dnslists = x";
-        let cases = [
-            (format!("{sound}\n  accept\n"), Some(6)),
-            (format!("{sound}\n  accept   control = dkim_disable_verify\n  # end\n"), Some(6)),
-            (format!("{sound}\n  accept  hosts = +friends\n  deny\n"), Some(5)),
-            (format!("{sound}\n  accept # in\n"), Some(5)),
-            ("  accept domains = +local_domains\n endpass\n verify = recipient\n  deny".into(), None),
-            (String::new(), None),
-        ];
-        for (text, expected) in cases {
-            let lines = lines(&text);
-            assert_eq!(after_verification(&lines).map(|line| line.number), expected, "{text}");
+/// The lines in the administrator's files that greylist: those that read the fragments, and macros for them.
+pub(super) fn ours(source: &Source) -> Vec<(PathBuf, usize, String)> {
+    let fragments: BTreeSet<_> = source.fragments().map(|include| &include.file).collect();
+    let mut found = Vec::new();
+    for file in source.files().filter(|file| !fragments.contains(&file.to_path_buf())) {
+        let text = fs::read(file).unwrap_or_default();
+        let mut in_acl = false;
+        for (number, line) in (1..).zip(String::from_utf8_lossy(&text).lines()) {
+            let own = line.to_ascii_lowercase().contains("eximgrey");
+            // An ACL of ours ends with its "accept".
+            let last = in_acl && line.trim() == "accept";
+            in_acl = (in_acl || line.trim() == "eximgrey_data:") && !last;
+            if own || last {
+                found.push((file.to_path_buf(), number, line.to_owned()));
+            }
         }
     }
-
-    /// An ACL ends where the next one or another section begins.
-    #[test]
-    fn an_acl_ends_at_the_next() {
-        let lines =
-            lines("begin acl\na:\n  accept\nb:\n  deny\n  accept\nbegin routers\nr:\n  driver = accept\n");
-        let last = |name| last_accept(acl(&lines, name)?).map(|line| line.number);
-        assert_eq!([last("a"), last("b"), last("c")], [Some(3), Some(6), None]);
-    }
+    found
 }

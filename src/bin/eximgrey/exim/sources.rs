@@ -1,8 +1,8 @@
 //! The files that Exim's configuration is made of, to tell the administrator where something stands.
 
+use super::acl::VERBS;
 use super::daemon::Exim;
 use super::debian::Layout;
-use super::own::VERBS;
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};

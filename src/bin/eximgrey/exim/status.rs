@@ -2,6 +2,7 @@
 
 use super::daemon::Exim;
 use super::debian::Layout;
+use super::reach::Reach;
 use super::{LIMIT, answer, find, mode, whole_configuration};
 use crate::command::{Failure, Outcome, Result};
 use clap::Args;
@@ -30,8 +31,13 @@ pub(super) fn run(command: &Status, config: Option<&Path>, out: &mut impl Write)
     // A configuration may call the library without our macros; then it is not asked.
     let library = exim.macro_value("EXIMGREY_SO").map(|_| answer(&exim, &exim, None));
     let (pid, daemon) = daemon(&exim);
-    let healthy =
-        exim.dlfunc && calls.rcpt && settings.is_ok() && !matches!(library, Some(Err(_))) && daemon != RELOAD;
+    let reach = calls.rcpt.then(|| Reach::of(&exim));
+    let healthy = exim.dlfunc
+        && calls.rcpt
+        && !matches!(reach, Some(Reach::Not(_)))
+        && settings.is_ok()
+        && !matches!(library, Some(Err(_)))
+        && daemon != RELOAD;
 
     // Exim may have the library read another configuration file than this command does: its answer tells.
     let mode = match (&library, &settings) {
@@ -40,7 +46,8 @@ pub(super) fn run(command: &Status, config: Option<&Path>, out: &mut impl Write)
         (_, Err(_)) => "unknown",
     };
     let library = library.map_or_else(|| "-".into(), |said| said.unwrap_or_else(|why| why));
-    let lines: [(&str, Value); 10] = [
+    let reached = reach.map_or_else(|| "-".into(), |reach| reach.to_string());
+    let lines: [(&str, Value); 11] = [
         ("exim", json!(exim.binary.to_string_lossy())),
         ("version", json!(exim.version)),
         ("dlfunc", json!(exim.dlfunc)),
@@ -50,6 +57,7 @@ pub(super) fn run(command: &Status, config: Option<&Path>, out: &mut impl Write)
         ("bounces", json!(calls.data)),
         ("mode", json!(mode)),
         ("library", json!(library)),
+        ("reached", json!(reached)),
         ("daemon", json!(daemon)),
     ];
     if command.json {
@@ -64,7 +72,7 @@ pub(super) fn run(command: &Status, config: Option<&Path>, out: &mut impl Write)
                 Value::Bool(false) => "no",
                 text => text.as_str().unwrap_or_default(),
             };
-            writeln!(out, "{key:<13} {text}")?;
+            writeln!(out, "{key:<13} {}", text.replace('\n', "\n              "))?;
         }
     }
     if let Err(problems) = settings {

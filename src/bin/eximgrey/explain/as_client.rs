@@ -2,7 +2,8 @@
 //! records nothing there, and shows each question in the output of `-d`.
 
 use crate::command::end_in_time;
-use crate::exim::daemon::{Exim, SESSION_DEADLINE};
+use crate::exim::daemon::Exim;
+use crate::exim::session::DEADLINE;
 use eximgrey::asked::{Asked, Function};
 use eximgrey::request::Request;
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -46,7 +47,7 @@ pub fn deliver(client: IpAddr, request: &Request<'_>) -> Heard {
     let session = |rest: &[u8], steps| {
         let mut command = exim.command(&["-d-all+local_scan", "-bh", &client.to_canonical().to_string()]);
         let lines = [&to_recipient, rest, b"QUIT\r\n"].concat();
-        match run(&mut command, &lines, SESSION_DEADLINE) {
+        match run(&mut command, &lines, DEADLINE) {
             Ok(Some([answers, trace])) => hear(&answers, &trace, steps),
             Ok(None) => Heard::Nothing("exim -bh takes too long: perhaps the DNS does not answer".into()),
             Err(error) => Heard::Nothing(format!("exim -bh cannot be run: {error}")),
@@ -171,7 +172,7 @@ mod tests {
             command.args(["-c", script]);
             command
         };
-        let heard = run(&mut shell("cat; echo trace >&2"), b"lines", SESSION_DEADLINE).unwrap();
+        let heard = run(&mut shell("cat; echo trace >&2"), b"lines", DEADLINE).unwrap();
         assert_eq!(heard, Some(["lines".into(), "trace\n".into()]));
         assert_eq!(run(&mut shell("exec sleep 600"), b"", Duration::from_millis(1)).unwrap(), None);
     }
