@@ -15,6 +15,8 @@ mod faults;
 mod growth;
 #[path = "store/hostile.rs"]
 mod hostile;
+#[path = "store/power.rs"]
+mod power;
 #[path = "store/privacy.rs"]
 mod privacy;
 #[path = "store/role.rs"]
