@@ -133,6 +133,7 @@ pub fn run(command: &Doctor, config: Option<&Path>, out: &mut impl Write) -> Res
 /// The checks, in their order: first what only root is told, then what Exim's user finds.
 fn look(command: &Doctor, config: Option<&Path>, findings: &mut Findings) -> Result<()> {
     let exim = exim::check(command, findings);
+    let reach = exim.as_ref().and_then(exim::reach);
     let macros = exim.as_ref().map(macros).unwrap_or_default();
     // Exim may have the library read another file than this command would.
     let [_, _, options] = &macros;
@@ -160,6 +161,9 @@ fn look(command: &Doctor, config: Option<&Path>, findings: &mut Findings) -> Res
     }
     if let Some(exim) = exim.as_ref().filter(|_| loads) {
         exim::answer(&question, exim, &eyes, findings);
+    }
+    if let Some(reach) = &reach {
+        exim::say_reach(reach, findings);
     }
     Ok(())
 }

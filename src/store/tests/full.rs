@@ -96,7 +96,7 @@ fn survive(flood: &Flood<'_>, many: bool, pauses: &[u32]) -> [usize; 3] {
     let there = count(&world, Table::Pending);
     assert!(there <= most + 20, "{there} records");
     println!(
-        "{rate:>6} a minute, room for {most}: {retried} came back, {at_once} passed at once, {lost} are lost"
+        "campaign: {rate} attempts a minute, room for {most}: {retried} came back, {at_once} passed at once, {lost} are lost"
     );
     [retried, at_once, lost]
 }

@@ -88,13 +88,6 @@ fn fragment(exim: &Exim, findings: &mut Findings) {
     }
     findings.ok("fragment", "an ACL of Exim's configuration calls greylist");
     fragments::clash(&text).into_iter().for_each(|clash| findings.broken("macro", clash));
-    let reach = Reach::of(exim);
-    let health = match reach {
-        Reach::Asked(_) => Health::Ok,
-        Reach::Not(_) => Health::Broken,
-        Reach::Unknown(_) => Health::Warning,
-    };
-    findings.add("reached", health, one_line(&reach.to_string()));
     for rule in exim.refusals_of_deferred(&text) {
         let mended = bad_recipients::mended(&rule);
         let text = format!(
@@ -113,6 +106,24 @@ fn fragment(exim: &Exim, findings: &mut Findings) {
     if times_set(&text, LIMIT) > 1 {
         findings.warning("preload", format!("{LIMIT} is set twice: {LIMIT_HINT}"));
     }
+}
+
+/// Whether a stranger's mail gets to greylisting, if Exim's configuration calls us at all. Only root can try.
+pub(super) fn reach(exim: &Exim) -> Option<Reach> {
+    let text = exim.ask(&["-bP", "config"]).ok()?;
+    let calls = text.lines().any(|line| line.contains("${dlfunc") && line.contains("{greylist}"));
+    calls.then(|| Reach::of(exim))
+}
+
+/// Says so. What else is broken may be why it is not known.
+pub(super) fn say_reach(reach: &Reach, findings: &mut Findings) {
+    let health = match reach {
+        Reach::Asked(_) => Health::Ok,
+        Reach::Not(_) => Health::Broken,
+        Reach::Unknown(_) if findings.broken_count() > 0 => return,
+        Reach::Unknown(_) => Health::Warning,
+    };
+    findings.add("reached", health, one_line(&reach.to_string()));
 }
 
 /// Whether Exim can load the library as its user, and which version it then has.

@@ -88,6 +88,11 @@ fn directory(path: &Path, stranger: Option<&Path>, eyes: &Eyes, findings: &mut F
         texts.push(format!("{} has mode {mode:04o}{more}, which keeps its owner from it", first.display()));
         commands.push(eyes.command("chmod -R u+rwX", &real));
     }
+    if let Some((first, meta, more)) = first(&files, |meta| meta.mode() & 0o002 != 0) {
+        let mode = meta.mode() & 0o7777;
+        texts.push(format!("{}: anybody may write there (mode {mode:04o}){more}", first.display()));
+        commands.push(eyes.command("chmod -R o-w", &real));
+    }
     match stranger {
         _ if commands.is_empty() => {}
         Some(stranger) => {
