@@ -106,7 +106,8 @@ impl Memory for Model {
                 for identity in triplet.identities.iter().map(name) {
                     let Some(known) = known.get_mut(&(pair(triplet), identity.clone())) else { continue };
                     told = Effect::Recorded;
-                    if let Some(earned) = earned.get_mut(&identity) {
+                    let lasts = |earned: &&mut Earned| holds(earned.last_seen, rules.keep(), *now);
+                    if let Some(earned) = earned.get_mut(&identity).filter(lasts) {
                         let after = count_pass(rules.keep(), Some(*earned), *now);
                         known.counted += u8::from(after.counted != earned.counted);
                         *earned = after;

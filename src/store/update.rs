@@ -185,6 +185,10 @@ impl Update {
             told = Effect::Recorded;
             let Some(mut record) = writer.get(&identity.0)?.and_then(Record::decode) else { continue };
             let Facts::Identity(earned) = &mut record.facts else { continue };
+            // Whether what has lapsed is still there is up to tidying.
+            if !holds(earned.last_seen, self.keep, self.now) {
+                continue;
+            }
             let before = earned.counted;
             // What could not be taken back is not given.
             if facts.counted < MOST_COUNTED {
