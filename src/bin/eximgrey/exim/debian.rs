@@ -3,7 +3,7 @@
 
 use super::daemon;
 use super::files::Scratch;
-use super::fragments::Fragments;
+use super::fragments::{self, Fragments};
 use eximgrey::words;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,12 +22,6 @@ const SECTIONS: [&str; 7] = ["main", "acl", "router", "transport", "retry", "rew
 
 /// The macro by which Debian's RCPT ACL reads a file of the administrator's.
 pub(super) const HOOK: &str = "CHECK_RCPT_LOCAL_ACL_FILE";
-
-/// At the top of the file that is all ours.
-const HEADING: &str = "\
-# Greylisting, put here by \"eximgrey exim enable\"; \"eximgrey exim disable\" removes this file.
-# Settings (EXIMGREY_...) belong into 000_localmacros, which is read before. When the package is gone, this does nothing.
-";
 
 /// Around what is ours in a file of the administrator's.
 const BEGIN: &str = "# BEGIN eximgrey (by \"eximgrey exim enable\"; \"eximgrey exim disable\" removes it)\n";
@@ -94,7 +88,7 @@ impl Layout {
     pub(super) fn with_ours(self, fragments: &Fragments, before: Option<&[u8]>) -> Vec<u8> {
         let drop_in = fragments.drop_in();
         let Self::Unsplit = self else {
-            return [HEADING, &drop_in].concat().into_bytes();
+            return [fragments::heading(), drop_in].concat().into_bytes();
         };
         let before = self.without_ours(before).unwrap_or_default();
         // Whether the file ended in a newline is told by whether it does now.
@@ -215,6 +209,9 @@ mod tests {
             let left = Layout::Unsplit.without_ours(Some(&more)).unwrap();
             assert!(left.starts_with(before) && left.ends_with(b"B = 2\n"));
         }
+        let shipped = include_str!("../../../../exim-conf/debian/conf.d/main/00_eximgrey");
+        let ours = Layout::Split.with_ours(&fragments, None);
+        assert_eq!(String::from_utf8(ours).unwrap(), shipped, "the package removes it when it is purged");
         let alone = Layout::Unsplit.with_ours(&fragments, None);
         assert_eq!(Layout::Unsplit.without_ours(Some(&alone)), None);
     }

@@ -51,6 +51,11 @@ pub(super) struct Fragments {
     pub(super) names: Option<Vec<String>>,
 }
 
+/// At the top of the file that is all ours: as it is shipped, so that the package knows it when it is purged.
+pub(super) fn heading() -> String {
+    DROP_IN.split_inclusive('\n').take_while(|line| line.starts_with('#')).collect()
+}
+
 impl Fragments {
     /// Those beside this command: `/usr/bin/eximgrey` belongs to `/usr/share/eximgrey/exim-conf`.
     pub(super) fn installed() -> Self {
@@ -72,8 +77,7 @@ impl Fragments {
         self.directory().join(name)
     }
 
-    /// The lines for Debian's main section, without the heading of the shipped file, which says how to install
-    /// it.
+    /// The lines for Debian's main section, without the heading.
     pub(super) fn drop_in(&self) -> String {
         let usual = Self::of_prefix(Path::new(USUAL_PREFIX)).directory();
         let lines = DROP_IN.split_inclusive('\n').skip_while(|line| line.starts_with('#'));
