@@ -3,7 +3,7 @@
 
 use super::own::insert;
 use super::*;
-use crate::world::copy_tree;
+use crate::world::{copy_tree, exim_is_at_least};
 use installed::Done;
 
 const LAYOUTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/layouts");
@@ -223,7 +223,14 @@ fn each_layout_tells_what_is_in_the_way() {
             case.enable(&installed);
             let place = case.put_in_the_way();
             case.generate();
-            let refused = installed.eximgrey(&["enable"]).expect(1, &place);
+            let refused = installed.eximgrey(&["enable"]).expect(1, "greylisting is not reached: ");
+            // Of a statement in some included files, Exim 4.100 does not say where it stands; that is told.
+            if exim_is_at_least(100) && refused.out.contains("by a statement that Exim does not name") {
+                println!("LACKING: the place of statements in included files (Exim 4.100)");
+                installed.eximgrey(&["status"]).expect(1, "reached       greylisting is not reached: ");
+                return;
+            }
+            assert!(refused.out.contains(&place), "{place}: {refused}");
             let status =
                 installed.eximgrey(&["status"]).expect(1, "reached       greylisting is not reached: ");
             let doctor = doctor(&installed).expect(1, "BROKEN   reached        greylisting is not reached: ");

@@ -137,7 +137,7 @@ fn a_macro_that_is_set_too_late_is_named() {
         (Layout::Split, "conf.d/main/00_local", "conf.d/main/000_localmacros"),
         (Layout::Unsplit, "exim4.conf.template", "exim4.conf.localmacros"),
     ] {
-        for line in ["EXIMGREY_MESSAGE = Come back later", "CHECK_RCPT_POSTMASTER=root"] {
+        for line in ["EXIMGREY_MESSAGE = Come back later", "CHECK_RCPT_POSTMASTER=boss"] {
             in_own_world(move |world| {
                 let installed = Installed::on_debian(world, layout, "");
                 let (file, right) = (format!("{ETC}/{source}"), format!("{ETC}/{right}"));
