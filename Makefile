@@ -105,7 +105,7 @@ test-exims: setup setup-clean-systems
 test-senders: setup-clean-systems build
 	scripts/test-senders
 
-# All campaigns, for an hour. WRITE=1 writes docs/reliability.md.
+# All campaigns. WRITE=1 writes docs/reliability.md.
 torture:
 	scripts/torture
 
