@@ -124,6 +124,8 @@ fn status_counts_what_is_there() {
     assert!(line("pending").contains("4 first attempts, "));
     let day = line("last day");
     assert!(day.contains(" 16 decisions: 10 new, 6 retried"), "{day}");
+    // Five of them 10 minutes, one an hour.
+    assert!(line("waited").ends_with("in the last day: up to 10m, 90 % of them up to 1h"));
 
     let json = eximgrey(&place, &["status", "--json"]);
     assert_eq!(json.code, Some(0));
@@ -137,6 +139,7 @@ fn status_counts_what_is_there() {
     let day = &value["decisions"]["last_day"];
     assert_eq!((&day["new"], &day["retried"], &day["total"]), (&10.into(), &6.into(), &16.into()));
     assert_eq!((&day["early"], &day["errors"]["store-lock"]), (&0.into(), &0.into()));
+    assert_eq!((&value["waited"]["half"], &value["waited"]["90%"]), (&600.into(), &HOUR.into()));
 }
 
 /// Before the first decision there is nothing to show, which is no trouble, and nothing is made by looking.

@@ -2,18 +2,24 @@
 //!
 //! A cell of 64 bits holds the number of its hour or minute in the high half and the count in the low half,
 //! so an old cell is recognised and taken over in one atomic step. A row has a cell for each word. There is a
-//! row for the minute that is counted in, beside the locks; a ring of rows for the minutes before it, and a
-//! ring for hours. Whoever takes over a cell passes on what it held: from the minute to the minutes, from
-//! there to the hours. So most decisions write to one page, the one that they have to write to anyway.
+//! row for the minute that is counted in, beside the locks; rings of rows for the minutes before it, for 35
+//! days of hours, and for two years of days; and a row for all that was before. Whoever takes over a cell
+//! passes on what it held to the next. So most decisions write to one page, the one that they have to write to
+//! anyway.
+//!
+//! Retries that pass are rarer. How long they had waited is counted by the hour at once, in rows of its own; and
+//! in the hour of the first attempt, that it came back. So who never came back is known without a look at the
+//! records: of the attempts of an hour whose windows are over, the others.
 //!
 //! Some words are never counted, and their cells stay 0: local submissions and mail for which greylisting is
 //! off are answered without the store, and where the configuration cannot be read, nobody knows where to
 //! count.
 //!
-//! Counting is never worth a mail: whatever fails here, nothing is counted.
+//! Counting is never worth a mail: whatever fails here, nothing is counted. A process that is killed while it
+//! passes something on loses that.
 
 use super::state::{COUNTED_WORDS, State};
-use crate::reply::{Action, Fault, Reason, Reply};
+use crate::reply::{Action, Fault, Matched, Reason, Reply};
 use crate::time::{Seconds, Timestamp};
 use std::ops::RangeInclusive;
 use std::sync::atomic::Ordering::Relaxed;
@@ -23,7 +29,32 @@ const FIRST_FAULT: usize = 20;
 /// Passes in observe mode that would have been deferred.
 const WOULD_DEFER: usize = 30;
 
+/// How long retries that passed had waited, at most; the last one also takes what waited longer. Closer
+/// where most servers come back (5 to 30 minutes), and where a window ends.
+pub const WAITED: [Seconds; 16] = [
+    Seconds(60),
+    Seconds(300),
+    Seconds(360),
+    Seconds(480),
+    Seconds(600),
+    Seconds(900),
+    Seconds(1_200),
+    Seconds(1_800),
+    Seconds(2_700),
+    Seconds(3_600),
+    Seconds(7_200),
+    Seconds(14_400),
+    Seconds(28_800),
+    Seconds(43_200),
+    Seconds(86_400),
+    Seconds(172_800),
+];
+
+/// First attempts that came back.
+const RETURNED: usize = WAITED.len();
+
 /// Rows of one length in time, in which each moment has its row.
+#[derive(Clone, Copy)]
 struct Ring {
     /// The first row, see [`State::count_row`].
     first: usize,
@@ -32,13 +63,39 @@ struct Ring {
     span: Seconds,
 }
 
-/// What is counted goes from ring to ring: the minute that is counted in, 64 minutes, and 32 days, so that a
-/// month can be told.
-const RINGS: [Ring; 3] = [
-    Ring { first: 0, rows: 1, span: Seconds::MINUTE },
-    Ring { first: 1, rows: 64, span: Seconds::MINUTE },
-    Ring { first: 65, rows: 768, span: Seconds::HOUR },
+const fn ring(first: usize, rows: usize, span: Seconds) -> Ring {
+    Ring { first, rows, span }
+}
+
+/// 35 days.
+const HOURS: usize = 840;
+
+/// Two years, one of them a leap year.
+const DAYS: usize = 731;
+
+/// All the time there is; a cell of that is a count alone.
+const EVER: Seconds = Seconds(u32::MAX);
+
+/// Decisions go from ring to ring: the minute that is counted in, 64 minutes, hours, days, and all before.
+const DECISIONS: [Ring; 5] = [
+    ring(0, 1, Seconds::MINUTE),
+    ring(1, 64, Seconds::MINUTE),
+    ring(65, HOURS, Seconds::HOUR),
+    ring(65 + HOURS, DAYS, Seconds::DAY),
+    ring(65 + HOURS + DAYS, 1, EVER),
 ];
+
+const OUTCOMES_FROM: usize = 66 + HOURS + DAYS;
+
+/// And so do the outcomes of first attempts.
+const OUTCOMES: [Ring; 3] = [
+    ring(OUTCOMES_FROM, HOURS, Seconds::HOUR),
+    ring(OUTCOMES_FROM + HOURS, DAYS, Seconds::DAY),
+    ring(OUTCOMES_FROM + HOURS + DAYS, 1, EVER),
+];
+
+/// All rows.
+pub(super) const ROWS: usize = OUTCOMES_FROM + HOURS + DAYS + 1;
 
 impl Ring {
     const fn epoch(&self, time: Timestamp) -> u32 {
@@ -73,8 +130,12 @@ impl Ring {
     ) -> Option<(Timestamp, u64)> {
         let [epoch, newest] = [time, now.plus(Seconds::MINUTE)].map(|time| self.epoch(time));
         let cell = state.count_row(self.row(epoch), true)?.get(word)?;
+        if self.span == EVER {
+            cell.fetch_add(count, Relaxed);
+            return None;
+        }
         // Starts with compare-exchange, not with a load: in a new process the load would fault the page once,
-        // and the write once more. The low half does not run over: no hour has four billion decisions.
+        // and the write once more. The low half does not run over: no day has four billion decisions.
         let mut old = u64::from(epoch) << 32;
         loop {
             let (new, left) = match epoch_of(old) {
@@ -95,9 +156,16 @@ impl Ring {
 pub struct Counters<'s>(&'s State);
 
 /// What was counted over some time.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tally {
     cells: [u64; COUNTED_WORDS],
+    outcomes: [u64; WAITED.len() + 1],
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self { cells: [0; COUNTED_WORDS], outcomes: [0; WAITED.len() + 1] }
+    }
 }
 
 impl Tally {
@@ -115,10 +183,18 @@ impl Tally {
 
     /// The words that are counted, with their numbers: reasons, then faults as `error=...`.
     pub fn words(&self) -> impl Iterator<Item = (String, u64)> {
-        let reasons = Reason::ALL.iter().filter(|reason| !matches!(reason, Reason::Local | Reason::Off));
-        let faults = Fault::ALL.iter().filter(|fault| **fault != Fault::BadConfig);
-        let reasons = reasons.map(|reason| (reason.word().to_owned(), self.reason(*reason)));
-        reasons.chain(faults.map(|fault| (format!("error={}", fault.word()), self.fault(*fault))))
+        let reasons = Self::reasons().map(|reason| (reason.word().to_owned(), self.reason(reason)));
+        reasons.chain(Self::faults().map(|fault| (format!("error={}", fault.word()), self.fault(fault))))
+    }
+
+    /// The reasons that are counted.
+    pub fn reasons() -> impl Iterator<Item = Reason> {
+        Reason::ALL.iter().copied().filter(|reason| !matches!(reason, Reason::Local | Reason::Off))
+    }
+
+    /// The faults that are counted.
+    pub fn faults() -> impl Iterator<Item = Fault> {
+        Fault::ALL.iter().copied().filter(|fault| *fault != Fault::BadConfig)
     }
 
     /// Passes in observe mode that would have been deferred.
@@ -132,6 +208,42 @@ impl Tally {
     pub fn total(&self) -> u64 {
         self.cells.iter().take(FIRST_FAULT).sum()
     }
+
+    /// How many retries that passed had waited for up to each of [`WAITED`] and longer than the one before;
+    /// the last number also has those that waited longer.
+    #[must_use]
+    pub fn waits(&self) -> &[u64; WAITED.len()] {
+        self.outcomes.first_chunk().unwrap_or(&[0; WAITED.len()])
+    }
+
+    /// First attempts of this time that have not come back; that they never will is certain once their window
+    /// is over. What only one recipient of a message came back for counts as not come back. In observe mode
+    /// nobody has to.
+    #[must_use]
+    pub fn never_came_back(&self) -> u64 {
+        let returned = self.outcomes.get(RETURNED).copied().unwrap_or(0);
+        self.reason(Reason::New).saturating_sub(returned)
+    }
+
+    /// For how long `share` (0 to 1) of the retries that passed had waited at most: one of [`WAITED`]; `None`
+    /// where none passed.
+    #[must_use]
+    pub fn waited(&self, share: f64) -> Option<Seconds> {
+        let all: u64 = self.waits().iter().sum();
+        let wanted = ((all as f64 * share).ceil() as u64).max(1);
+        let mut below = 0;
+        let bound = WAITED.iter().zip(self.waits()).find(|(_, count)| {
+            below += **count;
+            below >= wanted
+        });
+        bound.map(|(bound, _)| *bound).filter(|_| all > 0)
+    }
+
+    /// Adds what was counted over another time.
+    pub fn add(&mut self, other: &Self) {
+        let sums = self.cells.iter_mut().chain(&mut self.outcomes);
+        sums.zip(other.cells.iter().chain(&other.outcomes)).for_each(|(sum, count)| *sum += count);
+    }
 }
 
 impl<'s> Counters<'s> {
@@ -143,61 +255,115 @@ impl<'s> Counters<'s> {
 
     /// Counts a reply.
     pub fn count(&self, reply: &Reply, now: Timestamp) {
-        self.bump(reply.reason as usize, now);
+        self.bump(&DECISIONS, reply.reason as usize, (now, 1), now);
         if let Some(fault) = reply.fault {
-            self.bump(FIRST_FAULT + fault as usize, now);
+            self.bump(&DECISIONS, FIRST_FAULT + fault as usize, (now, 1), now);
         }
         if reply.would == Some(Action::Defer) {
-            self.bump(WOULD_DEFER, now);
+            self.bump(&DECISIONS, WOULD_DEFER, (now, 1), now);
+        }
+        if let Some(waited) = reply.delay.filter(|_| reply.reason == Reason::Retried) {
+            let place = WAITED.iter().position(|bound| waited <= *bound).unwrap_or(RETURNED - 1);
+            self.bump(&OUTCOMES, place, (now, 1), now);
+            // A recipient that passes with another's retry need not have had a first attempt.
+            if reply.by != Some(Matched::Message) {
+                self.bump(&OUTCOMES, RETURNED, (Timestamp(now.0.saturating_sub(waited.0)), 1), now);
+            }
         }
     }
 
-    fn bump(&self, word: usize, now: Timestamp) {
-        let add = |count, ring: &Ring| ring.add(self.0, word, count, now);
+    fn bump(&self, rings: &[Ring], word: usize, counted: (Timestamp, u64), now: Timestamp) {
+        let add = |counted, ring: &Ring| ring.add(self.0, word, counted, now);
         // Breaks off where nothing is left to pass on.
-        let _ = RINGS.iter().try_fold((now, 1), add);
+        let _ = rings.iter().try_fold(counted, add);
     }
 
-    /// The decisions of each hour that `range` touches, from its beginning on, the oldest hour first. At most
-    /// the last 768 hours of it: no more are kept.
+    /// What was counted in each hour that `range` touches, from its beginning on, the oldest hour first. At
+    /// most the last 840 hours of it: no more are kept.
     pub fn hours(&self, range: RangeInclusive<Timestamp>) -> impl Iterator<Item = (Timestamp, Tally)> {
-        let [.., ring] = &RINGS;
-        let [start, end] = [*range.start(), *range.end()];
-        let start = start.max(ring.since(ring.rows as u32, end));
-        (ring.epoch(start)..=ring.epoch(end)).map(|hour| {
-            let begin = ring.beginning(hour);
-            (begin, self.sum(&RINGS, begin..=begin.plus(Seconds(3_599))))
+        let ([decisions @ .., _, _], [hour, ..]) = (&DECISIONS, &OUTCOMES);
+        self.by(range, hour, decisions, std::slice::from_ref(hour))
+    }
+
+    /// The same of each day (UTC), at most the last 731.
+    pub fn days(&self, range: RangeInclusive<Timestamp>) -> impl Iterator<Item = (Timestamp, Tally)> {
+        let ([decisions @ .., _], [outcomes @ .., _]) = (&DECISIONS, &OUTCOMES);
+        let [.., day] = outcomes;
+        self.by(range, day, decisions, outcomes)
+    }
+
+    fn by(
+        &self,
+        range: RangeInclusive<Timestamp>,
+        by: &'static Ring,
+        decisions: &'static [Ring],
+        outcomes: &'static [Ring],
+    ) -> impl Iterator<Item = (Timestamp, Tally)> {
+        let end = *range.end();
+        let start = (*range.start()).max(by.since(by.rows as u32, end));
+        (by.epoch(start)..=by.epoch(end)).map(|epoch| {
+            let begin = by.beginning(epoch);
+            let last = Timestamp(begin.0.saturating_add(by.span.0 - 1));
+            (begin, self.sum(decisions, outcomes, begin..=last))
         })
     }
 
-    /// The decisions of the last `hours` hours up to the one of `now`, at most 768.
+    /// What was counted in the last `hours` hours up to the one of `now`, at most 840.
     #[must_use]
     pub fn last_hours(&self, hours: u32, now: Timestamp) -> Tally {
-        let [.., ring] = &RINGS;
-        self.sum(&RINGS, ring.since(hours, now)..=now)
+        let ([decisions @ .., _, _], [hour, ..]) = (&DECISIONS, &OUTCOMES);
+        self.sum(decisions, std::slice::from_ref(hour), hour.since(hours, now)..=now)
     }
 
-    /// The decisions of the last `minutes` minutes up to the one of `now`, at most 64.
+    /// The decisions of the last `minutes` minutes up to the one of `now`, at most 64. (What became of first
+    /// attempts is not counted by the minute.)
     #[must_use]
     pub fn last_minutes(&self, minutes: u32, now: Timestamp) -> Tally {
-        let [ring, ..] = &RINGS;
-        let [rings @ .., _] = &RINGS;
-        self.sum(rings, ring.since(minutes, now)..=now)
+        let [decisions @ .., _, _, _] = &DECISIONS;
+        let [minute, ..] = decisions;
+        self.sum(decisions, &[], minute.since(minutes, now)..=now)
     }
 
-    fn sum(&self, rings: &[Ring], range: RangeInclusive<Timestamp>) -> Tally {
+    /// All that was counted since the file was made: numbers that only grow. A process that is just passing
+    /// something on has it in its hand, so what is read in the same moment may lack it: of three readings the
+    /// largest counts.
+    #[must_use]
+    pub fn ever(&self) -> Tally {
+        let mut ever = Tally::default();
+        for _ in 0..3 {
+            let now = self.sum(&DECISIONS, &OUTCOMES, Timestamp(0)..=Timestamp(u32::MAX));
+            let sums = ever.cells.iter_mut().chain(&mut ever.outcomes);
+            sums.zip(now.cells.iter().chain(&now.outcomes))
+                .for_each(|(sum, count)| *sum = (*sum).max(*count));
+        }
+        ever
+    }
+
+    fn sum(&self, decisions: &[Ring], outcomes: &[Ring], range: RangeInclusive<Timestamp>) -> Tally {
         let mut tally = Tally::default();
+        self.add_up(decisions, &range, &mut tally.cells);
+        self.add_up(outcomes, &range, &mut tally.outcomes);
+        tally
+    }
+
+    fn add_up(&self, rings: &[Ring], range: &RangeInclusive<Timestamp>, sums: &mut [u64]) {
         // Against the way of what is passed on: nothing is met twice.
         for ring in rings.iter().rev() {
-            for epoch in ring.epoch(*range.start())..=ring.epoch(*range.end()) {
+            let epochs = ring.epoch(*range.start())..=ring.epoch(*range.end());
+            // Each row once: of a long range all.
+            let rows = (ring.rows as u32).min(epochs.end() - epochs.start() + 1);
+            for epoch in (*epochs.start()..=u32::MAX).take(rows as usize) {
                 let row = self.0.count_row(ring.row(epoch), false);
-                for (sum, cell) in tally.cells.iter_mut().zip(row.into_iter().flatten()) {
+                for (sum, cell) in sums.iter_mut().zip(row.into_iter().flatten()) {
                     let value = cell.load(Relaxed);
-                    *sum += if epoch_of(value) == epoch { count_of(value) } else { 0 };
+                    *sum += match epochs.contains(&epoch_of(value)) {
+                        _ if ring.span == EVER => value,
+                        true => count_of(value),
+                        false => 0,
+                    };
                 }
             }
         }
-        tally
     }
 }
 
@@ -248,11 +414,11 @@ mod tests {
         let state = State::open(dir.path(), true).unwrap();
         let counters = Counters::of(&state);
         let now = Timestamp(1_000_000_000);
-        let month_later = now.plus(Seconds::HOUR.times(768));
+        let month_later = now.plus(Seconds::HOUR.times(840));
         counters.count(&reply(Reason::Known), now);
         counters.count(&reply(Reason::Known), month_later);
         // In the same minute's place, so that those before go to their hours.
-        for round in [64, 128] {
+        for round in [32, 64, 96, 128] {
             counters.count(&reply(Reason::Known), month_later.plus(Seconds::MINUTE.times(round)));
         }
         assert_eq!(counters.last_hours(1, month_later).reason(Reason::Known), 1);
@@ -287,7 +453,7 @@ mod tests {
         // Long after.
         counters.count(&reply(Reason::Known), at(40 * 24 * 60));
         assert_eq!(counters.last_hours(1, at(40 * 24 * 60)).total(), 1);
-        assert_eq!(counters.hours(Timestamp(0)..=at(40 * 24 * 60)).count(), 768, "as many as are kept");
+        assert_eq!(counters.hours(Timestamp(0)..=at(40 * 24 * 60)).count(), 840, "as many as are kept");
     }
 
     /// A clock that was ahead, for minutes or years, stops no counter when it is set right, and neither does
@@ -309,6 +475,7 @@ mod tests {
                 (0..100).for_each(|_| counters.count(&reply(Reason::New), at(minute)));
                 assert_eq!(counters.last_minutes(1, at(minute)).total(), 100, "{wrong:?}, minute {minute}");
             }
+            assert_eq!(counters.ever().total(), 3 * 60 + 60 * 100, "{wrong:?}");
             assert_eq!(counters.last_minutes(60, at(259)).total(), 6_000, "{wrong:?}");
             for hour in 5..1_000 {
                 (0..100).for_each(|_| counters.count(&reply(Reason::New), at(60 * hour)));
@@ -344,6 +511,45 @@ mod tests {
         two.count(&reply(Reason::New), Timestamp(60));
         assert_eq!(one.last_hours(1, Timestamp(60)).total(), 2);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    /// An hour's count goes to its day when the hour's place is taken, and a day's to all that was before: each
+    /// decision and each outcome is told once, and the sum of all never falls.
+    #[test]
+    fn what_has_left_the_hours_is_in_the_days() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::open(dir.path(), true).unwrap();
+        let counters = Counters::of(&state);
+        let start = Timestamp(1_000_080_000);
+        assert!(start.0.is_multiple_of(86_400));
+        let at = |hours: u32| start.plus(Seconds::HOUR.times(hours));
+        let passed =
+            |minutes| Reply { delay: Some(Seconds::MINUTE.times(minutes)), ..reply(Reason::Retried) };
+        let days = 900;
+        let mut ever = 0;
+        for hour in (0..days * 24).step_by(6) {
+            counters.count(&passed(7), at(hour));
+            counters.count(&passed(90), at(hour));
+            counters.count(&reply(Reason::New), at(hour));
+            if hour % 240 == 0 {
+                let now = counters.ever().total();
+                assert!(now > ever, "hour {hour}");
+                ever = now;
+            }
+        }
+        let last = at(days * 24 - 1);
+        let all: Vec<_> = counters.days(Timestamp(0)..=last).collect();
+        assert_eq!(all.len(), 731);
+        let whole = |(day, tally): &&(Timestamp, Tally)| {
+            assert_eq!((tally.total(), tally.reason(Reason::Retried)), (12, 8), "{day}");
+            tally.waits().iter().sum::<u64>() == 8
+        };
+        assert_eq!(all.iter().filter(whole).count(), 731);
+        let ever = counters.ever();
+        assert_eq!((ever.total(), ever.waits().iter().sum::<u64>()), (3 * 900 * 4, 2 * 900 * 4));
+        let day = counters.last_hours(24, last);
+        assert_eq!((day.waited(0.5), day.waited(0.9)), (Some(Seconds(480)), Some(Seconds(7_200))));
+        assert_eq!(Tally::default().waited(0.5), None);
     }
 
     /// The words' numbers are on disk: a row has room for them, and no two share a cell.

@@ -42,8 +42,8 @@ const FILE: &str = "state";
 /// What this file was called when it held the counters alone.
 const FORMER_FILE: &str = "counters";
 
-/// Rows of the counters: this minute, 64 minutes, 768 hours.
-const ROWS: usize = 1 + 64 + 768;
+/// Rows of the counters: see [`counters`](super::counters).
+const ROWS: usize = super::counters::ROWS;
 
 /// Cells in a row: a reason, a fault or another word each, with room for more words.
 pub(super) const COUNTED_WORDS: usize = 31;
@@ -52,7 +52,7 @@ pub(super) const COUNTED_WORDS: usize = 31;
 pub(super) type Row = [AtomicU64; COUNTED_WORDS];
 
 const SIZE: usize = PAGE + ((ROWS - 1) * ROW_SIZE).next_multiple_of(PAGE);
-const MAGIC: [u8; 12] = *b"eximgrey\x04\0\0\0";
+const MAGIC: [u8; 12] = *b"eximgrey\x05\0\0\0";
 const PAGE: usize = 4096;
 const BREAKER: usize = 16;
 const QUEUE: usize = 96;

@@ -5,7 +5,7 @@ use crate::decision::decide;
 use crate::identity::{ClientNetwork, Domain, Identity, Prefixes};
 use crate::memory::{Question, Records};
 use crate::policy::Verdict;
-use crate::reply::{By, Fault};
+use crate::reply::{By, Fault, Reason};
 use crate::rules::Rules;
 use crate::sender::Level;
 use crate::store::record::{Facts, Record};
@@ -348,4 +348,31 @@ fn privacy_keeps_no_address() {
             assert!(!data.windows(text.len()).any(|w| w == text), "{}", text.escape_ascii());
         }
     }
+}
+
+/// A first attempt that comes back is counted in its own hour, from whatever address of the client, and so is how long it
+/// waited; the others of that hour have not come back. Another recipient of the message was no attempt.
+#[test]
+fn what_becomes_of_first_attempts_is_counted() {
+    let world = world();
+    let counters = world.store.counters().unwrap();
+    let count = |verdict: Verdict, at: u32| {
+        world.store.count(&verdict.reply(world.rules.mode), NOW.plus(Seconds(at)));
+        verdict
+    };
+    let ask = |n: u32, from: u32, at: u32| {
+        let client = [network(&format!("10.{from}.{n}.1")), spf(&format!("s{n}.example"))];
+        count(world.ask(&client, &format!("a{n}@s{n}.example"), at), at)
+    };
+    (0..100).for_each(|n| assert!(matches!(ask(n, 0, 0), Verdict::New { .. })));
+    (0..100).for_each(|n| assert!(matches!(ask(n, 1, 60), Verdict::Early { .. })));
+    (0..40).for_each(|n| assert!(matches!(ask(n, 2, 7_000), Verdict::Retried { by: By::Spf, .. })));
+    count(Verdict::CameBack { waited: Seconds(7_000) }, 7_000);
+    assert!(matches!(ask(200, 0, 7_000), Verdict::New { .. }));
+    let hours: Vec<_> = counters.hours(NOW..=NOW.plus(Seconds(7_000))).map(|(_, tally)| tally).collect();
+    let [first, .., last] = hours.as_slice() else { panic!("{hours:?}") };
+    assert_eq!((first.reason(Reason::New), first.never_came_back()), (100, 60));
+    assert_eq!((last.reason(Reason::New), last.never_came_back()), (1, 1));
+    assert_eq!((first.waited(1.0), last.waited(1.0)), (None, Some(Seconds(7_200))));
+    assert_eq!(last.waits().iter().sum::<u64>(), 41);
 }

@@ -45,6 +45,10 @@ pub fn run(command: &Status, settings: &Settings, out: &mut impl Write) -> Resul
         ("released", holds.released),
         ("trapped", holds.trapped),
     ];
+    let waited = store.counters().and_then(|counted| {
+        let day = counted.last_hours(24, now);
+        Some([day.waited(0.5)?, day.waited(0.9)?])
+    });
     let recent = store.counters().map(|counted| {
         [counted.last_minutes(5, now), counted.last_minutes(60, now), counted.last_hours(24, now)]
     });
@@ -60,6 +64,7 @@ pub fn run(command: &Status, settings: &Settings, out: &mut impl Write) -> Resul
                         "bytes": holds.pending.bytes},
             "entries": BTreeMap::from(entries),
             "unreadable": unreadable,
+            "waited": waited.map(|[half, most]| json!({"half": half.0, "90%": most.0})),
             "decisions": recent.map(|recent| {
                 let [minutes, hour, day] = recent.map(|tally| tally_json(&tally));
                 json!({"last_5_minutes": minutes, "last_hour": hour, "last_day": day})
@@ -91,6 +96,14 @@ pub fn run(command: &Status, settings: &Settings, out: &mut impl Write) -> Resul
             writeln!(out, "last 5 min {minutes} ({rate:.1} a minute)\nlast hour  {hour}\nlast day   {day}")?;
         }
         None => writeln!(out, "decisions  not counted: {} cannot be used", path.join("state").display())?,
+    }
+    if let Some([half, most]) = waited {
+        let most = if most == half { String::new() } else { format!(", 90 % of them up to {}", span(most)) };
+        writeln!(
+            out,
+            "waited     half of the retries that passed in the last day: up to {}{most}",
+            span(half)
+        )?;
     }
     Ok(Outcome::Done)
 }
