@@ -15,13 +15,14 @@
 //! `make build && cargo bench --bench first`; `-- FILE` measures another build of the library.
 #![allow(unsafe_code, missing_docs, clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark")]
 
+#[path = "common/bare.rs"]
+mod bare;
 mod common;
 
+use bare::{KNOWN, PENDING, Task, bare};
 use common::{Function, answer, fork, quantile, triplet, wait};
-use lmdb_sys as lmdb;
 use std::ffi::{CStr, CString, c_int};
 use std::path::Path;
-use std::ptr::{null, null_mut};
 use std::time::Instant;
 
 /// Triplets, half of which are known; and records of each environment of LMDB alone.
@@ -34,59 +35,6 @@ fn decision(greylist: Function, i: u32, options: &[&str], reason: &str) -> impl 
     move || {
         let reply = answer(greylist, &texts).to_str().unwrap();
         assert!(reply.contains(reason), "{reply}");
-    }
-}
-
-/// Two environments like those of the store, in its place.
-const KNOWN: &CStr = c"/var/lib/bare-known";
-const PENDING: &CStr = c"/var/lib/bare-pending";
-
-/// What one transaction does.
-enum Task {
-    Fill,
-    /// Looks for a record that is there, or is not.
-    Read(u32, bool),
-    Write(u32),
-}
-
-/// Opens an environment with the store's flags (src/store/lmdb.rs) and does one task in it, by LMDB's C
-/// functions alone.
-fn bare(dir: &CStr, task: &Task) {
-    let check = |result: c_int| assert_eq!(result, lmdb::MDB_SUCCESS);
-    let key = |i: u32| u128::from(i).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835).to_be_bytes();
-    let (mut env, mut txn, mut table) = (null_mut(), null_mut(), 0);
-    let read = if matches!(task, Task::Read(..)) { lmdb::MDB_RDONLY } else { 0 };
-    let flags = lmdb::MDB_NOTLS | if read == 0 { lmdb::MDB_NOSYNC } else { read };
-    // SAFETY: the calls in the order that lmdb.h asks for, with places and values that outlive each; the
-    // process ends without closing, as one of Exim's does.
-    unsafe {
-        check(lmdb::mdb_env_create(&raw mut env));
-        check(lmdb::mdb_env_set_maxreaders(env, 1024));
-        if matches!(task, Task::Fill) {
-            check(lmdb::mdb_env_set_mapsize(env, 1 << 20));
-        }
-        check(lmdb::mdb_env_open(env, dir.as_ptr(), flags, 0o640));
-        check(lmdb::mdb_txn_begin(env, null_mut(), read, &raw mut txn));
-        check(lmdb::mdb_dbi_open(txn, null(), 0, &raw mut table));
-        let put = |i: u32| {
-            let (mut key, mut record) = (key(i), [7_u8; 32]);
-            let value =
-                |bytes: &mut [u8]| lmdb::MDB_val { mv_size: bytes.len(), mv_data: bytes.as_mut_ptr().cast() };
-            check(lmdb::mdb_put(txn, table, &mut value(&mut key), &mut value(&mut record), 0));
-        };
-        match *task {
-            Task::Fill => (0..WARM).for_each(put),
-            Task::Write(i) => put(i),
-            Task::Read(i, there) => {
-                let mut bytes = key(i);
-                let mut key = lmdb::MDB_val { mv_size: bytes.len(), mv_data: bytes.as_mut_ptr().cast() };
-                let mut value = lmdb::MDB_val { mv_size: 0, mv_data: null_mut() };
-                let found = lmdb::mdb_get(txn, table, &raw mut key, &raw mut value);
-                assert_eq!(found, if there { lmdb::MDB_SUCCESS } else { lmdb::MDB_NOTFOUND });
-                return lmdb::mdb_txn_abort(txn);
-            }
-        }
-        check(lmdb::mdb_txn_commit(txn));
     }
 }
 
@@ -114,10 +62,7 @@ fn main() {
                 decision(greylist, i, &["delay=0s"], "reason=retried")();
             }
         }
-        for dir in [KNOWN, PENDING] {
-            std::fs::create_dir(Path::new(dir.to_str().unwrap())).unwrap();
-            bare(dir, &Task::Fill);
-        }
+        bare::make(WARM);
     });
     common::preload(&library);
     let names = ["nothing", "known", "early", "new", "bare known", "bare early", "bare new"];

@@ -4,7 +4,8 @@
 //!
 //! One process forks them as Exim's daemon does, with the library preloaded, as fast as it gets to it, and no
 //! more at a time than said. Each works as long as one of Exim's does for a connection, half of it before it
-//! asks. So what `mode=off` shows is the waiting for a processor. Its call is so short that about one in a
+//! asks. So what `mode=off` shows is the waiting for a processor, and `LMDB alone` what LMDB's own locks add to that:
+//! processes that read and write one record each as a new triplet does, by the C library alone. Its call is so short that about one in a
 //! hundred is interrupted, and the 99th percentile is now this, now that; the time from the fork to the
 //! answer is steady. Every pass is looked at afterwards: it must be known. And a newsletter: one process that
 //! tells `greylist_sent` of 5,000 recipients.
@@ -21,10 +22,13 @@
     reason = "a benchmark"
 )]
 
+#[path = "common/bare.rs"]
+mod bare;
 mod common;
 #[path = "common/slow_disk.rs"]
 mod slow_disk;
 
+use bare::{Task, bare};
 use common::{Function, answer, call, fork, quantile, triplet, wait};
 use slow_disk::{SlowDisk, flushes};
 use std::ffi::CString;
@@ -47,15 +51,17 @@ const RECIPIENTS: u32 = 5_000;
 /// (`make bench-exim`).
 const WORK: u32 = 700;
 
-/// What is asked, and the reason that must be in the answer.
-const KINDS: [(&str, &str, &str); 3] = [
+/// What is asked, and the reason that must be in the answer. The last asks nobody.
+const KINDS: [(&str, &str, &str); 4] = [
     ("mode=off", "mode=off", "reason=off"),
     ("new triplet", "delay=0s", "reason=new"),
     ("retry that passes", "delay=0s", "reason=retried"),
+    ("LMDB alone", "", ""),
 ];
 const OFF: usize = 0;
 const NEW: usize = 1;
 const PASS: usize = 2;
+const BARE: usize = 3;
 
 /// What all processes write into: of each decision the nanoseconds of the call, whose last bit says that it
 /// was an error, and those since its process was forked.
@@ -188,7 +194,13 @@ fn turn(place: &Place, at_a_time: usize, kind: usize, first: u32) -> Turn {
         fork(|| {
             work(other / 2);
             let start = Instant::now();
-            let answer = answer(greylist, &texts);
+            let answer = if kind == BARE {
+                bare(bare::KNOWN, &Task::Read(first + i, false));
+                bare(bare::PENDING, &Task::Write(first + i));
+                c""
+            } else {
+                answer(greylist, &texts)
+            };
             let times = [start, forked].map(|since| since.elapsed());
             let answer = answer.to_string_lossy();
             let error = answer.contains("error=");
@@ -230,12 +242,14 @@ fn round(library: &Path, dir: &Path, counted: &Path, newsletter: bool, work: u32
     common::move_in(dir);
     let [greylist, peek, sent] =
         [c"greylist", c"greylist_peek", c"greylist_sent"].map(|name| common::function(library, name));
+    wait(fork(|| bare::make(1)));
     common::preload(library);
     let shared = Shared::new();
     let place = Place { shared, greylist, work };
-    let mut first = 0;
+    // The bare environments have record 0.
+    let mut first = 1;
     for at_a_time in AT_A_TIME {
-        for kind in [OFF, NEW, PASS] {
+        for kind in [OFF, NEW, PASS, BARE] {
             if kind == PASS {
                 // What was new comes back; the turn may have been cut short.
                 wait(fork(|| {
@@ -313,20 +327,23 @@ fn ratios(turns: &Turns) {
     let [plain, slow] = turns;
     println!(
         "\n| at a time | passes/s, of new/s | 99th percentile, of that of `mode=off`: from the fork, new | passes | \
-         the call, new | passes | passes/s with slow flushes, of those without |\n|--:|--:|--:|--:|--:|--:|--:|"
+         LMDB alone | the call, new | passes | LMDB alone | passes/s with slow flushes, of those without |\n\
+         |--:|--:|--:|--:|--:|--:|--:|--:|--:|"
     );
     for ((at_a_time, plain), slow) in AT_A_TIME.iter().zip(plain).zip(slow) {
-        let [off, new, pass] = plain;
+        let [off, new, pass, bare] = plain;
         let ratio = |one: &[Turn], other: &[Turn], of: fn(&Turn) -> f64| {
             quantile(one.iter().zip(other).map(|(one, other)| of(one) / of(other)).collect(), 0.5)
         };
         println!(
-            "| {at_a_time} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} |",
+            "| {at_a_time} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} |",
             ratio(pass, new, |turn| turn.rate),
             ratio(new, off, |turn| turn.since_fork),
             ratio(pass, off, |turn| turn.since_fork),
+            ratio(bare, off, |turn| turn.since_fork),
             ratio(new, off, |turn| turn.p99),
             ratio(pass, off, |turn| turn.p99),
+            ratio(bare, off, |turn| turn.p99),
             ratio(&slow[PASS], pass, |turn| turn.rate),
         );
     }
