@@ -340,3 +340,20 @@ fn a_hostile_sender_stays_in_its_line() {
     }
     assert!(explained.out.bytes().all(harmless), "{:?}", explained.out);
 }
+
+/// A store that cannot be used: the answer says so, as Exim's would, and the command that something is wrong.
+#[test]
+fn a_store_that_cannot_be_used_is_explained() {
+    let place = filled();
+    let data = place.store().join("known/data.mdb");
+    as_store_user(|| std::fs::write(&data, [7; 8192]).unwrap());
+    let mail = ["explain", "192.0.2.1", "new@sender.example", BOB];
+    for (options, answer) in [
+        (&[][..], "answer      action=pass reason=error error=store-damaged\n"),
+        (&["--json"], "\"answer\":\"action=pass reason=error error=store-damaged\""),
+    ] {
+        let shown = eximgrey(&place, &[&mail[..], options].concat());
+        assert!(shown.out.contains(answer) && shown.out.contains("known is damaged: "), "{}", shown.out);
+        assert_eq!(shown.code, Some(1));
+    }
+}

@@ -65,6 +65,11 @@ fn denied(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::PermissionDenied && sys::effective_user() != 0
 }
 
+/// Whether the user lacks a right to the store that root has.
+pub fn is_denied(error: &StoreError) -> bool {
+    matches!(error, StoreError::Open { cause, .. } if denied(cause))
+}
+
 /// Says on the standard error what went wrong. That this cannot be written is no error of its own.
 pub fn complain(failure: &Failure) {
     let text = match failure {
@@ -74,7 +79,7 @@ pub fn complain(failure: &Failure) {
             let hint = problems.iter().any(closed).then(|| format!("You may not read it: {AS_ROOT}\n"));
             lines.chain(hint).collect()
         }
-        Failure::Store(error @ StoreError::Open { cause, .. }) if denied(cause) => {
+        Failure::Store(error) if is_denied(error) => {
             format!("eximgrey: {error}\nThe store is open to root and Exim's user only: {AS_ROOT}\n")
         }
         Failure::Store(error) => format!("eximgrey: {error}\nTry: eximgrey doctor\n"),

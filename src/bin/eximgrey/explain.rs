@@ -64,22 +64,31 @@ pub fn run(command: &Explain, config: Option<&Path>, out: &mut impl Write) -> Re
     let settings = command::load(request.config.or(config))?;
     let rules = settings.rules_for(request.policy, request.recipient, &request.rules).map_err(usage)?;
     let triplet = request.triplet(settings.prefixes, rules.sender_key);
-    if let Some(verdict) = decision::without_records(&rules, triplet.as_ref(), now) {
-        return simple(command, verdict, &rules, &sources.told(&[]), out);
-    }
-    let Some(mut triplet) = triplet else {
-        return simple(command, Verdict::Local, &rules, &sources.told(&[]), out);
+    let without_records = |verdict: Verdict, out| {
+        let because = reason(verdict, &rules, &Evidence::default(), Timestamp::default());
+        simple(command, &verdict.reply(rules.mode), &because, &sources.told(&[]), out)
     };
-    let store = command::open_store(&settings, now)?;
-    let mut seen = Vec::new();
-    if let Some(store) = &store {
-        seen = sources.take_seen(&mut request, &triplet, store)?;
-        triplet = request.triplet(settings.prefixes, rules.sender_key).unwrap_or(triplet);
+    if let Some(verdict) = decision::without_records(&rules, triplet.as_ref(), now) {
+        return without_records(verdict, out);
     }
-    let question = Question { triplet: &triplet, rules: &rules, now };
-    let (verdict, evidence) = match &store {
-        Some(store) => ask(store, &question)?,
-        None => ask(&Nothing, &question)?,
+    let Some(mut triplet) = triplet else { return without_records(Verdict::Local, out) };
+    let asked = command::open_store(&settings, now).and_then(|store| {
+        let Some(store) = store else {
+            let (verdict, evidence) = ask(&Nothing, &Question { triplet: &triplet, rules: &rules, now })?;
+            return Ok((verdict, evidence, Vec::new()));
+        };
+        let seen = sources.take_seen(&mut request, &triplet, &store)?;
+        triplet = request.triplet(settings.prefixes, rules.sender_key).unwrap_or_else(|| triplet.clone());
+        let (verdict, evidence) = ask(&store, &Question { triplet: &triplet, rules: &rules, now })?;
+        Ok((verdict, evidence, seen))
+    });
+    let (verdict, evidence, seen) = match asked {
+        Err(Failure::Store(error)) if !command::is_denied(&error) => {
+            let because = format!("{error} (eximgrey doctor)");
+            simple(command, &Reply::error(error.fault()), &because, &sources.told(&[]), out)?;
+            return Ok(Outcome::Negative);
+        }
+        asked => asked?,
     };
     let told = sources.told(&seen);
     let reply = verdict.reply(rules.mode);
@@ -105,9 +114,7 @@ fn usage(Misuse { fault, text }: Misuse) -> Failure {
 }
 
 /// An answer that no record has a part in.
-fn simple(command: &Explain, verdict: Verdict, rules: &Rules, told: &Told, out: &mut impl Write) -> Result {
-    let reply = verdict.reply(rules.mode);
-    let because = reason(verdict, rules, &Evidence::default(), Timestamp::default());
+fn simple(command: &Explain, reply: &Reply, because: &str, told: &Told, out: &mut impl Write) -> Result {
     if command.json {
         let mut value = json!({"answer": reply.to_string(), "because": because});
         told.add_to(&mut value);
