@@ -144,9 +144,9 @@ fuzz: setup
 torture-kills: setup
 	EXIMGREY_KILLS=10000 $(CARGO) test --locked --test store_processes storm:: -- --nocapture
 
-# Four million hostile attempts.
+# Floods of up to five million hostile attempts each.
 torture-flood: setup
-	EXIMGREY_FLOOD=50 $(CARGO) test --locked --release --lib store::tests::full -- --nocapture --test-threads 2
+	EXIMGREY_FLOOD=315 $(CARGO) test --locked --release --lib store::tests::full -- --nocapture --test-threads 2
 
 rpm: setup-rpm build $(third_party)
 	scripts/build-rpm $(VERSION)

@@ -5,6 +5,7 @@ use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 use eximgrey::memory::Access;
 use eximgrey::settings::StoreSettings;
@@ -180,6 +181,44 @@ fn library_installed_anew_keeps_serving() {
         attempt(CLIENT, "bob@sender.test", USER).expect_greylisted();
         attempt(CLIENT, "bob@sender.test", USER).expect_accepted();
     });
+}
+
+/// The library is replaced by renaming, again and again, while mail comes in, preloaded or not: every connection is answered,
+/// and who was told to come back passes.
+#[test]
+fn library_replaced_under_load_loses_nobody() {
+    for preload in ["", "EXIMGREY_PRELOAD = 50"] {
+        in_own_world(move |world| {
+            let exim = world.start_exim(preload);
+            let library = fs::read(world.library()).unwrap();
+            let (sent, end) = (AtomicUsize::new(0), AtomicBool::new(false));
+            let send = |sender: usize| {
+                // More would mean that nobody says when it is enough.
+                for number in (0..5_000).take_while(|_| !end.load(Relaxed)) {
+                    let from = format!("{sender}-{number}@sender.test");
+                    sent.fetch_add(1, Relaxed);
+                    attempt(CLIENT, &from, USER).expect_greylisted();
+                    attempt(CLIENT, &from, USER).expect_accepted();
+                }
+            };
+            std::thread::scope(|scope| {
+                let send = &send;
+                let senders: Vec<_> = (0..4).map(|sender| scope.spawn(move || send(sender))).collect();
+                for _ in 0..20 {
+                    let (draft, before) = (world.path("eximgrey.so.new"), sent.load(Relaxed));
+                    fs::write(&draft, &library).unwrap();
+                    fs::rename(&draft, world.library()).unwrap();
+                    let failed = || senders.iter().any(|sender| sender.is_finished());
+                    let enough = || sent.load(Relaxed) > before + 4 || failed();
+                    wait_until(enough, || "mail between two replacements".to_owned());
+                }
+                end.store(true, Relaxed);
+            });
+            exim.reload();
+            attempt(CLIENT, "0-0@sender.test", USER).expect_accepted();
+            attempt(CLIENT, "new@sender.test", USER).expect_greylisted();
+        });
+    }
 }
 
 /// The library may not be read by Exim's user.
@@ -371,9 +410,19 @@ fn fill_disk(world: &World) {
     while file.write_all(&[0; 4096]).is_ok() {}
 }
 
+/// What takes the room on a disk.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Taken {
+    ByFiles,
+    /// By files, with a copy of the store that shares its blocks.
+    WithCopy,
+    /// By a limit of btrfs, on a disk that has room.
+    ByQuota,
+}
+
 /// A full disk whose file system writes a changed page to a new place: blocks that a file has do not help there. Mail
 /// passes, of known senders too, no connection is lost, and greylisting goes on when there is room again.
-fn full_loop_disk_passes(kind: &str, make: &[&str], copied: bool) {
+fn full_loop_disk_passes(kind: &str, make: &[&str], taken: Taken) {
     let (make, kind) = (make.iter().map(|&word| word.to_owned()).collect::<Vec<_>>(), kind.to_owned());
     in_own_world(move |world| {
         let run = |program: &str, arguments: &[&str]| {
@@ -387,6 +436,10 @@ fn full_loop_disk_passes(kind: &str, make: &[&str], copied: bool) {
         let arguments = make[1..].iter().map(String::as_str).chain([image]).collect::<Vec<_>>();
         run(&make[0], &arguments);
         run("mount", &["-o", "loop", image, store]);
+        if taken == Taken::ByQuota {
+            run("btrfs", &["quota", "enable", store]);
+            run("btrfs", &["qgroup", "limit", "24m", store]);
+        }
         let (uid, gid) = world.exim_user;
         chown(world.store(), Some(uid), Some(gid)).unwrap();
 
@@ -395,7 +448,7 @@ fn full_loop_disk_passes(kind: &str, make: &[&str], copied: bool) {
         attempt(CLIENT, SENDER, USER).expect_accepted();
         let copy = world.store().join("copy");
         let copy = copy.to_str().unwrap();
-        match (kind.as_str(), copied) {
+        match (kind.as_str(), taken == Taken::WithCopy) {
             ("btrfs", true) => run("btrfs", &["-q", "subvolume", "snapshot", store, copy]),
             (_, true) => {
                 fs::create_dir(copy).unwrap();
@@ -409,6 +462,8 @@ fn full_loop_disk_passes(kind: &str, make: &[&str], copied: bool) {
         }
         run("sync", &["-f", store]);
         fill_disk(world);
+        let ballast = fs::metadata(world.store().join("ballast")).unwrap().len();
+        assert_eq!(ballast < 24 << 20, taken == Taken::ByQuota, "{ballast} bytes were free");
         for number in 0..200 {
             // Small files take what is left.
             let _ = fs::write(world.store().join(format!("ballast-{number}")), [1; 3000]);
@@ -434,22 +489,28 @@ fn full_loop_disk_passes(kind: &str, make: &[&str], copied: bool) {
 
 #[test]
 fn full_btrfs_passes() {
-    full_loop_disk_passes("btrfs", &["mkfs.btrfs", "-q"], false);
+    full_loop_disk_passes("btrfs", &["mkfs.btrfs", "-q"], Taken::ByFiles);
 }
 
 #[test]
 fn full_btrfs_with_a_snapshot_passes() {
-    full_loop_disk_passes("btrfs", &["mkfs.btrfs", "-q"], true);
+    full_loop_disk_passes("btrfs", &["mkfs.btrfs", "-q"], Taken::WithCopy);
+}
+
+/// The disk has room, and Exim's user may not have it.
+#[test]
+fn quota_that_is_used_up_passes() {
+    full_loop_disk_passes("btrfs", &["mkfs.btrfs", "-q"], Taken::ByQuota);
 }
 
 #[test]
 fn full_xfs_with_a_reflink_copy_passes() {
-    full_loop_disk_passes("xfs", &["mkfs.xfs", "-q"], true);
+    full_loop_disk_passes("xfs", &["mkfs.xfs", "-q"], Taken::WithCopy);
 }
 
 #[test]
 fn full_ext4_passes() {
-    full_loop_disk_passes("ext4", &["mkfs.ext4", "-q"], false);
+    full_loop_disk_passes("ext4", &["mkfs.ext4", "-q"], Taken::ByFiles);
 }
 
 /// Two wrong bytes in the root page of what is known crash every process that reads it. A few connections are lost, then

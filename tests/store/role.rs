@@ -111,6 +111,7 @@ fn a_role_is_played() {
         "stop-in-known" => stop_in(open(config).environment(Table::Known).unwrap()),
         "stop-in-pending" => stop_in(open(config).environment(Table::Pending).unwrap()),
         "session" => session(config),
+        "readers" => take_readers(open(config).environment(Table::Known).unwrap(), 0),
         storm if storm.starts_with("storm-") => pass_for_ever(config, &storm["storm-".len()..]),
         _ => panic!("no such role: {role}"),
     }
@@ -155,6 +156,17 @@ fn stop_in(env: &Env) {
     })
     .unwrap();
     say("went on");
+}
+
+/// Reads within a read until there is no place for one more, and stays there until it is killed; says how many there are.
+fn take_readers(env: &Env, taken: u32) {
+    let deeper = env.read(|_| {
+        take_readers(env, taken + 1);
+        Ok(())
+    });
+    let error = deeper.expect_err("a bound for readers");
+    say(&format!("{taken} {}", error.fault().word()));
+    std::thread::sleep(DEADLINE);
 }
 
 /// Answers at given times, and fills a store with records of the longest kind: `decide TIME ARG...`,

@@ -2,6 +2,7 @@
 //! for them for ever.
 
 use super::faults::{TRIPLET, answer, remember};
+use super::role::Role;
 use super::{KNOWN, SENDER};
 use crate::common::driver::{Built, greylist};
 use crate::common::{Ended, Place, as_store_user, run, skipped_without_root};
@@ -128,4 +129,26 @@ fn what_is_no_file_is_not_waited_for() {
         make(what, &place.config());
         assert_eq!(answer(&place, &built, &TRIPLET), "action=pass reason=error error=bad-config");
     }
+}
+
+/// A process that takes every place of LMDB's table of readers: everybody passes with the word for it, and when it is gone,
+/// so is the fault, in sessions that go on, too.
+#[test]
+fn mail_passes_while_every_place_for_readers_is_taken() {
+    let place = Place::new("delay = \"0s\"");
+    let built = Built::new(&place);
+    remember(&place, &built);
+    let mut open = built.start();
+    assert_eq!(open.greylist(&place, &TRIPLET), KNOWN);
+    let mut readers = Role::start(&place, "readers");
+    let told = readers.answer();
+    let (taken, word) = told.split_once(' ').unwrap();
+    assert!(taken.parse::<u32>().unwrap() > 1_000 && word == "store-lock", "{told}");
+    let full = "action=pass reason=error error=store-lock";
+    assert_eq!([answer(&place, &built, &TRIPLET), open.greylist(&place, &TRIPLET)], [full, full]);
+    readers.process.signal(libc::SIGKILL);
+    readers.process.wait();
+    assert_eq!(open.greylist(&place, &TRIPLET), KNOWN);
+    assert_eq!(answer(&place, &built, &TRIPLET), KNOWN);
+    open.end();
 }

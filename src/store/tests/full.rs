@@ -1,8 +1,10 @@
-//! Tables that are full, and clocks that are wrong. `make torture-flood` makes the floods fifty times larger.
+//! Tables that are full, and clocks that are wrong. `make torture-flood` makes the floods so large that the fastest has five
+//! million attempts.
 
 use super::*;
 use crate::settings::StoreSettings;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::{Duration, Instant};
 
 /// How much larger the floods are than a few pages' worth.
 fn scale() -> u32 {
@@ -64,13 +66,20 @@ fn survive(flood: &Flood<'_>, many: bool, pauses: &[u32]) -> [usize; 3] {
         decide(&world.store, &world.question(&triplet, minute * 60), Access::Record)
     };
     let honest = |n: u32| (identities(n, many), format!("honest{n}@x.example"));
+    let friend = |minute: u32| ask(&identities(9_999, many), "friend@x.example", minute);
+    assert!(matches!(friend(0), Ok(Verdict::New { .. })));
+    assert!(matches!(friend(5), Ok(Verdict::Retried { .. })));
     let ([mut retried, mut at_once, mut lost], mut waiting) = ([0; 3], Vec::new());
     let minutes = pauses.iter().max().unwrap() + 150;
+    let mut took = Vec::new();
     for minute in 0..minutes {
+        let start = Instant::now();
         for i in 0..rate {
             let (identity, sender) = (flood.attempt)(minute * rate + i, minute);
             let _ = ask(&[identity], &sender, minute);
         }
+        took.push(start.elapsed() / rate);
+        assert!(matches!(friend(minute), Ok(Verdict::Known { .. })));
         let (due, later) = waiting.into_iter().partition(|(_, at)| *at == minute);
         waiting = later;
         for (n, _) in due {
@@ -95,8 +104,15 @@ fn survive(flood: &Flood<'_>, many: bool, pauses: &[u32]) -> [usize; 3] {
     }
     let there = count(&world, Table::Pending);
     assert!(there <= most + 20, "{there} records");
+    // The table is full after the first tenth of the fastest floods.
+    let tenth = took.len() / 10;
+    let mean = |part: &[Duration]| part.iter().sum::<Duration>().as_micros() / part.len() as u128;
     println!(
-        "campaign: {rate} attempts a minute, room for {most}: {retried} came back, {at_once} passed at once, {lost} are lost"
+        "campaign: {} attempts, {rate} a minute, room for {most}: {retried} came back, {at_once} passed at once, {lost} are lost; \
+         an attempt took {} us in the first tenth, {} in the last",
+        rate * minutes,
+        mean(&took[..tenth]),
+        mean(&took[took.len() - tenth..])
     );
     [retried, at_once, lost]
 }
