@@ -224,6 +224,8 @@ install:
 	install -m 0644 exim-conf/debian/conf.d/main/00_eximgrey $(conf)/debian/conf.d/main
 	install -d $(etc) $(share)/doc/eximgrey
 	[ -e $(etc)/eximgrey.toml ] || install -m 0644 packaging/eximgrey.toml $(etc)
+	install -D -m 0644 -t $(share)/doc/eximgrey/examples examples/*.json
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system packaging/systemd/*
 	install -m 0644 README.md CHANGELOG.md docs/*.md $(wildcard $(third_party)) $(share)/doc/eximgrey
 	install -m 0644 packaging/debian/eximgrey.logcheck.ignore.server $(share)/doc/eximgrey/eximgrey.logcheck
 	for page in $(wildcard man/*.[1-8]); do install -D -m 0644 -t $(share)/man/man$${page##*.} $$page; done
@@ -239,6 +241,7 @@ install:
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/eximgrey $(link) $(link:.so=-[0-9]*.so)
 	rm -rf $(share)/eximgrey $(share)/doc/eximgrey
+	rm -f $(DESTDIR)$(PREFIX)/lib/systemd/system/eximgrey-metrics.*
 	rm -f $(share)/man/man[1-8]/eximgrey.* $(share)/bash-completion/completions/eximgrey
 	rm -f $(DESTDIR)$(ZSH_COMPLETIONS)/_eximgrey $(share)/fish/vendor_completions.d/eximgrey.fish
 

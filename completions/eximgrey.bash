@@ -37,6 +37,9 @@ _eximgrey() {
             eximgrey,list)
                 cmd="eximgrey__subcmd__list"
                 ;;
+            eximgrey,metrics)
+                cmd="eximgrey__subcmd__metrics"
+                ;;
             eximgrey,normalize)
                 cmd="eximgrey__subcmd__normalize"
                 ;;
@@ -99,6 +102,9 @@ _eximgrey() {
                 ;;
             eximgrey__subcmd__help,list)
                 cmd="eximgrey__subcmd__help__subcmd__list"
+                ;;
+            eximgrey__subcmd__help,metrics)
+                cmd="eximgrey__subcmd__help__subcmd__metrics"
                 ;;
             eximgrey__subcmd__help,normalize)
                 cmd="eximgrey__subcmd__help__subcmd__normalize"
@@ -176,7 +182,7 @@ _eximgrey() {
 
     case "${cmd}" in
         eximgrey)
-            opts="-h -V --config --help --version status list explain check-config release trap forget whitelist purge normalize doctor exim help"
+            opts="-h -V --config --help --version status list metrics explain check-config release trap forget whitelist purge normalize doctor exim help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -420,7 +426,7 @@ _eximgrey() {
             return 0
             ;;
         eximgrey__subcmd__help)
-            opts="status list explain check-config release trap forget whitelist purge normalize doctor exim help"
+            opts="status list metrics explain check-config release trap forget whitelist purge normalize doctor exim help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -560,6 +566,20 @@ _eximgrey() {
             return 0
             ;;
         eximgrey__subcmd__help__subcmd__list)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        eximgrey__subcmd__help__subcmd__metrics)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -729,6 +749,28 @@ _eximgrey() {
                     return 0
                     ;;
                 --since)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        eximgrey__subcmd__metrics)
+            opts="-h --textfile --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --textfile)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

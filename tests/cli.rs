@@ -14,6 +14,8 @@ mod doctor;
 mod explain;
 #[path = "cli/manners.rs"]
 mod manners;
+#[path = "cli/metrics.rs"]
+mod metrics;
 #[path = "cli/pager.rs"]
 mod pager;
 #[path = "cli/purge.rs"]

@@ -216,13 +216,18 @@ impl Tally {
         self.outcomes.first_chunk().unwrap_or(&[0; WAITED.len()])
     }
 
+    /// First attempts of this time that came back, and passed.
+    #[must_use]
+    pub fn came_back(&self) -> u64 {
+        self.outcomes.get(RETURNED).copied().unwrap_or(0)
+    }
+
     /// First attempts of this time that have not come back; that they never will is certain once their window
     /// is over. What only one recipient of a message came back for counts as not come back. In observe mode
     /// nobody has to.
     #[must_use]
     pub fn never_came_back(&self) -> u64 {
-        let returned = self.outcomes.get(RETURNED).copied().unwrap_or(0);
-        self.reason(Reason::New).saturating_sub(returned)
+        self.reason(Reason::New).saturating_sub(self.came_back())
     }
 
     /// For how long `share` (0 to 1) of the retries that passed had waited at most: one of [`WAITED`]; `None`

@@ -284,6 +284,12 @@ impl Store {
         self.state.as_deref().map(Counters::of)
     }
 
+    /// What was counted so far for the store in this directory, also where it cannot be used; `None` where nothing was.
+    #[must_use]
+    pub fn counted_in(path: &std::path::Path) -> Option<counters::Tally> {
+        State::open(path, false).ok().map(|state| Counters::of(&state).ever())
+    }
+
     /// Has the store used again at once, if the breaker is open; says whether it was.
     #[must_use]
     pub fn use_again(settings: &StoreSettings) -> bool {

@@ -12,6 +12,7 @@ mod filter;
 mod forget;
 mod import;
 mod list;
+mod metrics;
 mod normalize;
 mod output;
 mod owner;
@@ -50,6 +51,8 @@ enum Command {
     Status(status::Status),
     /// List first attempts that wait, known triplets, proved or trapped clients, the whitelist
     List(list::List),
+    /// Print figures for Prometheus
+    Metrics(metrics::Metrics),
     /// Say what Exim would be answered now, and why
     Explain(explain::Explain),
     /// Check the configuration file
@@ -97,6 +100,7 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> Result {
     match &arguments.command {
         Command::Status(command) => status::run(command, &load(config)?, out),
         Command::List(command) => list::run(command, &load(config)?, out),
+        Command::Metrics(command) => metrics::run(command, config, out),
         Command::Explain(command) => explain::run(command, config, out),
         Command::Release(command) => release::run(command, &load(config)?, out),
         Command::Trap(command) => trap::run(command, &load(config)?, out),
