@@ -188,7 +188,7 @@ impl StoredRecords<'_> {
         let summary = get(SUMMARY_KEY)?.and_then(Summary::decode).unwrap_or_default();
         let secret = self.store.secret();
         let entry = |key: Key| Ok(get(&key.0)?.and_then(Entry::decode));
-        for (kind, text) in summary.list.candidates(triplet) {
+        for (kind, text) in summary.list.candidates(triplet, rules.recipient_delimiter) {
             let Some(entry) = entry(secret.listed(kind, &text))? else { continue };
             let vouched =
                 kind != ListKind::Sender || entry.unauthenticated || sender_is_authenticated(triplet);
@@ -203,10 +203,13 @@ impl StoredRecords<'_> {
             side.trap = entry(secret.trap(network.identity))?.map(|entry| entry.trap());
         }
         if open && summary.replied >= now {
-            let domain = triplet.replied_domain_key(secret).filter(|_| rules.replied_domain);
-            let just_sent = triplet.just_sent_keys(secret);
-            for key in just_sent.into_iter().chain([triplet.replied_key(secret)]).chain(domain) {
-                side.replied = side.replied.max(entry(key)?.map(|entry| entry.permit()));
+            let plain = triplet.without_extension(rules.recipient_delimiter);
+            for triplet in [Some(triplet), plain.as_ref()].into_iter().flatten() {
+                let domain = triplet.replied_domain_key(secret).filter(|_| rules.replied_domain);
+                let just_sent = triplet.just_sent_keys(secret);
+                for key in just_sent.into_iter().chain([triplet.replied_key(secret)]).chain(domain) {
+                    side.replied = side.replied.max(entry(key)?.map(|entry| entry.permit()));
+                }
             }
         }
         if open && summary.released >= now {

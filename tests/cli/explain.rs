@@ -173,6 +173,24 @@ fn what_a_sender_has_tried_from_other_networks_is_shown() {
     );
 }
 
+/// A recipient's extension is named, and what holds for the address without it is said.
+#[test]
+fn an_extension_of_a_recipient_is_explained() {
+    let settings = "recipient_delimiter = \"+\"\n[recipients]\n\"bob@rcpt.example\" = \"off\"\n";
+    let place = Place::new(settings);
+    let explained = |to: &str| eximgrey(&place, &["explain", "192.0.2.1", "a@sender.example", to]).out;
+    assert!(explained("bob+news@rcpt.example").contains("reason=off"));
+    let listed = eximgrey(&place, &["whitelist", "add", "recipient", "carol@rcpt.example"]);
+    assert_eq!(listed.code, Some(0), "{}", listed.err);
+    let carol = explained("carol+x@rcpt.example");
+    let expected = "recipient   carol+x@rcpt.example\n            (policies, the whitelist and replies of \
+                    carol@rcpt.example hold for it, too)\n";
+    assert!(carol.contains(expected) && carol.contains("reason=whitelisted"), "{carol}");
+    assert!(explained("+carol@rcpt.example").contains("reason=new"));
+    let checked = eximgrey(&place, &["check-config"]).out;
+    assert!(checked.contains("\nrecipient_delimiter = \"+\"\n"), "{checked}");
+}
+
 /// What is said of a record is what the decision makes of it, where their limits differ by a little, too: a
 /// known triplet holds for a sixteenth of the lifetime more, and a first attempt from before a trap does not
 /// count.

@@ -204,6 +204,10 @@ impl Report<'_> {
         writeln!(out, "sender      {}", sender(triplet.sender))?;
         writeln!(out, "sender key  {}", triplet.sender_key)?;
         writeln!(out, "recipient   {}", word(triplet.recipient.as_bytes()))?;
+        if let Some(plain) = triplet.without_extension(self.rules.recipient_delimiter) {
+            let plain = word(plain.recipient.as_bytes());
+            writeln!(out, "            (policies, the whitelist and replies of {plain} hold for it, too)")?;
+        }
         let rules: Vec<_> =
             rules.shown().iter().map(|(key, value)| format!("{key}={}", value.trim_matches('"'))).collect();
         block(out, "rules", rules.chunks(5).map(|line| line.join(" ")))?;
