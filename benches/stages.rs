@@ -4,7 +4,9 @@
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use eximgrey::decision;
-use eximgrey::evidence::{Earned, Evidence, Found, Known, KnownEvidence, KnownSide, Outcomes, Pending};
+use eximgrey::evidence::{
+    Earned, Evidence, Found, Known, KnownEvidence, KnownSide, Outcomes, Pending, PendingSide,
+};
 use eximgrey::identity::{ClientNetwork, Domain, Prefixes, registrable};
 use eximgrey::memory::{Access, Question};
 use eximgrey::policy::{Verdict, decide};
@@ -72,8 +74,9 @@ fn policy(c: &mut Criterion) {
         let identities = [By::Network, By::Spf, By::Host].map(identity).into();
         Some(KnownSide { identities, ..KnownSide::default() })
     };
-    let pending =
-        Some(vec![Found::Here(Pending { first_seen: NOW, passed: None }), Found::Absent, Found::Absent]);
+    let first = Found::Here(Pending { first_seen: NOW, passed: None });
+    let identities = vec![first, Found::Absent, Found::Absent];
+    let pending = Some(PendingSide { identities, elsewhere: Vec::new() });
     let evidence = [
         ("known", Evidence { known: side(Found::Here(known)), ..Evidence::default() }),
         ("retried", Evidence { known: side(Found::Absent), pending, ..Evidence::default() }),

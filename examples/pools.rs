@@ -12,6 +12,7 @@
 #[path = "../tests/pools/mod.rs"]
 mod pools;
 
+use pools::botnet;
 use pools::plan::Plan;
 use pools::report::{Run, table};
 
@@ -25,7 +26,7 @@ fn main() {
     }
     let runs: Vec<Run> =
         pools::greylisters().iter_mut().map(|greylister| Run::of(&plan, greylister.as_mut())).collect();
-    print!("{}", table(&plan, &runs));
+    print!("{}\n{}", table(&plan, &runs), botnet::table());
 }
 
 fn trace(plan: &Plan, name: &str) {

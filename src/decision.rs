@@ -1,7 +1,7 @@
 //! The way of a decision: read what the policy wants to see, decide, and write what that changes. Of many who
 //! ask about one triplet at the same time, one writes; the others decide again and see what it wrote.
 
-use crate::evidence::{Evidence, Found, KnownSide, Pending};
+use crate::evidence::{Evidence, KnownSide, PendingSide};
 use crate::memory::{Access, Decision, Memory, Question, Records};
 use crate::policy::{self, Change, Step, Verdict};
 use crate::rules::Rules;
@@ -32,7 +32,8 @@ pub fn decide(memory: &impl Memory, question: &Question<'_>, access: Access) -> 
 /// See [`StoreError`].
 pub fn evidence(memory: &impl Memory, question: &Question<'_>) -> Result<Evidence, StoreError> {
     let records = memory.about(question)?;
-    Ok(Evidence { known: Some(records.known(true)?), pending: Some(records.pending()?), ..question.unread() })
+    let pending = question.comparable(records.pending()?);
+    Ok(Evidence { known: Some(records.known(true)?), pending: Some(pending), ..question.unread() })
 }
 
 /// The answer that needs no records, if there is one; without a `triplet` there is no client.
@@ -53,16 +54,24 @@ impl Question<'_> {
     pub fn decide<E>(
         &self,
         read_known: impl Fn() -> Result<KnownSide, E>,
-        read_pending: impl Fn() -> Result<Vec<Found<Pending>>, E>,
+        read_pending: impl Fn() -> Result<PendingSide, E>,
     ) -> Result<Decision, E> {
         let mut evidence = self.unread();
         loop {
             match policy::decide(self.rules, &evidence, self.now) {
                 Step::ReadKnown => evidence.known = Some(read_known()?),
-                Step::ReadPending => evidence.pending = Some(read_pending()?),
+                Step::ReadPending => evidence.pending = Some(self.comparable(read_pending()?)),
                 Step::Answer(verdict, change) => return Ok((verdict, change)),
             }
         }
+    }
+
+    /// Bounces have one sender and many authors: those from elsewhere are other mail.
+    fn comparable(&self, pending: PendingSide) -> PendingSide {
+        if self.triplet.sender.is_empty() {
+            return PendingSide { elsewhere: Vec::new(), ..pending };
+        }
+        pending
     }
 
     fn unread(&self) -> Evidence {

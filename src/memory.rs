@@ -4,7 +4,7 @@
 //! A memory decides nothing. It reads what it is asked for, and writes what was decided if that still holds
 //! when nobody else can write.
 
-use crate::evidence::{Found, KnownEvidence, KnownSide, Pending};
+use crate::evidence::{Found, KnownEvidence, KnownSide, PendingSide};
 use crate::identity::Identity;
 use crate::policy::{Change, Verdict};
 use crate::reply::Effect;
@@ -58,11 +58,11 @@ pub trait Records {
     /// See [`StoreError`].
     fn known(&self, whole: bool) -> Result<KnownSide, StoreError>;
 
-    /// The first attempts, in the order of the identities.
+    /// The first attempts.
     ///
     /// # Errors
     /// See [`StoreError`].
-    fn pending(&self) -> Result<Vec<Found<Pending>>, StoreError>;
+    fn pending(&self) -> Result<PendingSide, StoreError>;
 
     /// Writes what was `decided` on what was read, and says so by a decision without a change. Where somebody
     /// has written since, nothing may be written: then what holds now comes back, to be applied again.
@@ -141,6 +141,7 @@ impl Access {
                     | Verdict::Early { .. }
                     | Verdict::Retried { .. }
                     | Verdict::CameBack { .. }
+                    | Verdict::SenderCameBack { .. }
             ),
             Self::Look => false,
         }
@@ -173,8 +174,9 @@ impl Records for &Question<'_> {
         Ok(KnownSide { identities, ..KnownSide::default() })
     }
 
-    fn pending(&self) -> Result<Vec<Found<Pending>>, StoreError> {
-        Ok(vec![Found::Absent; self.triplet.identities.len()])
+    fn pending(&self) -> Result<PendingSide, StoreError> {
+        let identities = vec![Found::Absent; self.triplet.identities.len()];
+        Ok(PendingSide { identities, ..PendingSide::default() })
     }
 
     fn apply(&self, (verdict, _): Decision) -> Result<Decision, StoreError> {

@@ -68,7 +68,7 @@ impl Default for StoreSettings {
 
 impl Settings {
     /// The rules for a call: the file's, a named policy over them, the call's own options over both. A call
-    /// that names no policy has that of the recipient, or of the recipient's domain.
+    /// that names no policy has that of the recipient, of its address without extension, or of its domain.
     ///
     /// # Errors
     /// There is no such policy, or mail could be lost by these rules.
@@ -141,8 +141,9 @@ impl Settings {
         }
         let recipient = recipient.to_ascii_lowercase();
         let domain = recipient.rsplit(|&byte| byte == b'@').next().unwrap_or_default();
-        let found = self.recipients.get(&recipient).or_else(|| self.recipients.get(domain));
-        found.map(String::as_bytes)
+        let plain = self.rules.recipient_delimiter.without_extension(&recipient);
+        let keys = [Some(&recipient[..]), plain.as_deref(), Some(domain)];
+        keys.into_iter().flatten().find_map(|key| self.recipients.get(key)).map(String::as_bytes)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The configuration file: what is read, and what each mistake is answered with.
 
 use super::*;
+use crate::recipient::Delimiters;
 use crate::sender::Level;
 use std::path::Path;
 
@@ -26,6 +27,7 @@ fn every_setting_is_read() {
         trust_known_domains = false
         replied_domain = true
         trap_time = "2h"
+        recipient_delimiter = "-+"
         store = "/srv/grey"
         ipv4_prefix = 32
         ipv6_prefix = 56
@@ -48,6 +50,7 @@ fn every_setting_is_read() {
         trust_known_domains: false,
         replied_domain: true,
         trap_time: Seconds(7_200),
+        recipient_delimiter: Delimiters::parse(b"+-").unwrap(),
         ..Rules::DEFAULT
     };
     assert_eq!(settings.rules, rules);
@@ -98,6 +101,46 @@ fn a_recipient_or_its_domain_has_a_policy_and_a_call_may_name_another() {
     assert_eq!(rules(Some(b"off"), "codes@example.org"), (Mode::Off, Seconds(300)));
     let problems = parse("[recipients]\n\"a@x.example\" = \"cods\"\n").unwrap_err();
     assert!(problems[0].starts_with("t.toml:2: a@x.example: expected the name of a policy"), "{problems:?}");
+}
+
+/// The most exact of an address, the address without its extension, and the domain.
+#[test]
+fn an_address_with_an_extension_has_the_policy_of_the_address_without() {
+    let text = |delimiter: &str| {
+        format!(
+            "recipient_delimiter = \"{delimiter}\"\n[policy.a]\ndelay = \"1m\"\n[policy.b]\ndelay = \"2m\"\n\
+             [policy.c]\ndelay = \"3m\"\n[recipients]\n\"codes@example.org\" = \"a\"\n\
+             \"codes+bank@example.org\" = \"b\"\n\"example.org\" = \"c\"\n\"+@other.example\" = \"b\"\n"
+        )
+    };
+    let delays = |delimiter, recipients: &[&str]| -> Vec<_> {
+        let settings = parse(&text(delimiter)).unwrap();
+        let rules = |to: &&str| settings.rules_for(None, to.as_bytes(), &RuleChanges::default());
+        recipients.iter().map(|to| rules(to).unwrap().delay.0 / 60).collect()
+    };
+    let recipients = [
+        "codes@example.org",
+        "Codes+Bank@Example.org",
+        "codes+shop@example.org",
+        "codes+bank+7@example.org",
+        "codes+@example.org",
+        "+codes@example.org",
+        "+@other.example",
+        "++@other.example",
+    ];
+    assert_eq!(delays("+", &recipients), [1, 2, 1, 1, 1, 3, 2, 5]);
+    assert_eq!(delays("", &recipients), [1, 2, 3, 3, 3, 3, 2, 5]);
+    for (text, expected) in [
+        ("recipient_delimiter = \"a\"", "t.toml:1: recipient_delimiter: expected signs that are no letters"),
+        ("recipient_delimiter = 1", "t.toml:1: recipient_delimiter: expected signs"),
+        (
+            "[policy.a]\nrecipient_delimiter = \"+\"",
+            "t.toml:2: policy a: recipient_delimiter stands at the top",
+        ),
+    ] {
+        let problems = parse(text).unwrap_err();
+        assert!(problems.len() == 1 && problems[0].starts_with(expected), "{problems:?}");
+    }
 }
 
 #[test]

@@ -58,7 +58,10 @@ fn assert_ours(reply: &str) {
             "action" => place == 0 && actions.contains(value),
             "reason" => place == 1 && words(Reason::ALL, Reason::word).contains(value),
             "error" => words(Fault::ALL, Fault::word).contains(value),
-            "by" => *value == Matched::Message.word() || words(By::ALL, By::word).contains(value),
+            "by" => {
+                Matched::OTHERS.iter().any(|other| other.word() == *value)
+                    || words(By::ALL, By::word).contains(value)
+            }
             "would" => actions.contains(value),
             "wait" | "delay" => (1..=10).contains(&value.len()) && value.bytes().all(|b| b.is_ascii_digit()),
             _ => false,

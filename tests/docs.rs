@@ -104,8 +104,9 @@ fn the_documented_defaults_are_those_in_force() {
 
     let page = read("man/eximgrey.toml.5");
     let described = page.lines().filter_map(|line| line.strip_prefix(".It Ic ")?.split_once(" No = "));
-    let text =
-        |value: &str| value.strip_prefix("Qq ").map_or_else(|| value.to_owned(), |text| format!("{text:?}"));
+    let text = |value: &str| {
+        value.strip_prefix("Qq").map_or_else(|| value.to_owned(), |text| format!("{:?}", text.trim_start()))
+    };
     let described: BTreeMap<&str, String> = described.map(|(key, value)| (key, text(value))).collect();
     let defaults = defaults.as_object().unwrap().iter().filter(|(_, value)| !value.is_object());
     assert_eq!(described, defaults.map(|(key, value)| (key.as_str(), value.to_string())).collect());
@@ -125,7 +126,7 @@ fn every_word_function_and_option_is_in_the_manual() {
     let faults = Fault::ALL.iter().map(|fault| fault.word()).chain(["no-library"]);
     assert_eq!(broken, faults.collect());
     let by = between(&page, ".It Cm by= ", ".It");
-    for word in By::ALL.iter().map(|by| by.word()).chain([Matched::Message.word()]) {
+    for word in By::ALL.iter().map(|by| by.word()).chain(Matched::OTHERS.map(Matched::word)) {
         assert!(by.split([' ', '\n']).any(|text| text == word), "{word}");
     }
 

@@ -12,8 +12,10 @@
 #[path = "pools/mod.rs"]
 mod pools;
 
+use eximgrey::policy::MANY_NETWORKS_WAIT;
 use eximgrey::rules::Rules;
 use eximgrey::time::{Seconds, Timestamp};
+use pools::botnet::{self, CAMPAIGNS};
 use pools::plan::{Plan, Pool};
 use pools::report::{Figures, Run, Wait, kinds, table};
 use pools::{Attempt, Delay, Greylister, deliver, greylisters};
@@ -96,25 +98,29 @@ fn a_pool_with_names_under_one_domain_waits_for_one_retry() {
     assert!(figures.delayed >= results.plan.pools.len() && figures.never == 0, "{figures}");
 }
 
-/// With SPF or a host name no message at all waits longer than it would with postgrey. With neither, one in hundreds does:
-/// where an address of a proved network passes, eximgrey keeps no triplet for the other networks of the pool, and postgrey,
-/// which made that message wait, has one. docs/pools.md says more.
+/// With a host name no message at all waits longer than it would with postgrey, with SPF one in hundreds, with neither one in
+/// forty, and none of them for an hour: a message that passes by its sender teaches nothing of the other networks of the
+/// pool, of which postgrey learns something while that message waits. docs/pools.md says more.
 #[test]
 fn hardly_a_message_waits_longer_than_with_postgrey() {
     let results = &*RESULTS;
     let theirs = results.delays("postgrey");
-    for (name, allowed) in OURS.into_iter().zip([0, 0, theirs.len() / 500]) {
+    for (name, allowed) in OURS.into_iter().zip([theirs.len() / 500, 0, theirs.len() / 40]) {
         let longer: Vec<_> = (0..theirs.len())
             .filter(|message| Wait::of(results.delays(name)[*message]) > Wait::of(theirs[*message]))
             .map(|message| (results.plan.pool(message).kind, results.delays(name)[message], theirs[message]))
             .collect();
         assert!(longer.len() <= allowed, "{name}: {longer:?}");
+        assert!(
+            longer.iter().all(|(_, ours, _)| Wait::of(*ours) < Wait::For(Seconds::HOUR)),
+            "{name}: {longer:?}"
+        );
     }
 }
 
 /// Whatever is known of a client, even nothing but its address, no kind of pool is worse off than with postgrey: not in
-/// the share delayed, the median delay, the worst, the share never delivered; and its nth slowest message is no slower,
-/// for every n.
+/// the median delay, the worst, the share never delivered, and by no more than a message in a hundred in the share delayed;
+/// and its nth slowest message is no slower, for every n, unless it takes no longer than half an hour.
 #[test]
 fn no_kind_of_pool_is_worse_off_than_with_postgrey() {
     let results = &*RESULTS;
@@ -123,10 +129,13 @@ fn no_kind_of_pool_is_worse_off_than_with_postgrey() {
         for name in OURS {
             let ranks =
                 results.slowest_first(name, kind).into_iter().zip(results.slowest_first("postgrey", kind));
-            assert!(ranks.into_iter().all(|(ours, theirs)| ours <= theirs), "{kind}, {name}");
+            assert!(
+                ranks.into_iter().all(|(ours, theirs)| ours <= theirs.max(Wait::For(MANY_NETWORKS_WAIT))),
+                "{kind}, {name}"
+            );
             let ours = results.figures(name, kind);
             assert!(
-                ours.delayed <= theirs.delayed && ours.never <= theirs.never,
+                ours.delayed <= theirs.delayed + ours.messages / 100 && ours.never <= theirs.never,
                 "{kind}, {name}: {ours}, {theirs}"
             );
             assert!(
@@ -137,6 +146,29 @@ fn no_kind_of_pool_is_worse_off_than_with_postgrey() {
     }
 }
 
+/// With nothing known of a client but its address, no pool that goes on trying loses mail, of however many networks. Those
+/// that give up after six minutes do.
+#[test]
+fn a_pool_that_nothing_names_loses_no_mail() {
+    let results = &*RESULTS;
+    for kind in kinds(&results.plan) {
+        let figures = results.figures("eximgrey, neither", kind);
+        assert!(figures.never == 0 || kind == "two tries, 5 networks", "{kind}: {figures}");
+    }
+}
+
+/// What passes for a pool without a name passes for a botnet that does the same: a mail, once in half an hour.
+#[test]
+fn a_botnet_that_repeats_itself_gets_one_mail_through_in_half_an_hour() {
+    for campaign in &CAMPAIGNS {
+        let passed = botnet::passed(campaign, "eximgrey, neither");
+        let took = campaign.every.0 * (campaign.tries - 1) as u32;
+        let most = campaign.mails * took.div_euclid(1_800) as usize;
+        assert!(passed <= most, "{passed} of {most}: {}", campaign.title);
+        assert!(passed > 0 || took < 1_800, "{}", campaign.title);
+    }
+}
+
 /// The simulation can tell: the same pools without SPF and host name, and with the peers, do wait for more than one
 /// retry, and lose mail.
 #[test]
@@ -144,7 +176,7 @@ fn without_identities_pools_wait_longer_and_lose_mail() {
     let results = &*RESULTS;
     for name in ["eximgrey, neither", "postgrey", "greylistd, /24", "greylistd"] {
         assert!(results.beyond_one_retry(name, |_| true).len() > 500, "{name}");
-        assert!(results.run(name).figures(|_| true).never > 50, "{name}");
+        assert!(name.starts_with("eximgrey") || results.run(name).figures(|_| true).never > 50, "{name}");
     }
     for kind in ["gmail.com", "2 networks", "5 networks", "15 networks", "40 networks", "IPv4 and IPv6"] {
         let with = results.figures("eximgrey, SPF", kind);
@@ -190,7 +222,8 @@ fn messages_are_tried_until_they_pass_or_their_schedule_ends() {
 /// The page shows what is printed.
 #[test]
 fn documented_table() {
-    let table = table(&RESULTS.plan, &RESULTS.runs);
     let page = include_str!("../docs/pools.md");
-    assert!(page.contains(&table), "docs/pools.md has another table than this:\n{table}");
+    for table in [table(&RESULTS.plan, &RESULTS.runs), botnet::table()] {
+        assert!(page.contains(&table), "docs/pools.md has another table than this:\n{table}");
+    }
 }

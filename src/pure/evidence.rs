@@ -117,6 +117,25 @@ pub struct Pending {
     pub passed: Option<Timestamp>,
 }
 
+/// A first attempt from another network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// Tells networks apart. What one customer is given of IPv6 has one number.
+    pub network: u32,
+    /// When it was.
+    pub first_seen: Timestamp,
+}
+
+/// The first attempts with one sender and recipient.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PendingSide {
+    /// Those with the client's identities, in the order of the triplet's.
+    pub identities: Vec<Found<Pending>>,
+    /// Those from other networks, by which no mail has passed yet: the first of them by key, where there are
+    /// very many. One may be there for each of its identities.
+    pub elsewhere: Vec<Elsewhere>,
+}
+
 /// The known records of one identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KnownEvidence {
@@ -167,7 +186,7 @@ pub struct Evidence {
     /// `None` until read.
     pub known: Option<KnownSide>,
     /// `None` until read.
-    pub pending: Option<Vec<Found<Pending>>>,
+    pub pending: Option<PendingSide>,
     /// Where the client has come back for this message: when another recipient of it was first tried.
     pub came_back: Option<Timestamp>,
 }

@@ -9,6 +9,7 @@ pub mod identity;
 pub mod network;
 pub mod pasted;
 pub mod policy;
+pub mod recipient;
 pub mod reply;
 pub mod request;
 pub mod rules;

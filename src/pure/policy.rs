@@ -5,15 +5,24 @@
 //! [`Step::ReadPending`] until it has seen enough.
 
 use crate::evidence::{
-    Earned, Evidence, Found, KnownEvidence, KnownSide, Outcomes, Pending, Permit, Places, Trap,
+    Earned, Evidence, Found, KnownEvidence, KnownSide, Outcomes, Pending, PendingSide, Permit, Places, Trap,
 };
 use crate::reply::{Action, By, Fault, Matched, Reason, Reply};
 use crate::rules::{Mode, Rules};
 use crate::time::{Seconds, Timestamp};
 use crate::whitelist::ListKind;
+use std::collections::BTreeSet;
 
 /// Counted at most once in this time for each identity: one burst of mail is one proof.
 pub const COUNT_INTERVAL: Seconds = Seconds::HOUR;
+
+/// From so many networks, the client's among them, one sender has to have tried for one recipient, and the
+/// first of them so long ago, to be taken for a pool that comes from another network each time. Of two
+/// networks one soon comes again. Half an hour is the least that a queue waits (RFC 5321 section 4.5.4.1).
+pub const MANY_NETWORKS: usize = 3;
+
+/// See [`MANY_NETWORKS`].
+pub const MANY_NETWORKS_WAIT: Seconds = Seconds::MINUTE.times(30);
 
 /// What was decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +47,11 @@ pub enum Verdict {
     /// Has to wait by itself, but came with a message that was retried in time.
     CameBack {
         /// Since the first attempt at the message.
+        waited: Seconds,
+    },
+    /// Has to wait by itself, but its sender came back in time from other networks.
+    SenderCameBack {
+        /// Since the first attempt.
         waited: Seconds,
     },
     /// Passed before.
@@ -90,9 +104,20 @@ pub enum Change {
     Admit {
         /// The first attempt.
         first_seen: Timestamp,
-        /// Whether the identities earned it themselves and are counted.
-        counts: bool,
+        /// What it is due to.
+        due_to: DueTo,
     },
+}
+
+/// What a triplet becomes known for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DueTo {
+    /// Its client, whose identities are counted.
+    Client,
+    /// Its sender's attempts from other networks, which are used up by it.
+    Sender,
+    /// The administrator's release, which is used up by it.
+    Release,
 }
 
 /// What [`decide`] wants next.
@@ -126,7 +151,7 @@ fn stale(seen: Timestamp, rules: &Rules, now: Timestamp) -> bool {
 ///
 /// The order: off and local, the whitelist, traps, known triplets, identities that have proved themselves,
 /// replies and releases, domains known to the site, first attempts, and where these say wait, what the client
-/// has come back for.
+/// has come back for, and from how many networks its sender has.
 #[must_use]
 pub fn decide(rules: &Rules, evidence: &Evidence, now: Timestamp) -> Step {
     if evidence.local {
@@ -148,7 +173,13 @@ pub fn decide(rules: &Rules, evidence: &Evidence, now: Timestamp) -> Step {
         && (rules.delay..=rules.window).contains(&now.since(first_seen))
     {
         let verdict = Verdict::CameBack { waited: now.since(first_seen) };
-        return Step::Answer(verdict, Change::Admit { first_seen, counts: true });
+        return Step::Answer(verdict, Change::Admit { first_seen, due_to: DueTo::Client });
+    }
+    if let Verdict::New { .. } | Verdict::Early { .. } = verdict
+        && let Some(first_seen) = tried_from_many_networks(rules, pending, now)
+    {
+        let verdict = Verdict::SenderCameBack { waited: now.since(first_seen) };
+        return Step::Answer(verdict, Change::Admit { first_seen, due_to: DueTo::Sender });
     }
     Step::Answer(verdict, change)
 }
@@ -182,7 +213,7 @@ fn decide_known(rules: &Rules, side: &KnownSide, now: Timestamp) -> Option<(Verd
         return Some((Verdict::Replied, Change::None));
     }
     if side.released.is_some_and(|permit| permit.lasts(now)) {
-        return Some((Verdict::Released, Change::Admit { first_seen: now, counts: false }));
+        return Some((Verdict::Released, Change::Admit { first_seen: now, due_to: DueTo::Release }));
     }
     if rules.trust_known_domains {
         let domain = with_passes(1, |by| matches!(by, By::Spf | By::Dkim));
@@ -251,7 +282,7 @@ pub fn attempt_counts(rules: &Rules, attempt: &Pending, trap: Option<Trap>, now:
 fn decide_pending(
     rules: &Rules,
     known: &KnownSide,
-    pending: &[Found<Pending>],
+    PendingSide { identities: pending, .. }: &PendingSide,
     now: Timestamp,
 ) -> (Verdict, Change) {
     if pending.iter().any(|p| matches!(p, Found::Unreadable)) {
@@ -284,7 +315,19 @@ fn decide_pending(
             if missing.is_empty() { Change::None } else { Change::Pend { first_seen, places: missing } };
         return (Verdict::Early { wait }, change);
     }
-    (Verdict::Retried { waited, by }, Change::Admit { first_seen, counts: true })
+    (Verdict::Retried { waited, by }, Change::Admit { first_seen, due_to: DueTo::Client })
+}
+
+/// The first attempt of a sender that has come back in time, though from another network each time. It says
+/// nothing for these networks: who makes a botnet repeat itself for half an hour gets one mail through.
+fn tried_from_many_networks(rules: &Rules, pending: &PendingSide, now: Timestamp) -> Option<Timestamp> {
+    let attempt = |first_seen| Pending { first_seen, passed: None };
+    let counts = |first_seen| attempt_counts(rules, &attempt(first_seen), None, now);
+    let others = pending.elsewhere.iter().filter(|other| counts(other.first_seen));
+    let first_seen = others.clone().map(|other| other.first_seen).min()?;
+    let networks: BTreeSet<_> = others.map(|other| other.network).collect();
+    let waited = now.since(first_seen) >= rules.delay.max(MANY_NETWORKS_WAIT);
+    (waited && networks.len() + 1 >= MANY_NETWORKS).then_some(first_seen)
 }
 
 /// Whether something that was last counted at `last` may be counted again. A time from the future was written
@@ -338,6 +381,7 @@ impl Verdict {
             Self::Trapped { wait } => (Reason::Trapped, Some(wait), None, None),
             Self::Retried { waited, by } => (Reason::Retried, None, Some(waited), identity(by)),
             Self::CameBack { waited } => (Reason::Retried, None, Some(waited), Some(Matched::Message)),
+            Self::SenderCameBack { waited } => (Reason::Retried, None, Some(waited), Some(Matched::Sender)),
             Self::Known { by } => (Reason::Known, None, None, identity(by)),
             Self::Auto { by } => (Reason::Auto, None, None, identity(by)),
             Self::Whitelisted { .. } => (Reason::Whitelisted, None, None, None),

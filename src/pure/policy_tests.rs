@@ -1,7 +1,7 @@
 //! The decision, rule by rule, and against a model of a few lines.
 
 use super::*;
-use crate::evidence::{Known, Trap};
+use crate::evidence::{Elsewhere, Known, Trap};
 
 const NOW: Timestamp = Timestamp(1_000_000_000);
 const RULES: Rules = Rules::DEFAULT;
@@ -32,6 +32,11 @@ fn first(first_seen: Timestamp) -> Found<Pending> {
     Found::Here(Pending { first_seen, passed: None })
 }
 
+/// Nobody has tried from elsewhere.
+fn here(identities: Vec<Found<Pending>>) -> PendingSide {
+    PendingSide { identities, ..PendingSide::default() }
+}
+
 /// Asks as a caller does, for a client with one identity a pair.
 fn ask(rules: &Rules, records: &[(KnownEvidence, Found<Pending>)]) -> (Verdict, Change) {
     ask_side(rules, KnownSide::default(), records)
@@ -49,7 +54,7 @@ fn ask_side(
     for _ in 0..3 {
         match decide(rules, &evidence, NOW) {
             Step::ReadKnown => evidence.known = Some(known.clone()),
-            Step::ReadPending => evidence.pending = Some(pending.clone()),
+            Step::ReadPending => evidence.pending = Some(here(pending.clone())),
             Step::Answer(verdict, change) => return (verdict, change),
         }
     }
@@ -82,7 +87,7 @@ fn a_retry_in_the_window_passes() {
         let verdict = Verdict::Retried { waited: Seconds(age), by: By::Network };
         assert_eq!(
             network(first(ago(age))),
-            (verdict, Change::Admit { first_seen: ago(age), counts: true }),
+            (verdict, Change::Admit { first_seen: ago(age), due_to: DueTo::Client }),
             "{age}"
         );
     }
@@ -92,7 +97,8 @@ fn a_retry_in_the_window_passes() {
 fn with_message(since: u32, known: KnownSide, pending: Found<Pending>) -> (Verdict, Change) {
     let known = KnownSide { identities: vec![nothing(By::Network)], ..known };
     let came_back = Some(ago(since));
-    let evidence = Evidence { known: Some(known), pending: Some(vec![pending]), came_back, local: false };
+    let evidence =
+        Evidence { known: Some(known), pending: Some(here(vec![pending])), came_back, local: false };
     match decide(&RULES, &evidence, NOW) {
         Step::Answer(verdict, change) => (verdict, change),
         step => panic!("{step:?}"),
@@ -102,7 +108,7 @@ fn with_message(since: u32, known: KnownSide, pending: Found<Pending>) -> (Verdi
 #[test]
 fn who_has_come_back_has_come_back_for_every_recipient_that_would_wait() {
     for since in [300, 172_800] {
-        let admit = Change::Admit { first_seen: ago(since), counts: true };
+        let admit = Change::Admit { first_seen: ago(since), due_to: DueTo::Client };
         for pending in [Found::Absent, first(ago(1)), first(ago(299)), first(ahead(61))] {
             let decision = with_message(since, KnownSide::default(), pending);
             assert_eq!(decision, (Verdict::CameBack { waited: Seconds(since) }, admit));
@@ -132,6 +138,64 @@ fn a_message_that_came_back_changes_nothing_where_something_else_decides() {
     assert_eq!(with_message(400, KnownSide::default(), Found::Unreadable).0, Verdict::Unreadable);
 }
 
+/// Asks for a client that nobody knows, whose sender has tried from these networks.
+fn with_others(rules: &Rules, known: KnownSide, own: Found<Pending>, others: &[(u32, Timestamp)]) -> Verdict {
+    let known = KnownSide { identities: vec![nothing(By::Network)], ..known };
+    let elsewhere = others.iter().map(|&(network, first_seen)| Elsewhere { network, first_seen }).collect();
+    let pending = Some(PendingSide { identities: vec![own], elsewhere });
+    let evidence = Evidence { known: Some(known), pending, ..Evidence::default() };
+    match decide(rules, &evidence, NOW) {
+        Step::Answer(verdict, change) => {
+            if let Verdict::SenderCameBack { waited } = verdict {
+                let first_seen = ago(waited.0);
+                assert_eq!(change, Change::Admit { first_seen, due_to: DueTo::Sender });
+            }
+            verdict
+        }
+        step => panic!("{step:?}"),
+    }
+}
+
+#[test]
+fn a_sender_that_has_come_from_three_networks_passes_after_half_an_hour() {
+    let with = |own, others: &[_]| with_others(&RULES, KnownSide::default(), own, others);
+    let passes = |since| Verdict::SenderCameBack { waited: Seconds(since) };
+    let new = Verdict::New { wait: Seconds(300) };
+    for since in [1_800, 4_000, 172_800] {
+        for own in [Found::Absent, first(ahead(61)), first(ago(299)), first(ago(172_801))] {
+            assert_eq!(with(own, &[(1, ago(since)), (2, ago(5))]), passes(since));
+        }
+    }
+    assert_eq!(with(Found::Absent, &[(1, ago(1_799)), (2, ago(1_799)), (3, ago(9))]), new);
+    assert_eq!(with(first(ago(299)), &[(1, ago(1_799)), (2, ago(9))]), Verdict::Early { wait: Seconds(1) });
+    // Of two networks, or those of one customer.
+    assert_eq!(with(Found::Absent, &[(1, ago(4_000)), (1, ago(3_000))]), new);
+    // What no longer counts for a retry, or lies ahead, does not count here.
+    for strange in [ago(172_801), ahead(61)] {
+        assert_eq!(with(Found::Absent, &[(1, ago(4_000)), (2, strange)]), new);
+        assert_eq!(with(Found::Absent, &[(1, strange), (2, ago(4_000)), (3, NOW)]), passes(4_000));
+    }
+}
+
+#[test]
+fn a_sender_that_comes_from_many_networks_waits_for_the_delay() {
+    let rules = Rules { delay: Seconds::HOUR, ..RULES };
+    let with =
+        |since| with_others(&rules, KnownSide::default(), Found::Absent, &[(1, ago(since)), (2, ago(since))]);
+    assert_eq!(with(3_599), Verdict::New { wait: Seconds::HOUR });
+    assert_eq!(with(3_600), Verdict::SenderCameBack { waited: Seconds::HOUR });
+}
+
+#[test]
+fn many_networks_change_nothing_where_something_else_decides() {
+    let with = |known, own| with_others(&RULES, known, own, &[(1, ago(4_000)), (2, ago(4_000))]);
+    let trap = KnownSide { trap: Some(Trap { set: ago(9), until: ahead(90) }), ..KnownSide::default() };
+    assert!(matches!(with(trap, Found::Absent), Verdict::Trapped { .. }));
+    let retried = Verdict::Retried { waited: Seconds(300), by: By::Network };
+    assert_eq!(with(KnownSide::default(), first(ago(300))), retried);
+    assert_eq!(with(KnownSide::default(), Found::Unreadable), Verdict::Unreadable);
+}
+
 #[test]
 fn a_retry_after_the_window_is_new_again() {
     assert!(matches!(network(first(ago(172_801))).0, Verdict::New { .. }));
@@ -149,7 +213,10 @@ fn with_no_delay_the_first_attempt_is_still_deferred_and_any_retry_passes() {
 fn any_identity_of_the_first_attempt_matches() {
     let records = [(nothing(By::Network), Found::Absent), (nothing(By::Spf), first(ago(400)))];
     let verdict = Verdict::Retried { waited: Seconds(400), by: By::Spf };
-    assert_eq!(ask(&RULES, &records), (verdict, Change::Admit { first_seen: ago(400), counts: true }));
+    assert_eq!(
+        ask(&RULES, &records),
+        (verdict, Change::Admit { first_seen: ago(400), due_to: DueTo::Client })
+    );
 }
 
 #[test]
@@ -242,7 +309,7 @@ fn replies_and_releases_pass_as_long_as_they_last() {
         side(KnownSide { replied: permit(NOW), ..KnownSide::default() }),
         (Verdict::Replied, Change::None)
     );
-    let admit = Change::Admit { first_seen: NOW, counts: false };
+    let admit = Change::Admit { first_seen: NOW, due_to: DueTo::Release };
     assert_eq!(side(KnownSide { released: permit(NOW), ..KnownSide::default() }), (Verdict::Released, admit));
     assert!(matches!(
         side(KnownSide { replied: permit(ago(1)), ..KnownSide::default() }).0,
@@ -387,6 +454,7 @@ fn every_verdict_has_its_words() {
         (Verdict::Early { wait: Seconds(2) }, "action=defer reason=early wait=2"),
         (Verdict::Retried { waited: Seconds(3), by }, "action=pass reason=retried delay=3 by=dkim"),
         (Verdict::CameBack { waited: Seconds(4) }, "action=pass reason=retried delay=4 by=message"),
+        (Verdict::SenderCameBack { waited: Seconds(5) }, "action=pass reason=retried delay=5 by=sender"),
         (Verdict::Known { by }, "action=pass reason=known by=dkim"),
         (Verdict::Auto { by }, "action=pass reason=auto by=dkim"),
         (Verdict::Whitelisted { kind: ListKind::Client }, "action=pass reason=whitelisted"),

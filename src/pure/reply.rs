@@ -107,17 +107,23 @@ words! {
 pub enum Matched {
     /// A client identity.
     Identity(By),
-    /// The message: its client has come back with another recipient of it. No identity, and so never on disk.
+    /// The message: its client has come back with another recipient of it.
     Message,
+    /// The sender: it has come back to the same recipient from one network after the other.
+    Sender,
 }
 
 impl Matched {
+    /// What is no identity, and so never on disk.
+    pub const OTHERS: [Self; 2] = [Self::Message, Self::Sender];
+
     /// The word as it stands in the reply.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
             Self::Identity(by) => by.word(),
             Self::Message => "message",
+            Self::Sender => "sender",
         }
     }
 }

@@ -2,6 +2,7 @@
 //! default and why. The types, the reader of the configuration file, the options of a call and what is shown
 //! of them are made from it.
 
+use crate::recipient::Delimiters;
 use crate::sender::Level;
 use crate::time::Seconds;
 use crate::value::{Value, Written};
@@ -99,6 +100,9 @@ rules! {
     /// How long a trapped network waits: a spam run is over in a day. After three days a mail server that was
     /// trapped by mistake still delivers.
     trap_time: Seconds = Seconds::DAY, ..=Seconds::DAY.times(3), FILE;
+    /// Behind these signs a recipient has an extension: what holds for `codes@` of policies, the whitelist and
+    /// permits to reply holds for `codes+bank@`, too. None: not every site reads addresses so.
+    recipient_delimiter: Delimiters = Delimiters::NONE, .., FILE;
 }
 
 impl Default for Rules {
@@ -108,6 +112,9 @@ impl Default for Rules {
 }
 
 impl Rules {
+    /// The rule that no policy may have, because by it a policy is found.
+    pub const AT_TOP: &str = "recipient_delimiter";
+
     /// Why mail could be lost by these rules, though each is within its bounds, if so.
     #[must_use]
     pub fn fault(&self) -> Option<String> {

@@ -6,6 +6,7 @@
 //! its length before it.
 
 use crate::identity::{Domain, Identity, registered};
+use crate::recipient::{Delimiters, Recipient};
 use crate::sender::{Level, SenderKey, normalise};
 use crate::time::Timestamp;
 use crate::words;
@@ -71,24 +72,6 @@ impl Secret {
     }
 }
 
-/// A recipient in ASCII lower case. Some hosts tell `Joe` from `joe`; a greylist need not.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Recipient(Vec<u8>);
-
-impl Recipient {
-    /// The recipient with that address.
-    #[must_use]
-    pub fn new(address: &[u8]) -> Self {
-        Self(address.to_ascii_lowercase())
-    }
-
-    /// The address as it is compared.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-}
-
 /// Who writes to whom, from where.
 #[derive(Clone, Debug)]
 pub struct Triplet<'a> {
@@ -125,6 +108,14 @@ impl<'a> Triplet<'a> {
         let recipient = Recipient::new(recipient);
         let (client, host, came_back) = (None, None, None);
         Self { identities, sender, sender_key, recipient, fingerprint, client, host, came_back }
+    }
+
+    /// The same with the recipient's address without its extension, if it has one. Not for the records of
+    /// attempts: those have the whole address.
+    #[must_use]
+    pub fn without_extension(&self, delimiters: Delimiters) -> Option<Self> {
+        let plain = delimiters.without_extension(self.recipient.as_bytes())?;
+        Some(Self { recipient: Recipient::new(&plain), ..self.clone() })
     }
 
     /// The keys of each identity's records, in the order of the identities.

@@ -2,6 +2,7 @@
 //! entries are in the store, each under the hash of its kind and text: a few reads find any of them.
 
 use crate::identity::{ClientNetwork, Domain, Identity};
+use crate::recipient::Delimiters;
 use crate::sender::own_address;
 pub use crate::triplet::ListKind;
 use crate::triplet::Triplet;
@@ -118,7 +119,7 @@ impl ListSummary {
 
     /// The canonical texts of all entries that would match `triplet`, those of clients first.
     #[must_use]
-    pub fn candidates(&self, triplet: &Triplet<'_>) -> Vec<(ListKind, Vec<u8>)> {
+    pub fn candidates(&self, triplet: &Triplet<'_>, delimiters: Delimiters) -> Vec<(ListKind, Vec<u8>)> {
         let mut found = Vec::new();
         if self.kinds == 0 {
             return found;
@@ -145,9 +146,11 @@ impl ListSummary {
             }
         }
         let sender = own_address(triplet.sender);
-        for (kind, address) in
-            [(ListKind::Sender, &sender[..]), (ListKind::Recipient, triplet.recipient.as_bytes())]
-        {
+        let recipient = triplet.recipient.as_bytes();
+        let plain = delimiters.without_extension(recipient);
+        let plain = plain.as_deref().map(|plain| (ListKind::Recipient, plain));
+        let addresses = [(ListKind::Sender, &sender[..]), (ListKind::Recipient, recipient)];
+        for (kind, address) in addresses.into_iter().chain(plain) {
             if !self.has(kind) {
                 continue;
             }
@@ -184,7 +187,9 @@ pub fn sender_is_authenticated(triplet: &Triplet<'_>) -> bool {
 mod tests {
     use super::*;
     use crate::identity::Prefixes;
+    use crate::recipient::Recipient;
     use crate::sender::Level;
+    use crate::value::Value;
 
     fn triplet(sender: &'static str, more: Vec<Identity>) -> Triplet<'static> {
         let client = "192.0.2.77".parse().unwrap();
@@ -205,7 +210,7 @@ mod tests {
         let mut contents = ListSummary::default();
         let text = kind.canonical(entry).unwrap();
         contents.add(kind, &text);
-        contents.candidates(triplet).contains(&(kind, text))
+        contents.candidates(triplet, Delimiters::parse(b"+").unwrap()).contains(&(kind, text))
     }
 
     #[test]
@@ -249,6 +254,24 @@ mod tests {
         ] {
             assert!(!matches(kind, entry, &triplet), "{} {entry}", kind.word());
         }
+    }
+
+    /// An entry with an extension is for that one alone.
+    #[test]
+    fn an_entry_for_a_recipient_matches_its_extensions() {
+        let to = |recipient: &[u8]| Triplet { recipient: Recipient::new(recipient), ..triplet("", vec![]) };
+        let plus = to(b"Bob+News@rcpt.example");
+        for entry in ["bob@rcpt.example", "bob@", "bob+news@rcpt.example", "bob+news@", "rcpt.example"] {
+            assert!(matches(ListKind::Recipient, entry, &plus), "{entry}");
+        }
+        assert!(!matches(ListKind::Recipient, "bob+news@rcpt.example", &to(b"bob@rcpt.example")));
+        assert!(!matches(ListKind::Recipient, "bob+news@rcpt.example", &to(b"bob+other@rcpt.example")));
+        assert!(!matches(ListKind::Sender, "bob@x.example", &triplet("bob+news@x.example", vec![])));
+        let mut contents = ListSummary::default();
+        contents.add(ListKind::Recipient, b"bob@");
+        assert!(
+            !contents.candidates(&plus, Delimiters::NONE).contains(&(ListKind::Recipient, b"bob@".to_vec()))
+        );
     }
 
     /// A signature leaves the domain as it is. A forwarder does not, and only its own domain is verified.
@@ -308,12 +331,13 @@ mod tests {
 
     #[test]
     fn nothing_is_looked_up_where_there_is_no_entry() {
-        assert_eq!(ListSummary::default().candidates(&triplet("a@x.example", vec![])), []);
+        let none = Delimiters::NONE;
+        assert_eq!(ListSummary::default().candidates(&triplet("a@x.example", vec![]), none), []);
         let mut contents = ListSummary::default();
         contents.add(ListKind::Client, b"192.0.2.0/24");
         contents.add(ListKind::Client, b"2001:db8::/32");
         assert_eq!(
-            contents.candidates(&triplet("a@x.example", vec![])),
+            contents.candidates(&triplet("a@x.example", vec![]), none),
             [(ListKind::Client, b"192.0.2.0/24".to_vec())]
         );
     }

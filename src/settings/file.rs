@@ -196,6 +196,12 @@ impl Reader<'_> {
                     .map_or("".into(), |number| number.to_string().into()),
                 _ => self.text.get(value.span()).unwrap_or_default().into(),
             };
+            if let Some(policy) = policy.filter(|_| key.get_ref() == Rules::AT_TOP) {
+                let message =
+                    format!("policy {policy}: {} stands at the top of the file alone", Rules::AT_TOP);
+                self.problem(key.span(), message);
+                continue;
+            }
             let written = Written { text: text.as_bytes(), quoted: Some(value.get_ref().is_str()) };
             let name = key.get_ref().as_bytes();
             let taken = match (changes.take(name, written), policy) {
@@ -208,7 +214,10 @@ impl Reader<'_> {
                 None if policy.is_none() && matches!(name, b"policy" | b"recipients") => {}
                 None => {
                     let (what, keys) = match policy {
-                        Some(_) => ("rule", Rules::KEYS.to_vec()),
+                        Some(_) => {
+                            let keys = Rules::KEYS.iter().copied().filter(|key| *key != Rules::AT_TOP);
+                            ("rule", keys.collect())
+                        }
                         None => ("such setting", Settings::keys()),
                     };
                     let message =

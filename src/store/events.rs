@@ -116,7 +116,7 @@ impl Store {
         let records = self.about(question)?;
         let side = records.known(true)?;
         let known = side.identities.iter().any(|e| e.passed(rules, now))
-            || records.pending()?.iter().any(|p| p.here().is_some_and(|p| p.passed.is_some()));
+            || records.pending()?.identities.iter().any(|p| p.here().is_some_and(|p| p.passed.is_some()));
         let is_spam = finding == Finding::Spam;
         let counts = |earned: &Earned| count_spam(*earned, 0, now) != *earned;
         let blamed = side.identities.iter().filter_map(|e| e.earned.here()).any(counts);

@@ -19,6 +19,7 @@
 //!         16  u32  fold of the client network's key: whose flood it may be part of
 //!         20       texts: identity, sender, recipient
 //!                  With flag 8 a retry has passed at the first of these times, and the update of `known` is queued.
+//!                  With flag 16 mail has passed from another network because of it, and no more does.
 //! kind 2  12  u32  passed: the retry
 //!         16  u32  last seen
 //!         20       texts: identity, sender, recipient
@@ -31,7 +32,7 @@
 //! text     0  u8   length, then so many bytes; with `privacy = true` the texts are left out
 //! ```
 
-use crate::evidence::{Earned, Found, Known, Outcomes, Pending};
+use crate::evidence::{Earned, Elsewhere, Found, Known, Outcomes, Pending};
 use crate::reply::By;
 use crate::time::Timestamp;
 use crate::triplet::Secret;
@@ -51,6 +52,7 @@ pub(super) const CARRIED: u8 = 8;
 const CUT: u8 = 1;
 const COUNTED: u8 = 4;
 const PASSED: u8 = 8;
+const USED_UP: u8 = 16;
 const COUNTED_AGAIN: u32 = 3;
 
 /// How often a triplet's identity can be counted for it: what its flags have room for.
@@ -221,6 +223,24 @@ pub fn pending(bytes: Option<&[u8]>) -> Found<Pending> {
     found(bytes, |facts| if let Facts::Pending { record, .. } = facts { Some(record) } else { None })
 }
 
+/// The first attempt that `bytes` hold, as it is seen from another network, if mail may pass because of it.
+#[must_use]
+pub fn elsewhere(bytes: &[u8]) -> Option<Elsewhere> {
+    let (head, facts, _) = read(bytes)?;
+    let Facts::Pending { record, network, .. } = facts else { return None };
+    let counts = head.flags & (PASSED | USED_UP) == 0;
+    counts.then_some(Elsewhere { network, first_seen: record.first_seen })
+}
+
+/// The same record after mail has passed because of it.
+#[must_use]
+pub fn used_up(bytes: &[u8]) -> Option<Vec<u8>> {
+    elsewhere(bytes)?;
+    let mut used = bytes.to_vec();
+    *used.get_mut(3)? |= USED_UP;
+    Some(used)
+}
+
 /// The known triplet that `bytes` hold.
 #[must_use]
 pub fn known(bytes: Option<&[u8]>) -> Found<Known> {
@@ -253,6 +273,8 @@ pub enum Stake {
         first_seen: Timestamp,
         /// When a retry passes.
         ripe: Timestamp,
+        /// Whether mail from other networks may pass because of it.
+        counts_elsewhere: bool,
     },
     /// A known triplet or an identity, last seen then.
     Known(Timestamp),
@@ -269,7 +291,7 @@ pub fn neighbour(bytes: &[u8]) -> Option<Neighbour> {
     let stake = match kind {
         PENDING if flags & PASSED == 0 => {
             let (ripe, network) = times()?;
-            Stake::Waits { network, first_seen, ripe }
+            Stake::Waits { network, first_seen, ripe, counts_elsewhere: flags & USED_UP == 0 }
         }
         // The second time of both.
         KNOWN | IDENTITY => Stake::Known(Timestamp(times()?.1)),

@@ -95,8 +95,30 @@ fn the_short_readers_see_what_the_long_one_sees() {
     assert_eq!(pending(None), Found::Absent);
     let stakes = [&a, &b, &c].map(|bytes| neighbour(bytes).unwrap());
     assert!(stakes.iter().all(|neighbour| neighbour.expires == t(0x0403_0201)));
-    let waits = Stake::Waits { network: 0xdead_beef, first_seen: t(1), ripe: t(2) };
+    let waits = Stake::Waits { network: 0xdead_beef, first_seen: t(1), ripe: t(2), counts_elsewhere: true };
     assert_eq!(stakes.map(|neighbour| neighbour.stake), [waits, Stake::Known(t(3)), Stake::Known(t(3))]);
+}
+
+/// What has let one mail pass is still a first attempt, and lets no other mail pass.
+#[test]
+fn a_first_attempt_is_used_up_once() {
+    let [first, known, _] = samples().map(|record| record.encode());
+    let other = Elsewhere { network: 0xdead_beef, first_seen: Timestamp(1) };
+    assert_eq!(elsewhere(&first), Some(other));
+    let used = used_up(&first).unwrap();
+    assert_eq!((elsewhere(&used), used_up(&used)), (None, None));
+    assert_eq!(pending(Some(&used)), pending(Some(&first)));
+    assert_eq!(Record::decode(&used), Record::decode(&first));
+    let counts = |bytes: &[u8]| match neighbour(bytes).unwrap().stake {
+        Stake::Waits { counts_elsewhere, .. } => counts_elsewhere,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!([counts(&first), counts(&used)], [true, false]);
+    let mut record = samples()[0].clone();
+    if let Facts::Pending { record, .. } = &mut record.facts {
+        record.passed = Some(Timestamp(2));
+    }
+    assert_eq!([elsewhere(&record.encode()), elsewhere(&known)], [None, None]);
 }
 
 #[test]

@@ -6,14 +6,21 @@ use super::lmdb::{Patience, Snapshot, Trouble, Writer};
 use super::record::{self, Facts, Record, Texts};
 use super::update::{Subject, Update, What};
 use super::{SUMMARY_KEY, Store, Table, breaker};
-use crate::evidence::{Found, KnownEvidence, KnownSide, Pending, Places};
+use crate::evidence::{Found, KnownEvidence, KnownSide, Pending, PendingSide, Places};
 use crate::identity::Identity;
 use crate::memory::{Decision, Question, Records};
-use crate::policy::{Change, Verdict};
+use crate::policy::{Change, DueTo, Verdict};
 use crate::time::Timestamp;
 use crate::triplet::{IdentityKeys, Key};
 use crate::whitelist::{ListKind, sender_is_authenticated};
 use std::cell::Cell;
+
+/// As many first attempts with one sender and recipient are looked at: more than any pool has networks, and
+/// about as many as a page holds.
+const MOST_OF_A_PAIR: usize = 64;
+
+/// Looks at a key and its value; `false` says stop.
+type Visit<'v> = &'v mut dyn FnMut(&[u8], &[u8]) -> bool;
 
 /// The records of one question in the store; the breaker knows that they are in use.
 pub struct StoredRecords<'s> {
@@ -40,13 +47,16 @@ impl Records for StoredRecords<'_> {
         self.read_known(whole)
     }
 
-    fn pending(&self) -> Result<Vec<Found<Pending>>, StoreError> {
+    fn pending(&self) -> Result<PendingSide, StoreError> {
         match self.store.pending_if_there()? {
             Some(pending) => pending.read(|snapshot| {
                 self.see(1, snapshot);
-                self.pending_side(|key| snapshot.get(key))
+                self.pending_side(|from, visit| snapshot.each_from(from, visit), |key| snapshot.get(key))
             }),
-            None => Ok(vec![Found::Absent; self.keys.len()]),
+            None => {
+                let identities = vec![Found::Absent; self.keys.len()];
+                Ok(PendingSide { identities, ..PendingSide::default() })
+            }
         }
     }
 
@@ -95,7 +105,10 @@ impl StoredRecords<'_> {
             } else {
                 self.question.decide::<Trouble>(
                     || Ok(self.read_known(false)?),
-                    || Ok(self.pending_side(|key| writer.get(key))?),
+                    || {
+                        let get = |key: &[u8]| writer.get(key);
+                        Ok(self.pending_side(|from, visit| writer.each_from(from, visit), get)?)
+                    },
                 )?
             };
             match change {
@@ -107,12 +120,15 @@ impl StoredRecords<'_> {
                         return Err(StoreError::Crowded { path: self.store.settings.path.clone() }.into());
                     }
                 }
-                Change::Admit { first_seen, counts } => {
+                Change::Admit { first_seen, due_to } => {
+                    if due_to == DueTo::Sender {
+                        self.use_up(writer)?;
+                    }
                     // Marked until it is among what is known, which takes a second at most.
                     let attempt = Pending { first_seen, passed: Some(now) };
                     let all = Places::such_that(&self.keys, |_| true);
                     self.put_pending(writer, attempt, now.plus(rules.window), all)?;
-                    queued = Some(self.store.enqueue(writer, &self.admission(first_seen, counts))?);
+                    queued = Some(self.store.enqueue(writer, &self.admission(first_seen, due_to))?);
                 }
                 Change::None | Change::Renew => return Ok((verdict, change)),
             }
@@ -128,11 +144,15 @@ impl StoredRecords<'_> {
         Update { now: self.question.now, keep: self.question.rules.keep(), what }
     }
 
-    fn admission(&self, first_seen: Timestamp, counts: bool) -> Update {
+    fn admission(&self, first_seen: Timestamp, due_to: DueTo) -> Update {
         let Question { triplet, .. } = self.question;
         // A release is for one mail. That of a whole network stays until it lapses.
-        let mut used = if counts { Vec::new() } else { triplet.released_keys(self.store.secret()) };
+        let mut used = match due_to {
+            DueTo::Release => triplet.released_keys(self.store.secret()),
+            DueTo::Client | DueTo::Sender => Vec::new(),
+        };
         used.truncate(2);
+        let counts = due_to == DueTo::Client;
         let texts = self.store.texts(String::new(), triplet.sender, triplet.recipient.as_bytes());
         let subject = |(identity, keys): (&Identity, &IdentityKeys)| {
             let text = self.store.texts(identity.to_string(), b"", b"").identity;
@@ -168,7 +188,7 @@ impl StoredRecords<'_> {
         let summary = get(SUMMARY_KEY)?.and_then(Summary::decode).unwrap_or_default();
         let secret = self.store.secret();
         let entry = |key: Key| Ok(get(&key.0)?.and_then(Entry::decode));
-        for (kind, text) in summary.list.candidates(triplet) {
+        for (kind, text) in summary.list.candidates(triplet, rules.recipient_delimiter) {
             let Some(entry) = entry(secret.listed(kind, &text))? else { continue };
             let vouched =
                 kind != ListKind::Sender || entry.unauthenticated || sender_is_authenticated(triplet);
@@ -183,10 +203,13 @@ impl StoredRecords<'_> {
             side.trap = entry(secret.trap(network.identity))?.map(|entry| entry.trap());
         }
         if open && summary.replied >= now {
-            let domain = triplet.replied_domain_key(secret).filter(|_| rules.replied_domain);
-            let just_sent = triplet.just_sent_keys(secret);
-            for key in just_sent.into_iter().chain([triplet.replied_key(secret)]).chain(domain) {
-                side.replied = side.replied.max(entry(key)?.map(|entry| entry.permit()));
+            let plain = triplet.without_extension(rules.recipient_delimiter);
+            for triplet in [Some(triplet), plain.as_ref()].into_iter().flatten() {
+                let domain = triplet.replied_domain_key(secret).filter(|_| rules.replied_domain);
+                let just_sent = triplet.just_sent_keys(secret);
+                for key in just_sent.into_iter().chain([triplet.replied_key(secret)]).chain(domain) {
+                    side.replied = side.replied.max(entry(key)?.map(|entry| entry.permit()));
+                }
             }
         }
         if open && summary.released >= now {
@@ -197,11 +220,65 @@ impl StoredRecords<'_> {
         Ok(side)
     }
 
+    /// The records of one sender and recipient lie side by side: where nobody else has tried, they are found
+    /// with one look.
     fn pending_side<'t>(
         &self,
+        each_from: impl FnOnce(&[u8], Visit<'_>) -> lmdb::Result<()>,
         get: impl Fn(&[u8]) -> lmdb::Result<Option<&'t [u8]>>,
-    ) -> lmdb::Result<Vec<Found<Pending>>> {
-        self.keys.iter().map(|keys| Ok(record::pending(get(&keys.pending.0)?))).collect()
+    ) -> lmdb::Result<PendingSide> {
+        let mut side =
+            PendingSide { identities: vec![Found::Absent; self.keys.len()], elsewhere: Vec::new() };
+        let Some(pair) = self.pending_pair() else { return Ok(side) };
+        let mut own_network = None;
+        let mut visited = 0;
+        each_from(&pair, &mut |key, value| {
+            if !key.starts_with(&pair) || visited == MOST_OF_A_PAIR {
+                return false;
+            }
+            visited += 1;
+            let place = self.keys.iter().position(|keys| keys.pending.0 == key);
+            match place.and_then(|place| side.identities.get_mut(place)) {
+                Some(found) => *found = record::pending(Some(value)),
+                None => {
+                    let own = *own_network.get_or_insert_with(|| self.network());
+                    side.elsewhere.extend(record::elsewhere(value).filter(|other| other.network != own));
+                }
+            }
+            true
+        })?;
+        if visited == MOST_OF_A_PAIR {
+            for (found, keys) in side.identities.iter_mut().zip(&self.keys) {
+                *found = record::pending(get(&keys.pending.0)?);
+            }
+        }
+        Ok(side)
+    }
+
+    /// What the keys of all first attempts with this sender and recipient begin with.
+    fn pending_pair(&self) -> Option<[u8; 8]> {
+        self.keys.first()?.pending.0.first_chunk().copied()
+    }
+
+    /// The number of the client's network.
+    fn network(&self) -> u32 {
+        let network = self.question.triplet.identities.first();
+        network.map_or(0, |network| fold(&self.store.secret().identity(&network.crowd())))
+    }
+
+    /// No other mail passes because of the attempts that were seen from other networks. Who comes back from
+    /// one of them still passes there.
+    fn use_up(&self, writer: &mut Writer<'_>) -> lmdb::Result<()> {
+        let Some(pair) = self.pending_pair() else { return Ok(()) };
+        let mut used = Vec::new();
+        let mut visited = 0;
+        writer.each_from(&pair, |key, value| {
+            let is_seen = key.starts_with(&pair) && visited < MOST_OF_A_PAIR;
+            visited += 1;
+            used.extend(record::used_up(value).filter(|_| is_seen).map(|value| (key.to_vec(), value)));
+            is_seen
+        })?;
+        used.iter().try_for_each(|(key, value)| writer.put(key, value))
     }
 
     /// Writes first attempts, or what has passed; `false` where there was no room for one that has to wait.
@@ -213,8 +290,7 @@ impl StoredRecords<'_> {
         places: Places,
     ) -> lmdb::Result<bool> {
         let Question { triplet, rules, now } = *self.question;
-        let secret = self.store.secret();
-        let network = triplet.identities.first().map_or(0, |i| fold(&secret.identity(&i.crowd())));
+        let network = self.network();
         let bound = self.store.bound(Table::Pending, now);
         let mut room = true;
         for (place, (identity, keys)) in triplet.identities.iter().zip(&self.keys).enumerate() {

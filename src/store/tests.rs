@@ -134,6 +134,93 @@ fn an_early_retry_from_elsewhere_ties_its_network_to_the_first_attempt() {
     assert_eq!(verdict, Verdict::Retried { waited: Seconds(300), by: By::Network });
 }
 
+/// A pool that nothing names, of so many networks that it comes from none of them twice.
+#[test]
+fn a_sender_that_comes_from_one_network_after_the_other_passes_after_half_an_hour() {
+    let world = world();
+    let from = |n: u8| [network(&format!("192.0.{n}.1"))];
+    let new = Verdict::New { wait: Seconds(300) };
+    for (n, at) in [(0, 0), (1, 300), (2, 900), (3, 1_799)] {
+        assert_eq!(world.ask(&from(n), "a@x.example", at), new);
+    }
+    assert_eq!(world.ask(&from(3), "a@x.example", 1_798), Verdict::Early { wait: Seconds(300) });
+    let passes = Verdict::SenderCameBack { waited: Seconds(1_800) };
+    // Also where the client has tried before.
+    for n in [4, 3] {
+        let triplet = Triplet::new(from(n).into(), b"a@x.example", b"bob@y.example", b"", Level::Full);
+        assert_eq!(world.decide(&triplet, Access::Look, 1_800), passes);
+        assert_eq!(world.decide(&triplet, Access::RecordKnown, 1_800), passes);
+    }
+    assert_eq!(world.ask(&from(4), "a@x.example", 1_800), passes);
+    assert_eq!(world.ask(&from(4), "a@x.example", 1_801), Verdict::Known { by: By::Network });
+    assert_eq!(world.passes(By::Network), None, "it says nothing for the network");
+    // One mail passes for them, and each of them still has its own first attempt.
+    assert_eq!(world.ask(&from(5), "a@x.example", 1_802), new);
+    assert_eq!(
+        world.ask(&from(0), "a@x.example", 1_803),
+        Verdict::Retried { waited: Seconds(1_803), by: By::Network }
+    );
+    // It begins anew.
+    assert_eq!(world.ask(&from(6), "a@x.example", 3_000), new);
+    assert_eq!(world.ask(&from(7), "a@x.example", 3_601), new);
+    assert_eq!(world.ask(&from(7), "a@x.example", 3_602), Verdict::SenderCameBack { waited: Seconds(1_800) });
+}
+
+#[test]
+fn what_comes_from_many_networks_must_be_the_same_mail_and_no_bounce() {
+    let world = world();
+    let ask = |address: &str, sender: &str, recipient: &str, fingerprint: &str, at| {
+        let (sender, recipient, fingerprint) =
+            (sender.as_bytes(), recipient.as_bytes(), fingerprint.as_bytes());
+        let triplet = Triplet::new(vec![network(address)], sender, recipient, fingerprint, Level::Full);
+        world.decide(&triplet, Access::Record, at)
+    };
+    let new = Verdict::New { wait: Seconds(300) };
+    let (a, b) = ("a@x.example", "b@y.example");
+    for (address, sender, recipient, fingerprint, at) in [
+        ("192.0.1.1", a, b, "", 0),
+        ("192.0.2.1", a, "c@y.example", "", 10),
+        ("192.0.3.1", "other@x.example", b, "", 20),
+        ("192.0.4.1", a, b, "one message", 30),
+        ("192.0.5.1", a, b, "", 40),
+        ("192.0.4.1", a, "c@y.example", "", 4_000),
+        ("192.0.5.1", a, b, "another message", 4_000),
+        ("192.0.5.9", "other@x.example", b, "", 4_000),
+        // All networks of one customer are one.
+        ("2001:db8:1:1::1", a, "d@y.example", "", 50),
+        ("2001:db8:1:2::1", a, "d@y.example", "", 4_000),
+        ("2001:db8:1:3::1", a, "d@y.example", "", 4_001),
+        ("2001:db8:2:1::1", a, "d@y.example", "", 4_002),
+        ("192.0.6.1", "", b, "", 60),
+        ("192.0.7.1", "", b, "", 4_000),
+        ("192.0.8.1", "", b, "", 4_001),
+    ] {
+        assert_eq!(ask(address, sender, recipient, fingerprint, at), new, "{address} {recipient} {at}");
+    }
+    let passes = |since| Verdict::SenderCameBack { waited: Seconds(since) };
+    assert_eq!(ask("192.0.9.1", a, b, "", 4_100), passes(4_100));
+    assert_eq!(ask("192.0.9.1", a, "d@y.example", "", 4_100), passes(4_050));
+}
+
+/// Only so many are looked at, and the client's own among them or not.
+#[test]
+fn a_client_finds_its_own_first_attempt_among_very_many_of_the_same_mail() {
+    let world = world();
+    let from = |n: u32| [network(&format!("10.{}.{}.1", n / 256, n % 256))];
+    for n in 0..1_000 {
+        assert_eq!(world.ask(&from(n), "a@x.example", n), Verdict::New { wait: Seconds(300) });
+    }
+    for n in 0..300 {
+        let waited = Seconds(1_300);
+        let verdict = world.ask(&from(n), "a@x.example", n + 1_300);
+        assert_eq!(verdict, Verdict::Retried { waited, by: By::Network }, "{n}");
+    }
+    assert!(matches!(world.ask(&from(2_000), "a@x.example", 3_000), Verdict::SenderCameBack { .. }));
+    // What is used up is used up, and does not hide the client's own.
+    let verdict = world.ask(&from(999), "a@x.example", 3_000);
+    assert_eq!(verdict, Verdict::Retried { waited: Seconds(2_001), by: By::Network });
+}
+
 #[test]
 fn five_passes_at_an_hours_distance_make_a_client_pass_at_once() {
     let world = world();

@@ -133,8 +133,8 @@ struct Out {
 /// Which of a page's records goes for that of `key`, when the table is full.
 ///
 /// Of first attempts only those that have had their time to come back. Those of the same sender and recipient
-/// first, and the newest of them: who forges attempts for others takes no place but his own. Then the oldest
-/// of the client network that has most of them here. Keys are hashes, so a page is a fair sample: a network
+/// first, and the newest of them, but not their oldest that is not used up, which says since when their sender
+/// has tried: so who forges attempts for others takes one place more than his own. Then the oldest of the client network that has most of them here. Keys are hashes, so a page is a fair sample: a network
 /// whose flood fills the table fills the page, and the first attempts of others stay.
 ///
 /// Of what is known, what has been silent longest.
@@ -144,10 +144,21 @@ fn crowded_out(page: &[(Key, Neighbour)], key: &Key, now: Timestamp) -> Option<O
             |(_, n): &&(Key, Neighbour)| matches!(n.stake, Stake::Waits { network, .. } if network == of);
         page.iter().filter(same).count()
     };
+    let since = |(other, neighbour): &(Key, Neighbour)| match neighbour.stake {
+        Stake::Waits { first_seen, counts_elsewhere: true, .. }
+            if other != key && shares_pair(other, key) =>
+        {
+            Some(first_seen)
+        }
+        _ => None,
+    };
+    let oldest = page.iter().filter_map(since).min();
     let rank = |(other, neighbour): &(Key, Neighbour)| match neighbour.stake {
         _ if other == key => None,
         Stake::Waits { first_seen, ripe, .. } if may_still_come_back(first_seen, ripe, now) => None,
-        Stake::Waits { first_seen, .. } if shares_pair(other, key) => Some((usize::MAX, first_seen.0)),
+        Stake::Waits { first_seen, .. } if shares_pair(other, key) && Some(first_seen) != oldest => {
+            Some((usize::MAX, first_seen.0))
+        }
         Stake::Waits { network, first_seen, .. } => Some((crowd(network), u32::MAX - first_seen.0)),
         Stake::Known(_) if shares_pair(other, key) => None,
         Stake::Known(seen) if seen > now.plus(AHEAD) => Some((0, u32::MAX)),
@@ -168,7 +179,7 @@ mod tests {
 
     fn waits(first_seen: u32, network: u32) -> Stake {
         let first_seen = Timestamp(first_seen);
-        Stake::Waits { network, first_seen, ripe: first_seen.plus(Seconds(300)) }
+        Stake::Waits { network, first_seen, ripe: first_seen.plus(Seconds(300)), counts_elsewhere: true }
     }
 
     /// Which of these goes, whose keys are numbered behind `pair`.
@@ -198,7 +209,12 @@ mod tests {
         assert_eq!(out(&[waits(NOW.0 - 3_901, 1)]), Some(0));
         let slow = |since: u32| {
             let first_seen = Timestamp(NOW.0 - since);
-            Stake::Waits { network: 1, first_seen, ripe: first_seen.plus(Seconds(7_200)) }
+            Stake::Waits {
+                network: 1,
+                first_seen,
+                ripe: first_seen.plus(Seconds(7_200)),
+                counts_elsewhere: true,
+            }
         };
         assert_eq!([out(&[slow(14_400)]), out(&[slow(14_401)])], [None, Some(0)]);
         // From before the clock was set back.
@@ -208,6 +224,32 @@ mod tests {
     #[test]
     fn of_the_same_sender_and_recipient_the_newest_goes_first() {
         assert_eq!(out_of(9, &[waits(3, 1), waits(7, 2), waits(5, 2)]), Some(1));
+    }
+
+    /// It says since when a sender has tried, from whatever networks.
+    #[test]
+    fn the_oldest_of_the_same_sender_and_recipient_goes_no_sooner_than_others() {
+        let record = |key, stake| (Key(key), Neighbour { expires: NOW, stake });
+        let pair = |place: u8, stake| record([9, 9, 9, 9, 9, 9, 9, 9, place, 0, 0, 0, 0, 0, 0, 0], stake);
+        let used_up = match waits(40, 7) {
+            Stake::Waits { network, first_seen, ripe, .. } => {
+                Stake::Waits { network, first_seen, ripe, counts_elsewhere: false }
+            }
+            other => other,
+        };
+        let mut page = vec![
+            record([0; 16], waits(5, 1)),
+            record([1; 16], waits(6, 2)),
+            record([2; 16], waits(7, 2)),
+            pair(3, used_up),
+            pair(4, waits(50, 7)),
+            pair(5, waits(60, 7)),
+        ];
+        for gone in [(9, 5), (9, 3), (1, 1), (0, 0)] {
+            let out = crowded_out(&page, &OWN, NOW).unwrap();
+            assert_eq!((out.key.0[0], out.key.0[8]), gone);
+            page.retain(|(key, _)| *key != out.key);
+        }
     }
 
     #[test]

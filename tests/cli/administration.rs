@@ -145,7 +145,12 @@ fn whitelists_of_postgrey_are_imported() {
     let listed = does(&place, &["whitelist", "list", "host"]).out;
     assert!(listed.starts_with("host host.example ") && listed.ends_with(" a pool\n"), "{listed:?}");
     let recipients = write(&place, "recipients", "postmaster@\n");
-    does(&place, &["whitelist", "import", "--recipients", &recipients]);
+    let import = ["whitelist", "import", "--recipients", &recipients];
+    let done = does(&place, &import).out;
+    let extensions = "recipient_delimiter = \"+\" in the configuration\n";
+    assert!(done.contains(extensions) && done.ends_with("1 entries added\n"), "{done}");
+    let plus = Place::new("recipient_delimiter = \"+\"");
+    assert_eq!(does(&plus, &import).out, "1 entries added\n");
     let to = ["203.0.113.1", "x@y.example", "Postmaster@anywhere.example"];
     assert_eq!(answer(&place, &to), "action=pass reason=whitelisted");
 }

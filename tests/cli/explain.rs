@@ -147,6 +147,50 @@ fn the_records_behind_an_answer_are_shown() {
     assert_eq!(rules.len(), Rules::KEYS.len());
 }
 
+/// Who passes because its sender came from many networks is told so, and from how many others.
+#[test]
+fn what_a_sender_has_tried_from_other_networks_is_shown() {
+    let place = Place::new("");
+    let now = Timestamp::now().0;
+    let (alice, bob): (&[u8], &[u8]) = (b"alice@sender.example", BOB.as_bytes());
+    let tried = |client: &'static [u8]| [client, alice, bob];
+    let calls = [tried(b"192.0.2.1"), tried(b"198.51.100.1"), tried(b"198.51.100.9")];
+    place.decide(&[(now - 2 * HOUR, &calls[0]), (now - 60, &calls[1]), (now - 50, &calls[2])]);
+    let explained = |client: &str| eximgrey(&place, &["explain", client, "alice@sender.example", BOB]).out;
+    let third = explained("203.0.113.1");
+    for expected in [
+        "records     2 other networks: first attempt at ",
+        "answer      action=pass reason=retried delay=72",
+        " by=sender\nbecause     the first attempt was 2h",
+        "at least the delay of 5m and 30m, and the sender has come back from at least 3 networks",
+    ] {
+        assert!(third.contains(expected), "no {expected:?} in\n{third}");
+    }
+    let second = explained("198.51.100.1");
+    assert!(
+        second.contains("1 other network: first attempt at ") && second.contains("reason=early"),
+        "{second}"
+    );
+}
+
+/// A recipient's extension is named, and what holds for the address without it is said.
+#[test]
+fn an_extension_of_a_recipient_is_explained() {
+    let settings = "recipient_delimiter = \"+\"\n[recipients]\n\"bob@rcpt.example\" = \"off\"\n";
+    let place = Place::new(settings);
+    let explained = |to: &str| eximgrey(&place, &["explain", "192.0.2.1", "a@sender.example", to]).out;
+    assert!(explained("bob+news@rcpt.example").contains("reason=off"));
+    let listed = eximgrey(&place, &["whitelist", "add", "recipient", "carol@rcpt.example"]);
+    assert_eq!(listed.code, Some(0), "{}", listed.err);
+    let carol = explained("carol+x@rcpt.example");
+    let expected = "recipient   carol+x@rcpt.example\n            (policies, the whitelist and replies of \
+                    carol@rcpt.example hold for it, too)\n";
+    assert!(carol.contains(expected) && carol.contains("reason=whitelisted"), "{carol}");
+    assert!(explained("+carol@rcpt.example").contains("reason=new"));
+    let checked = eximgrey(&place, &["check-config"]).out;
+    assert!(checked.contains("\nrecipient_delimiter = \"+\"\n"), "{checked}");
+}
+
 /// What is said of a record is what the decision makes of it, where their limits differ by a little, too: a
 /// known triplet holds for a sixteenth of the lifetime more, and a first attempt from before a trap does not
 /// count.

@@ -216,6 +216,22 @@ fn recipients_have_policies() {
     });
 }
 
+/// With `recipient_delimiter`, what is said of a user holds for the extensions of its address, as Exim has them.
+#[test]
+fn extensions_of_a_users_address_have_its_policy() {
+    in_own_world(|world| {
+        world.configure("recipient_delimiter = \"+\"\n[recipients]\n\"user@example.org\" = \"off\"");
+        std::fs::write(world.path("users"), "user\nuser+bank\nuser+\n+user\nother+bank\n").unwrap();
+        let _exim = world.start_exim("");
+        for local in ["user+bank", "user+", "USER+Bank", "\"user+bank\""] {
+            attempt(CLIENT, SENDER, &format!("{local}@example.org")).expect_accepted();
+        }
+        for local in ["+user", "other+bank"] {
+            attempt(CLIENT, SENDER, &format!("{local}@example.org")).expect_greylisted();
+        }
+    });
+}
+
 /// Opting in: nobody is greylisted but those who are named.
 #[test]
 fn greylisting_may_be_opted_in() {

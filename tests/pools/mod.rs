@@ -7,9 +7,9 @@
 //! - [`ours`]: eximgrey itself, arguments to store.
 //! - [`peers`]: the rules of postgrey and greylistd.
 //! - [`report`]: the figures and the table.
-//!
-//! Spam is not simulated: this is about what greylisting costs those whose mail is wanted.
+//! - [`botnet`]: spam, as far as what is done for pools lets it through.
 
+pub mod botnet;
 pub mod ours;
 pub mod peers;
 pub mod plan;

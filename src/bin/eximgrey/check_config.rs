@@ -3,6 +3,7 @@
 use crate::command::{self, Failure, Outcome, Result};
 use crate::output::json;
 use clap::Args;
+use eximgrey::rules::Rules;
 use eximgrey::settings::{DEFAULT_FILE, Problem, Settings};
 use serde_json::{Map, json};
 use std::io::Write;
@@ -32,7 +33,11 @@ pub fn run(command: &CheckConfig, config: Option<&Path>, out: &mut impl Write) -
             return Ok(Outcome::Negative);
         }
     };
-    let policies = settings.policies.iter().map(|(name, changes)| (name, changes.on(settings.rules).shown()));
+    let policies = settings.policies.iter().map(|(name, changes)| {
+        let mut rules = changes.on(settings.rules).shown();
+        rules.retain(|(key, _)| *key != Rules::AT_TOP);
+        (name, rules)
+    });
     if command.json {
         let mut in_force: Map<_, _> = settings.shown().into_iter().map(json).collect();
         let object = |rules: Vec<_>| rules.into_iter().map(json).collect::<Map<_, _>>().into();

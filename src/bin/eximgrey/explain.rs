@@ -9,11 +9,13 @@ use crate::command::{self, Failure, Outcome, Result};
 use crate::output::{json, sender, span, word};
 use clap::Args;
 use eximgrey::decision;
-use eximgrey::evidence::{Earned, Evidence, Found, Known, KnownEvidence, Pending, Trap};
+use eximgrey::evidence::{Earned, Elsewhere, Evidence, Found, Known, KnownEvidence, Pending, Trap};
 use eximgrey::identity::{Identity, registrable};
 use eximgrey::memory::{Access, Memory, Nothing, Question};
 use eximgrey::pasted;
-use eximgrey::policy::{Verdict, attempt_counts, has_proved_itself, holds};
+use eximgrey::policy::{
+    MANY_NETWORKS, MANY_NETWORKS_WAIT, Verdict, attempt_counts, has_proved_itself, holds,
+};
 use eximgrey::reply::Reply;
 use eximgrey::request::{Misuse, Request};
 use eximgrey::rules::{Mode, Rules};
@@ -21,6 +23,7 @@ use eximgrey::time::{Seconds, Timestamp};
 use eximgrey::triplet::Triplet;
 use eximgrey::words::Word;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
@@ -145,6 +148,12 @@ fn reason(verdict: Verdict, rules: &Rules, evidence: &Evidence, now: Timestamp) 
             )
         }
         Verdict::CameBack { .. } => "its client has come back with another recipient of the message".into(),
+        Verdict::SenderCameBack { waited } => format!(
+            "the first attempt was {} ago, at least the delay of {delay} and {MANY_NETWORKS_WAIT}, and the sender \
+             has come back from at least {MANY_NETWORKS} networks; the triplet becomes known, and its client earns \
+             nothing",
+            span(waited)
+        ),
         Verdict::Known { by } => {
             format!(
                 "the triplet passed before with this {by}, last within the lifetime of {lifetime} and a sixteenth more"
@@ -202,6 +211,10 @@ impl Report<'_> {
         writeln!(out, "sender      {}", sender(triplet.sender))?;
         writeln!(out, "sender key  {}", triplet.sender_key)?;
         writeln!(out, "recipient   {}", word(triplet.recipient.as_bytes()))?;
+        if let Some(plain) = triplet.without_extension(self.rules.recipient_delimiter) {
+            let plain = word(plain.recipient.as_bytes());
+            writeln!(out, "            (policies, the whitelist and replies of {plain} hold for it, too)")?;
+        }
         let rules: Vec<_> =
             rules.shown().iter().map(|(key, value)| format!("{key}={}", value.trim_matches('"'))).collect();
         block(out, "rules", rules.chunks(5).map(|line| line.join(" ")))?;
@@ -228,17 +241,30 @@ impl Report<'_> {
             lines.extend(permit.map(|permit| format!("{what} until {}", permit.until)));
         }
         let known = side.identities.iter();
-        let pending = self.evidence.pending.iter().flatten();
+        let pending = self.evidence.pending.iter().flat_map(|side| &side.identities);
         for ((identity, known), pending) in self.triplet.identities.iter().zip(known).zip(pending) {
             let KnownEvidence { earned, known, .. } = known;
             let parts = [self.earned(*earned), self.known(*known), self.pending(*pending, side.trap)];
             let parts = parts.into_iter().flatten();
             lines.extend(parts.map(|text| format!("{} {identity}: {text}", identity.by())));
         }
+        lines.extend(self.elsewhere());
         if lines.is_empty() {
             lines.push("none".into());
         }
         lines
+    }
+
+    /// What counts of the same mail from other networks.
+    fn elsewhere(&self) -> Option<String> {
+        let attempt = |other: &&Elsewhere| Pending { first_seen: other.first_seen, passed: None };
+        let others = self.evidence.pending.iter().flat_map(|side| &side.elsewhere);
+        let others = others.filter(|other| attempt_counts(self.rules, &attempt(other), None, self.now));
+        let first_seen = others.clone().map(|other| other.first_seen).min()?;
+        let networks = others.map(|other| other.network).collect::<BTreeSet<_>>().len();
+        let networks =
+            if networks == 1 { "1 other network".into() } else { format!("{networks} other networks") };
+        Some(format!("{networks}: first attempt at {}", self.ago(first_seen)))
     }
 
     fn ago(&self, then: Timestamp) -> String {

@@ -87,6 +87,7 @@ pub fn run(command: &Whitelist, settings: &Settings, out: &mut impl Write) -> Re
             let store = command::open_store_to_write(settings, now)?;
             let (mut entries, mut names) = (Vec::new(), BTreeSet::new());
             let many = listed.len();
+            let of_users = *recipients && listed.iter().any(|listed| listed.entry.contains(&b'@'));
             for Listed { kind, entry, comment } in listed {
                 let there = store.listed(kind, &entry)?.is_some_and(|there| there.until == FOREVER);
                 if !there && names.insert((kind, entry.clone())) {
@@ -96,6 +97,13 @@ pub fn run(command: &Whitelist, settings: &Settings, out: &mut impl Write) -> Re
             }
             if !entries.is_empty() {
                 store.whitelist(&entries)?;
+            }
+            if of_users && !settings.rules.recipient_delimiter.has(b'+') {
+                writeln!(
+                    out,
+                    "postgrey's entries for USER@ hold for USER+anything@, too; here they do with\n\
+                     recipient_delimiter = \"+\" in the configuration"
+                )?;
             }
             import::report(entries.len(), many - entries.len(), &left_out, out)
         }

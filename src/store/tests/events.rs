@@ -2,8 +2,10 @@
 
 use super::*;
 use crate::memory::{Event, Finding, Memory, Scope};
+use crate::recipient::Delimiters;
 use crate::reply::Effect;
 use crate::store::entries::{Entry, Kind};
+use crate::value::Value;
 use crate::whitelist::ListKind;
 
 impl World {
@@ -77,6 +79,56 @@ fn a_whole_domain_may_reply_where_the_site_says_so() {
     world.rules.replied_domain = false;
     assert!(matches!(world.ask(&[network("192.0.2.1")], "dave@z.example", 6_000), Verdict::New { .. }));
     assert_eq!(world.ask(&[network("192.0.2.1")], "carol@z.example", 6_000), Verdict::Replied);
+}
+
+/// Who was written to by a user may reply to any extension of that user, where the site has extensions. Who was
+/// written to by an extension may reply to that one.
+#[test]
+fn replies_to_an_extension_of_a_users_address_need_not_wait() {
+    let mut world = world();
+    world.rules.replied_domain = true;
+    let to = |sender: &'static str, recipient: &str| {
+        Triplet::new(vec![network("192.0.2.1")], sender.as_bytes(), recipient.as_bytes(), b"", Level::Full)
+    };
+    world.sent(&to("carol@z.example", "bob@y.example"), 0);
+    world.sent(&to("erin@w.example", "bob+shop@y.example"), 0);
+    let ask = |world: &World, sender, recipient| world.decide(&to(sender, recipient), Access::Look, 6_000);
+    let mut answers = |delimiter: &[u8]| {
+        world.rules.recipient_delimiter = Delimiters::parse(delimiter).unwrap();
+        let mails = [
+            ("carol@z.example", "Bob+News@y.example"),
+            ("dave@z.example", "bob+news@y.example"),
+            ("erin@w.example", "bob+shop@y.example"),
+            ("erin@w.example", "bob@y.example"),
+            ("erin@w.example", "bob+news@y.example"),
+            ("carol@z.example", "+bob@y.example"),
+        ];
+        mails.map(|(sender, recipient)| ask(&world, sender, recipient) == Verdict::Replied)
+    };
+    assert_eq!(answers(b"+"), [true, true, true, false, false, false]);
+    assert_eq!(answers(b""), [false, false, true, false, false, false]);
+}
+
+/// Only what is written of a user holds for extensions: each of them has first attempts of its own.
+#[test]
+fn an_extension_is_a_recipient_of_its_own() {
+    let mut world = world();
+    world.rules.recipient_delimiter = Delimiters::parse(b"+").unwrap();
+    let ask = |recipient: &str, at| {
+        let client = vec![network("192.0.2.1")];
+        let triplet = Triplet::new(client, b"a@x.example", recipient.as_bytes(), b"", Level::Full);
+        world.decide(&triplet, Access::Record, at)
+    };
+    assert!(matches!(ask("bob@y.example", 0), Verdict::New { .. }));
+    assert!(matches!(ask("bob+news@y.example", 400), Verdict::New { .. }));
+    assert!(matches!(ask("bob@y.example", 400), Verdict::Retried { .. }));
+    assert!(matches!(ask("bob+news@y.example", 401), Verdict::Early { .. }));
+    let question =
+        Triplet::new(vec![network("192.0.2.1")], b"a@x.example", b"bob+news@y.example", b"", Level::Full);
+    let release = Event::Release(&world.question(&question, 402), Scope::Pair);
+    world.store.tell(&release).unwrap();
+    assert!(matches!(ask("bob+other@y.example", 403), Verdict::New { .. }));
+    assert_eq!(ask("bob+news@y.example", 403), Verdict::Released);
 }
 
 /// Who verifies our user's address asks from an address or a host of the domain that our user has just

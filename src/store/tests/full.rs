@@ -124,6 +124,32 @@ fn every_retry_passes(flood: &Flood<'_>, pauses: &[u32]) {
     }
 }
 
+/// Of one sender and recipient the oldest attempt is not pushed out by those that come later.
+#[test]
+fn a_pool_that_nothing_names_passes_however_full_the_table() {
+    let world = world_of(|settings| settings.max_pending = 400);
+    let ask = |n: u32, sender: &str, at: u32| {
+        let triplet = Triplet::new(vec![v4(n)], sender.as_bytes(), b"bob@y.example", b"", Level::Exact);
+        decide(&world.store, &world.question(&triplet, at), Access::Record)
+    };
+    let spam = |n: u32, at: u32| {
+        let _ = ask(n, &format!("spam{n}@bot.example"), at);
+    };
+    // All of them had time to come back.
+    (0..1_000).for_each(|n| spam(n, n));
+    for start in [10_000, 30_000, 60_000] {
+        for (n, after) in [0, 4_000, 8_000].into_iter().enumerate() {
+            let at = start + after;
+            let expected = match n {
+                2 => Verdict::SenderCameBack { waited: Seconds(8_000) },
+                _ => Verdict::New { wait: Seconds(300) },
+            };
+            assert_eq!(ask(50_000 + start + n as u32, "a@x.example", at).unwrap(), expected, "{start} {n}");
+            (0..100).for_each(|n| spam(1_000_000 + at + n, at + n));
+        }
+    }
+}
+
 /// The table turns over in two hours, in half an hour, and in less than the delay.
 #[test]
 fn honest_retries_pass_whatever_the_rate_of_a_flood() {
