@@ -40,6 +40,21 @@ fn heldout_corpus() {
     }
 }
 
+/// Formats from public software and headers that were scored before any rule was made for them.
+#[test]
+fn second_corpus() {
+    for (rows, one_key, separate, unique) in
+        [(score::second(), 79.0, 86.0, 96.0), (score::second_held_back(), 35.0, 88.0, 78.0)]
+    {
+        for with_recipient in [true, false] {
+            let score = score::score(&rows, with_recipient)[""];
+            assert!(score.collapsed.percent() >= one_key, "{score:?}");
+            assert!(score.separate.percent() >= separate, "{score:?}");
+            assert!(score.unique.percent() >= unique, "{score:?}");
+        }
+    }
+}
+
 /// Customers of one bulk mailer do not share a key.
 #[test]
 fn soft_corpus() {
