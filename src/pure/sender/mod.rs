@@ -160,7 +160,7 @@ fn mask(mailbox: Mailbox, recipient: Option<&[u8]>, observer: &mut impl Observer
         mask = match (bounce::keyword(&segments, local, before), embedded) {
             (Some(keyword), embedded) => bounce::mask(local, &segments, keyword, embedded, observer),
             (None, Some(span)) => Some(token::mask_with_recipient(local, &segments, span, observer)),
-            (None, None) => token::mask(local, &segments, domain::is_for_bounces(domain), observer),
+            (None, None) => token::mask(local, &segments, domain, observer),
         };
     }
     let mut mask = mask?;

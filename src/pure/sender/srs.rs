@@ -1,9 +1,11 @@
 //! The Sender Rewriting Scheme: a forwarder puts its own domain on mail, with the sender inside.
 //!
 //! ```text
-//! SRS0=hash=day=domain=user@forwarder           "=" behind SRS0 may be "+" or "-"
-//! SRS0+hash+day+domain+user@forwarder           the same with "+" all through
+//! SRS0=hash=day=domain=user@forwarder           "=" behind SRS0 may be any other sign
+//! SRS0+hash+day+domain+user@forwarder           the same with that sign all through
 //! SRS1=hash=first-forwarder==hash=day=domain=user@forwarder
+//! SRS1=hash=hash=day=domain=user@forwarder      of PostSRSd, where an SRS0 came damaged
+//! word=hash=day=domain=user@forwarder           where the forwarder may choose the word
 //! user2+SRS=hash=day=domain=user@tenant         Exchange Online; also without domain and user
 //! ```
 //!
@@ -60,8 +62,15 @@ fn parse(local: &[u8]) -> Option<Layer<'_>> {
     }
     if let Some(rest) = local.strip_prefix(b"srs1") {
         let (_hash, rest) = split_first(tagged(rest)?, b'=')?;
+        // Without a first forwarder there is another hash in its place.
+        if let Some(inner) = fields(rest, b'=') {
+            return Some(Layer { user: b"", hop: None, inner: Some(inner) });
+        }
         let (hop, rest) = split_first(rest, b'=')?;
         return Some(Layer { user: b"", hop: Some(hop), inner: Some(body(rest)?) });
+    }
+    if let Some(layer) = own_word(local) {
+        return Some(layer);
     }
     let at = local.windows(5).position(|window| window == b"+srs=")?;
     let user = slice(local, 0..at);
@@ -75,18 +84,29 @@ fn parse(local: &[u8]) -> Option<Layer<'_>> {
     }
 }
 
-/// `=hash=day=domain=user`, or the same with `+`.
+/// `word=hash=day=domain=user`. Four fields behind a word, the second of two letters or digits, the third a
+/// domain: nothing else is written so.
+fn own_word(local: &[u8]) -> Option<Layer<'_>> {
+    let (word, rest) = split_first(local, b'=')?;
+    let (hash, behind) = split_first(rest, b'=')?;
+    let (day, _) = split_first(behind, b'=')?;
+    let fits = word.len() >= 3
+        && word.iter().all(u8::is_ascii_alphabetic)
+        && (4..=16).contains(&hash.len())
+        && day.len() == 2;
+    fits.then_some(Layer { user: word, hop: None, inner: Some(fields(rest, b'=')?) })
+}
+
+/// `=hash=day=domain=user`, or the same with the sign in front all through.
 fn body(rest: &[u8]) -> Option<Mailbox<'_>> {
-    let rest = tagged(rest)?;
-    fields(rest, b'=').or_else(|| fields(rest, b'+'))
+    let fieldset = tagged(rest)?;
+    fields(fieldset, b'=').or_else(|| fields(fieldset, *rest.first()?))
 }
 
 /// What follows the separator behind the tag.
 fn tagged(rest: &[u8]) -> Option<&[u8]> {
-    match rest {
-        [b'=' | b'+' | b'-', rest @ ..] => Some(rest),
-        _ => None,
-    }
+    let (separator, rest) = rest.split_first()?;
+    (separator.is_ascii_punctuation() && *separator != b'.').then_some(rest)
 }
 
 fn fields(rest: &[u8], separator: u8) -> Option<Mailbox<'_>> {
@@ -127,6 +147,15 @@ mod tests {
                     "alice@acme.example\\*@two.example\\*@one.example",
                 ),
                 (
+                    "SRS1=Djmi=one.example=+rzl5+1600+acme.example+alice@two.example",
+                    "alice@acme.example\\*@two.example\\*@one.example",
+                ),
+                ("SRS1=4kq2=v9tz=3G=acme.example=alice@two.example", "alice@acme.example\\*@two.example"),
+                ("SRS0_Nj3f=GN=acme.example=alice@fwd.example", "alice@acme.example\\*@fwd.example"),
+                ("SRS0#Nj3f#GN#acme.example#alice@fwd.example", "alice@acme.example\\*@fwd.example"),
+                ("SRS0=7w/K+2/5R8=XQ=acme.example=alice@fwd.example", "alice@acme.example\\*@fwd.example"),
+                ("sendto=Nj3f=GN=acme.example=alice@fwd.example", "alice@acme.example\\*sendto@fwd.example"),
+                (
                     "SRS0=ab=QX=one.example=SRS0=cd=QX=acme.example=alice@two.example",
                     "alice@acme.example\\*@two.example\\*@one.example",
                 ),
@@ -165,6 +194,11 @@ mod tests {
             "srs0=ab=toolong=acme.example=alice@fwd.example",
             "+srs=abcde=qx@tenant.example",
             "srs0ab=qx=acme.example=alice@fwd.example",
+            "srs0.ab=qx=acme.example=alice@fwd.example",
+            "news=ab=acme.example=alice@fwd.example",
+            "news=ab12=september=acme.example=alice@fwd.example",
+            "news=ab12=qx=acme=alice@fwd.example",
+            "list-2=ab12=qx=acme.example=alice@fwd.example",
         ]);
     }
 }

@@ -32,8 +32,9 @@ pub(super) struct Guess {
 
 /// A mailbox, its user beginning at `from` or behind an `=` later than that.
 pub(super) fn find(local: &[u8], from: usize, signs: Signs) -> Option<Guess> {
-    if signs == Signs::Any
-        && let Some(at) = local.windows(2).skip(from).position(|window| window == b"**")
+    // A `**` with a domain behind it is nobody's own.
+    if let Some(at) = local.windows(2).skip(from).position(|window| window == b"**")
+        && (signs == Signs::Any || slice(local, from + at + 2..local.len()).contains(&b'*'))
     {
         // LISTSERV writes a sign in the user as `*-`: the first `*` is behind the name of the list.
         let first = local.iter().skip(from).position(|&byte| byte == b'*').unwrap_or(at);
@@ -126,6 +127,12 @@ mod tests {
                 ("bounce-bob_at_example.org@d.example", "bounce-\\*@d.example"),
                 ("bounce-bob=example.org.4711@d.example", "bounce-\\*@d.example"),
                 ("bounce-bob=example.org-4711@d.example", "bounce-\\*@d.example"),
+                ("bounce+bob==a==example.org==users-2==w@d.example", "bounce+\\*==users-2==w@d.example"),
+                (
+                    "bounces-port-i386-owner-b.o=example.org@d.example",
+                    "bounces-port-i386-owner-\\*@d.example",
+                ),
+                ("bounce-bob.owner=example.org@d.example", "bounce-\\*@d.example"),
                 ("me.myself+caf_=bob=example.org@d.example", "me.myself+caf_\\*@d.example"),
                 ("news+bob%40example.org@d.example", "news+\\*@d.example"),
                 ("bob=example.org@bounces.d.example", "\\*@bounces.d.example"),
@@ -150,6 +157,8 @@ mod tests {
             "bounce-x=a.b@d.example",
             "bounce-=a.example@d.example",
             "bounce-mail=@d.example",
+            "info=shop.example@bounces.shop.example",
+            "info=eu.shop.example@bounces.mail.eu.shop.example",
         ]);
     }
 }
