@@ -129,6 +129,7 @@ impl Segment {
         } else if (hex && length >= 8 && digits >= 2)
             || (prefixed && digits >= 7)
             || (length >= 8 && changes >= 3)
+            || (length >= 12 && self.is_gibberish())
         {
             LIKELY
         } else if (length >= 5 && changes >= 2) || (prefixed && digits >= 5) {

@@ -69,6 +69,11 @@ pub(super) fn mask(
         return Some(Mask::local(start..local.len()));
     }
 
+    if let Some(span) = verp::behind_its_own_sign(local) {
+        observer.step(Rule::Verp, slice(local, span.clone()));
+        return Some(Mask::local(span));
+    }
+
     // Else what looks like a mailbox is the sender itself, as its mailer writes it
     // (`shop=example.org__1-token`, a bare `info=shop.example`). At least the last piece before the sign is
     // the sender's own name.
@@ -78,6 +83,13 @@ pub(super) fn mask(
     });
     let (before, behind) = if guess.is_some() { around(segments, &own) } else { (segments, &[][..]) };
     let evidence: Evidence = before.iter().chain(behind).map(Segment::evidence).sum();
+    let evidence = match evidence {
+        0 => 0,
+        // Letters are evidence only where a digit is.
+        some => {
+            some + LIKELY * u32::from(before.iter().chain(behind).any(|s| !s.has_digit() && s.is_gibberish()))
+        }
+    };
     let counted = || segments.iter().any(|s| is_counted(slice(local, s.start..s.end)));
     let needed = match (tag, segments) {
         (Some([_]), _) => SLIGHT,
@@ -86,7 +98,7 @@ pub(super) fn mask(
         _ if for_bounces => SLIGHT,
         _ if guess.is_some() => LIKELY,
         (None, [lone]) if local.len() < LONE_TOKEN && !lone.is_long_hex() => return None,
-        _ if evidence >= LIKELY && counted() => LIKELY,
+        _ if evidence >= LIKELY && (counted() || domain::is_for_notices(domain)) => LIKELY,
         _ => CERTAIN,
     };
     // Some mailers use half of the letters only. Their pairs are less rare, so more of them must be seen.
@@ -124,7 +136,7 @@ fn tag<'a>(local: &[u8], segments: &'a [Segment]) -> Option<&'a [Segment]> {
 fn first_token(segments: &[Segment]) -> Option<usize> {
     let find = |least| segments.iter().position(|s| s.evidence() >= least);
     let token = find(LIKELY).or_else(|| find(SLIGHT))?;
-    let run = run_before(segments, token, |s| s.has_digit() && !s.is_numbered_name());
+    let run = run_before(segments, token, |s| (s.has_digit() && !s.is_numbered_name()) || s.is_gibberish());
     segments.get(token - run).map(|segment| segment.start)
 }
 
@@ -204,6 +216,8 @@ mod tests {
                     "support=shop.example_\\*@d.example",
                 ),
                 ("case-00123456@d.example", "case-\\*@d.example"),
+                ("bmn-e2-6936314@alerts.d.example", "bmn-e2-\\*@alerts.d.example"),
+                ("b_ukxdgqfkvxkyckwe_ns5uerk5@d.example", "b_\\*@d.example"),
                 ("newsletter-20261121@d.example", "newsletter-\\*@d.example"),
                 ("newsletter-2026-11-21@d.example", "newsletter-\\*@d.example"),
                 ("v-npbchf_hjlogaophm_jmnecade_mogpioim_a@bounce.d.example", "v-\\*@bounce.d.example"),
@@ -229,6 +243,7 @@ mod tests {
                 ("area51+bncBMCIWMZVHLRBXTDZKEOKQKGQEQD55NSFO@d.example", "area51+\\*@d.example"),
                 ("ticket+4711@d.example", "ticket+\\*@d.example"),
                 ("cases+7033-xykv@d.example", "cases+\\*@d.example"),
+                ("qk3x9d+6sjqhkttifcd@d.example", "qk3x9d+\\*@d.example"),
                 ("mdl+BAAF+Uwf7c97e2ba4b6fb48@d.example", "mdl+\\*@d.example"),
                 ("support+id874293@d.example", "support+\\*@d.example"),
                 ("jira+0123456789ab-4711@d.example", "jira+\\*@d.example"),

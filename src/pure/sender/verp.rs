@@ -66,6 +66,17 @@ pub(super) fn find(local: &[u8], from: usize, signs: Signs) -> Option<Guess> {
     (swapped + 1 < local.len()).then_some(Guess { span: from..local.len(), sign: swapped })
 }
 
+/// `alice+example.org`, or `alice=example.org` behind another `=`, up to the end: where a list's name stands
+/// before it with the same sign (Postfix lets one choose both), it is no encoded sender, which has one sign.
+pub(super) fn behind_its_own_sign(local: &[u8]) -> Option<Range<usize>> {
+    let at = local.iter().rposition(|byte| b"=+".contains(byte))?;
+    let sign = local.get(at)?;
+    let before = slice(local, 0..at);
+    let start = before.iter().rposition(|byte| byte == sign)? + 1;
+    let has_user = start > 1 && start < at && domain(local, at + 1) == Some(local.len());
+    has_user.then_some(start..local.len())
+}
+
 fn is_candidate(byte: u8, signs: Signs) -> bool {
     b"=%".contains(&byte) || (signs == Signs::Any && b"#~!_".contains(&byte))
 }
@@ -136,6 +147,8 @@ mod tests {
                 ("me.myself+caf_=bob=example.org@d.example", "me.myself+caf_\\*@d.example"),
                 ("news+bob%40example.org@d.example", "news+\\*@d.example"),
                 ("bob=example.org@bounces.d.example", "\\*@bounces.d.example"),
+                ("news=bob=example.org@d.example", "news=\\*@d.example"),
+                ("news+bob+example.org@d.example", "news+\\*@d.example"),
                 ("b77bob=example.org@bounce.d.example", "\\*@bounce.d.example"),
             ],
         );
@@ -157,6 +170,9 @@ mod tests {
             "bounce-x=a.b@d.example",
             "bounce-=a.example@d.example",
             "bounce-mail=@d.example",
+            "news=bob==example.org@d.example",
+            "news+bob+shop@d.example",
+            "news+bob.example@d.example",
             "info=shop.example@bounces.shop.example",
             "info=eu.shop.example@bounces.mail.eu.shop.example",
         ]);
