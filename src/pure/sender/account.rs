@@ -69,18 +69,13 @@ fn telephone(local: &[u8]) -> Option<Mask> {
 /// `bounce+NUMBER+NUMBER+GROUP+NUMBER`: the list is the third number.
 fn group_number(local: &[u8]) -> Option<Mask> {
     let start = b"bounce+".len();
-    let mut rest = local.strip_prefix(b"bounce+")?;
-    let mut number = |last: bool| {
-        let found = run(local, rest, u8::is_ascii_digit, 1..=10)?;
-        rest = local.get(found.end..)?;
-        if last {
-            return rest.is_empty().then_some(found);
-        }
-        rest = rest.strip_prefix(b"+")?;
-        Some(found)
-    };
-    let (_, _, group, _) = (number(false)?, number(false)?, number(false)?, number(true)?);
-    (group.len() >= 4).then_some(Mask { local: start..local.len(), kept: group, domain: 0 })
+    let mut numbers = local.strip_prefix(b"bounce+")?.split(|&byte| byte == b'+');
+    let fields = [numbers.next()?, numbers.next()?, numbers.next()?, numbers.next()?];
+    let digits = fields.iter().all(|field| !field.is_empty() && field.iter().all(u8::is_ascii_digit));
+    let [first, second, group, _] = fields;
+    (digits && group.len() >= 4 && numbers.next().is_none()).then_some(())?;
+    let at = start + first.len() + second.len() + 2;
+    Some(Mask { local: start..local.len(), kept: at..at + group.len(), domain: 0 })
 }
 
 /// `wiki-WIKI-user-seconds-hash`, the two numbers in base 36.

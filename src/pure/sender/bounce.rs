@@ -79,11 +79,12 @@ pub(super) fn mask(
         }
         None => {
             let token = counter(tail)?;
-            let digits: u16 = tail.iter().filter(|s| s.start >= token.start).map(|s| s.digits).sum();
+            let rest = tail.get(tail.partition_point(|s| s.start < token.start)..)?;
+            let digits: u16 = rest.iter().map(|segment| segment.digits).sum();
             let gibberish =
                 tail.iter().any(Segment::is_gibberish) || (digits > 0 && are_gibberish(tail, 10, RARE));
             (digits >= COUNTER_DIGITS || gibberish).then_some(())?;
-            kept = words_between_numbers(tail);
+            kept = words_between_numbers(rest);
             token.start..local.len()
         }
     };
@@ -104,13 +105,11 @@ pub(super) fn mask(
 fn guess(local: &[u8], tail: &[Segment], from: usize) -> Option<Range<usize>> {
     let guess = verp::find(local, from, Signs::Any)?;
     let ahead = tail.partition_point(|segment| segment.end <= guess.sign);
-    let users = tail.get(..ahead).unwrap_or_default().windows(2).rev();
-    let user = users
-        .filter_map(|pair| match pair {
-            [word, user] if is_keyword(slice(local, word.start..word.end)) => Some(user.start),
-            _ => None,
-        })
-        .next();
+    let mut pairs = tail.get(..ahead).unwrap_or_default().windows(2).rev();
+    let user = pairs.find_map(|pair| match pair {
+        [word, user] if is_keyword(slice(local, word.start..word.end)) => Some(user.start),
+        _ => None,
+    });
     Some(user.unwrap_or(0).max(guess.span.start)..guess.span.end)
 }
 
@@ -175,6 +174,7 @@ mod tests {
                 ("bounces--1234@d.example", "bounces-\\*@d.example"),
                 ("sentto-12-345-678-bob@d.example", "sentto-\\*@d.example"),
                 ("bounce+74700-crm.lead-4133@d.example", "bounce+\\*lead\\*@d.example"),
+                ("bounce-12-garden-4711@d.example", "bounce-12-garden-\\*@d.example"),
                 ("bounce-7470-garden-12-alps-4133@d.example", "bounce-\\*garden\\*@d.example"),
                 ("bounces-port-i386-owner-4711@d.example", "bounces-port-i386-owner-\\*@d.example"),
                 ("bounce-BKv4-6eH8Fo@d.example", "bounce-\\*@d.example"),

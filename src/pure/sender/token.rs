@@ -55,14 +55,14 @@ pub(super) fn mask(
     let segments = tag.unwrap_or(segments);
     let signs = if for_bounces { Signs::Any } else { Signs::Equals };
     let guess = verp::find(local, segments.first()?.start, signs);
-    // A mailbox of the domain itself is the sender's: `info=shop.example@bounces.shop.example`.
-    if guess.as_ref().is_some_and(|guess| is_own(slice(local, guess.sign..guess.span.end), domain)) {
-        return None;
-    }
     if let Some(guess) = &guess
         && (for_bounces || tag.is_some())
         && guess.span.end == local.len()
     {
+        // A mailbox of the domain itself is the sender's: `info=shop.example@bounces.shop.example`.
+        if is_own(slice(local, guess.sign..local.len()), domain) {
+            return None;
+        }
         observer.step(Rule::Verp, slice(local, guess.span.clone()));
         let (before, _) = around(segments, &guess.span);
         let start = before.iter().find(|s| s.has_digit()).map_or(guess.span.start, |token| token.start);
@@ -83,13 +83,9 @@ pub(super) fn mask(
     });
     let (before, behind) = if guess.is_some() { around(segments, &own) } else { (segments, &[][..]) };
     let evidence: Evidence = before.iter().chain(behind).map(Segment::evidence).sum();
-    let evidence = match evidence {
-        0 => 0,
-        // Letters are evidence only where a digit is.
-        some => {
-            some + LIKELY * u32::from(before.iter().chain(behind).any(|s| !s.has_digit() && s.is_gibberish()))
-        }
-    };
+    // Letters are evidence only where a digit is.
+    let letters = || before.iter().chain(behind).any(|s| !s.has_digit() && s.is_gibberish());
+    let evidence = if evidence > 0 && letters() { evidence + LIKELY } else { evidence };
     let counted = || segments.iter().any(|s| is_counted(slice(local, s.start..s.end)));
     let needed = match (tag, segments) {
         (Some([_]), _) => SLIGHT,
@@ -110,7 +106,7 @@ pub(super) fn mask(
     let start = start(before).or_else(|| start(behind))?;
     let start = if tag.is_some() { base64_start(local, segments, start) } else { start };
     let whole =
-        for_bounces || tag.is_some_and(|tag| tag.first().is_some_and(|s| s.is_number() && s.evidence() > 0));
+        for_bounces || matches!(tag, Some([number, ..]) if number.is_number() && number.evidence() > 0);
     let end = if whole { local.len() } else { end(local, segments, start.max(own.end)) };
     let rule = if tag.is_some() { Rule::PlusTag } else { Rule::Token };
     observer.step(rule, slice(local, start..end));
