@@ -69,7 +69,9 @@ pub(super) fn mask(
         return Some(Mask::local(start..local.len()));
     }
 
-    if let Some(span) = verp::behind_its_own_sign(local) {
+    if (guess.is_some() || tag.is_some())
+        && let Some(span) = verp::behind_its_own_sign(local)
+    {
         observer.step(Rule::Verp, slice(local, span.clone()));
         return Some(Mask::local(span));
     }

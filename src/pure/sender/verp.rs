@@ -33,7 +33,8 @@ pub(super) struct Guess {
 /// A mailbox, its user beginning at `from` or behind an `=` later than that.
 pub(super) fn find(local: &[u8], from: usize, signs: Signs) -> Option<Guess> {
     // A `**` with a domain behind it is nobody's own.
-    if let Some(at) = local.windows(2).skip(from).position(|window| window == b"**")
+    if local.contains(&b'*')
+        && let Some(at) = local.windows(2).skip(from).position(|window| window == b"**")
         && (signs == Signs::Any || slice(local, from + at + 2..local.len()).contains(&b'*'))
     {
         // LISTSERV writes a sign in the user as `*-`: the first `*` is behind the name of the list.
