@@ -131,8 +131,10 @@ fn derive(sender: &[u8], recipient: Option<&[u8]>, level: Level, observer: &mut 
     if level != Level::Exact {
         mailbox.unquote(observer);
         for _ in 0..MAX_UNWRAPPINGS {
-            if !(srs::unwrap(&mut mailbox, &mut forwarders, observer) || batv::unwrap(&mut mailbox, observer))
-            {
+            let undone = srs::unwrap(&mut mailbox, &mut forwarders, observer)
+                || batv::unwrap(&mut mailbox, observer)
+                || srs::unwrap_own_word(&mut mailbox, &mut forwarders, observer);
+            if !undone {
                 break;
             }
         }

@@ -38,8 +38,8 @@ pub(super) struct Segment {
     hex: bool,
     /// A UUID, padded base64, or a part of a time with a hash behind it.
     composite: bool,
-    /// Letters, then up to three digits: `i386`, `area51`.
-    numbered: bool,
+    /// Its last byte is a digit.
+    ends_in_digit: bool,
     /// The year of a written date: `2026-11-21`.
     dated: bool,
     /// `2026`.
@@ -66,7 +66,12 @@ impl Segment {
 
     /// A name that ends in a number, if the rest of the address is not one long token: `i386`, `area51`.
     pub(super) fn is_numbered_name(&self) -> bool {
-        self.numbered && self.evidence() == 0
+        self.ends_in_digit
+            && self.changes == 1
+            && self.digits <= 3
+            && !(self.hex && self.len() >= 4)
+            && !self.is_rare()
+            && self.evidence() == 0
     }
 
     /// Whether it ends where its own shape says, so that what follows is no part of it.
@@ -206,11 +211,7 @@ fn measure(bytes: &[u8]) -> Segment {
         }
         previous = byte;
     }
-    segment.numbered = segment.changes == 1
-        && segment.digits <= 3
-        && previous.is_ascii_digit()
-        && !segment.is_rare()
-        && !(segment.hex && bytes.len() >= 4);
+    segment.ends_in_digit = previous.is_ascii_digit();
     segment.year = segment.letters == 0 && matches!(bytes, [b'1', b'9', _, _] | [b'2', b'0', _, _]);
     segment
 }

@@ -21,9 +21,24 @@ pub(super) fn unwrap<'a>(
     forwarders: &mut Vec<Forwarder<'a>>,
     observer: &mut impl Observer,
 ) -> bool {
-    let Some(layer) = parse(mailbox.local) else {
-        return false;
-    };
+    parse(mailbox.local).is_some_and(|layer| undo(layer, mailbox, forwarders, observer))
+}
+
+/// The same for `word=hash=day=domain=user`; asked last, because `prvs=` is such a word, too.
+pub(super) fn unwrap_own_word<'a>(
+    mailbox: &mut Mailbox<'a>,
+    forwarders: &mut Vec<Forwarder<'a>>,
+    observer: &mut impl Observer,
+) -> bool {
+    own_word(mailbox.local).is_some_and(|layer| undo(layer, mailbox, forwarders, observer))
+}
+
+fn undo<'a>(
+    layer: Layer<'a>,
+    mailbox: &mut Mailbox<'a>,
+    forwarders: &mut Vec<Forwarder<'a>>,
+    observer: &mut impl Observer,
+) -> bool {
     let taken = mailbox.local.len() - layer.rest_len();
     observer.step(Rule::Srs, slice(mailbox.local, layer.user.len()..taken));
     let outer = mailbox.domain;
@@ -69,8 +84,9 @@ fn parse(local: &[u8]) -> Option<Layer<'_>> {
         let (hop, rest) = split_first(rest, b'=')?;
         return Some(Layer { user: b"", hop: Some(hop), inner: Some(body(rest)?) });
     }
-    if let Some(layer) = own_word(local) {
-        return Some(layer);
+    // The fewest signs that each of the others has.
+    if !local.contains(&b'=') {
+        return None;
     }
     let at = local.windows(5).position(|window| window == b"+srs=")?;
     let user = slice(local, 0..at);
@@ -88,19 +104,20 @@ fn parse(local: &[u8]) -> Option<Layer<'_>> {
 /// domain: nothing else is written so.
 fn own_word(local: &[u8]) -> Option<Layer<'_>> {
     let (word, rest) = split_first(local, b'=')?;
-    let (hash, behind) = split_first(rest, b'=')?;
-    let (day, _) = split_first(behind, b'=')?;
-    let fits = word.len() >= 3
-        && word.iter().all(u8::is_ascii_alphabetic)
-        && (4..=16).contains(&hash.len())
-        && day.len() == 2;
-    fits.then_some(Layer { user: word, hop: None, inner: Some(fields(rest, b'=')?) })
+    if word.len() < 3 || !word.iter().all(u8::is_ascii_alphabetic) {
+        return None;
+    }
+    let hash = rest.iter().position(|&byte| byte == b'=').filter(|hash| (4..=16).contains(hash))?;
+    // The day: two signs and the separator.
+    (rest.get(hash + 3) == Some(&b'=')).then_some(())?;
+    Some(Layer { user: word, hop: None, inner: Some(fields(rest, b'=')?) })
 }
 
 /// `=hash=day=domain=user`, or the same with the sign in front all through.
 fn body(rest: &[u8]) -> Option<Mailbox<'_>> {
-    let fieldset = tagged(rest)?;
-    fields(fieldset, b'=').or_else(|| fields(fieldset, *rest.first()?))
+    let separator = *rest.first()?;
+    let rest = tagged(rest)?;
+    fields(rest, b'=').or_else(|| if separator == b'=' { None } else { fields(rest, separator) })
 }
 
 /// What follows the separator behind the tag.

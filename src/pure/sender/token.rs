@@ -96,7 +96,7 @@ pub(super) fn mask(
         _ if for_bounces => SLIGHT,
         _ if guess.is_some() => LIKELY,
         (None, [lone]) if local.len() < LONE_TOKEN && !lone.is_long_hex() => return None,
-        _ if evidence >= LIKELY && (counted() || domain::is_for_notices(domain)) => LIKELY,
+        _ if (LIKELY..CERTAIN).contains(&evidence) && (counted() || domain::is_for_notices(domain)) => LIKELY,
         _ => CERTAIN,
     };
     // Some mailers use half of the letters only. Their pairs are less rare, so more of them must be seen.
