@@ -11,8 +11,14 @@ use score::{Row, Score, Share};
 
 fn main() {
     let misses = std::env::args().any(|argument| argument == "--misses");
-    for (name, rows) in [("public", score::public()), ("held-out", score::heldout()), ("soft", score::soft())]
-    {
+    for (name, rows) in [
+        ("public", score::public()),
+        ("held-out", score::heldout()),
+        ("second", score::second()),
+        ("second, made with", score::second_made_with()),
+        ("second, held back", score::second_held_back()),
+        ("soft", score::soft()),
+    ] {
         println!("{name:26}    recipient known              recipient unknown");
         println!("{:26}    one key  separate  unique    one key  separate  unique", "");
         let (known, unknown) = (score::score(&rows, true), score::score(&rows, false));

@@ -60,6 +60,21 @@ pub fn heldout() -> Vec<Row> {
     rows(include_str!("heldout.tsv"))
 }
 
+/// Both parts.
+pub fn second() -> Vec<Row> {
+    [second_made_with(), second_held_back()].into_iter().flatten().collect()
+}
+
+/// What rules were made with.
+pub fn second_made_with() -> Vec<Row> {
+    rows(include_str!("second.tsv"))
+}
+
+/// What was kept from whoever made them, until it was scored.
+pub fn second_held_back() -> Vec<Row> {
+    rows(include_str!("second-held-back.tsv"))
+}
+
 fn rows(text: &'static str) -> Vec<Row> {
     let fields = text.lines().map(|line| line.split('\t').collect::<Vec<_>>());
     fields

@@ -6,11 +6,11 @@
 use std::ops::Range;
 
 use super::key::Mask;
-use super::{Observer, Rule, slice};
+use super::{Observer, Rule, slice, split_first};
 
 /// What goes, if the local part has one of the shapes.
 pub(super) fn mask(local: &[u8], observer: &mut impl Observer) -> Option<Mask> {
-    let shapes = [user_number, list_number, subscription, between_tokens, telephone];
+    let shapes = [user_number, list_number, subscription, between_tokens, telephone, group_number, wiki_user];
     let mask = shapes.into_iter().find_map(|shape| shape(local))?;
     observer.step(Rule::Account, slice(local, mask.local.clone()));
     Some(mask)
@@ -66,6 +66,29 @@ fn telephone(local: &[u8]) -> Option<Mask> {
     after(local, from.end + 1)
 }
 
+/// `bounce+NUMBER+NUMBER+GROUP+NUMBER`: the list is the third number.
+fn group_number(local: &[u8]) -> Option<Mask> {
+    let start = b"bounce+".len();
+    let mut numbers = local.strip_prefix(b"bounce+")?.split(|&byte| byte == b'+');
+    let fields = [numbers.next()?, numbers.next()?, numbers.next()?, numbers.next()?];
+    let digits = fields.iter().all(|field| !field.is_empty() && field.iter().all(u8::is_ascii_digit));
+    let [first, second, group, _] = fields;
+    (digits && group.len() >= 4 && numbers.next().is_none()).then_some(())?;
+    let at = start + first.len() + second.len() + 2;
+    Some(Mask { local: start..local.len(), kept: at..at + group.len(), domain: 0 })
+}
+
+/// `wiki-WIKI-user-seconds-hash`, the two numbers in base 36.
+fn wiki_user(local: &[u8]) -> Option<Mask> {
+    let (wiki, rest) = split_first(local.strip_prefix(b"wiki-")?, b'-')?;
+    let (user, rest) = split_first(rest, b'-')?;
+    let (seconds, hash) = split_first(rest, b'-')?;
+    let base36 = |digits: &[u8]| digits.iter().all(u8::is_ascii_alphanumeric);
+    let fits = !wiki.is_empty() && (1..=7).contains(&user.len()) && base36(user);
+    (fits && seconds.len() == 6 && base36(seconds) && (12..=24).contains(&hash.len())).then_some(())?;
+    after(local, b"wiki-".len() + wiki.len() + 1)
+}
+
 /// The run of `class` that `rest`, the end of `local`, begins with: its place in `local`, if its length fits.
 fn run(
     local: &[u8],
@@ -103,6 +126,8 @@ mod tests {
                     "Abyhudqi5qLl+XOsxAOLrWN==_1100000000001_S+D1G8vkQfeg==@esp.example",
                     "\\*_1100000000001_\\*@esp.example",
                 ),
+                ("bounce+13133+231034+4711908+4526088@groups.example", "bounce+\\*4711908\\*@groups.example"),
+                ("wiki-enwiki-jeulzc-t81jgv-kOFHRz7Tw_-p5I26@wiki.example", "wiki-enwiki-\\*@wiki.example"),
                 ("15550001111.15551230001.AbCdEf1234@sms.example", "15550001111.15551230001.\\*@sms.example"),
             ],
         );
@@ -122,6 +147,11 @@ mod tests {
             "1555000.15551230001.AbCdEf1234@sms.example",
             "15550001111.15551230001@sms.example",
             "short==_1100000000001_token==@esp.example",
+            "bounce+13133+231034+4711908@groups.example",
+            "wiki-enwiki-jeulzc-t81jg-kofhrz7tw_-p5i26@wiki.example",
+            "wiki-enwiki-jeulzc-t81jgv-kofhrz@wiki.example",
+            "bounce+13133+231034+4711908+4526088+1@groups.example",
+            "bounce+13133+231034+45+4526088@groups.example",
         ] {
             let told = super::super::explain(sender.as_bytes(), None, crate::sender::Level::Full);
             assert!(told.steps.iter().all(|step| step.rule != Rule::Account), "{sender} {}", key(sender));

@@ -27,7 +27,7 @@ fn is_keyword(word: &[u8]) -> bool {
     };
     matches!(
         letters,
-        b"rp" | b"bnc" | b"ndr" | b"dsn" | b"verp" | b"error" | b"leave" | b"owner" | b"unsub" | b"bounce"
+        b"rp" | b"bnc" | b"ndr" | b"dsn" | b"rtn" | b"verp" | b"error" | b"leave" | b"owner" | b"unsub" | b"bounce"
         | b"return" | b"sentto" | b"errors" | b"retour" | b"bounces" | b"bounced" | b"returns"
         | b"failure" | b"request" | b"confirm" | b"unsubscribe"
     )
@@ -67,21 +67,25 @@ pub(super) fn mask(
     let tail = segments.get(keyword + 1..)?;
     let from = tail.first()?.start;
     let known = recipient.is_some();
-    let embedded = recipient.or_else(|| Some(verp::find(local, from, Signs::Any)?.span));
+    let embedded = recipient.or_else(|| guess(local, tail, from));
+    let mut kept = 0..0;
     let masked = match &embedded {
         Some(span) => {
             let (before, behind) = around(tail, span);
-            let start = before.iter().find(|s| varies(s)).map_or(span.start, |token| token.start);
-            // The name of the list may stand last: `bounces+alice==a==example.org==list`.
-            let end = if behind.iter().any(varies) { local.len() } else { span.end };
+            let start = counter(before).map_or(span.start, |token| token.start);
+            // The name of the list may stand last: `bounces+alice==a==example.org==list-2`.
+            let end = if behind.iter().any(|s| varies(s) && !is_name(s)) { local.len() } else { span.end };
             start..end
         }
         None => {
-            let token = tail.iter().find(|s| varies(s))?;
-            let digits: u16 = tail.iter().map(|segment| segment.digits).sum();
+            let token = counter(tail)?;
+            let rest = tail.get(tail.partition_point(|s| s.start < token.start)..)?;
+            let digits: u16 = rest.iter().map(|segment| segment.digits).sum();
             let gibberish =
                 tail.iter().any(Segment::is_gibberish) || (digits > 0 && are_gibberish(tail, 10, RARE));
-            (digits >= COUNTER_DIGITS || gibberish).then_some(token.start..local.len())?
+            (digits >= COUNTER_DIGITS || gibberish).then_some(())?;
+            kept = words_between_numbers(rest);
+            token.start..local.len()
         }
     };
     if let Some(span) = embedded {
@@ -93,7 +97,46 @@ pub(super) fn mask(
         }
     }
     observer.step(Rule::Bounce, slice(local, masked.clone()));
-    Some(Mask::local(masked))
+    Some(Mask { local: masked, kept, domain: 0 })
+}
+
+/// A recipient that is not known. It begins behind the last word before its sign: what is between two words
+/// is the name of the list (`bounces-port-i386-owner-alice=example.org`).
+fn guess(local: &[u8], tail: &[Segment], from: usize) -> Option<Range<usize>> {
+    let guess = verp::find(local, from, Signs::Any)?;
+    let ahead = tail.partition_point(|segment| segment.end <= guess.sign);
+    let mut pairs = tail.get(..ahead).unwrap_or_default().windows(2).rev();
+    let user = pairs.find_map(|pair| match pair {
+        [word, user] if is_keyword(slice(local, word.start..word.end)) => Some(user.start),
+        _ => None,
+    });
+    Some(user.unwrap_or(0).max(guess.span.start)..guess.span.end)
+}
+
+/// The first counter or token. What has a digit but stands before a word is the name of the list.
+fn counter(segments: &[Segment]) -> Option<&Segment> {
+    let next = segments.iter().skip(1).map(Some).chain([None]);
+    let names = |(segment, next): &(&Segment, Option<&Segment>)| {
+        varies(segment) && !(is_name(segment) && next.is_some_and(Segment::is_word))
+    };
+    segments.iter().zip(next).find(names).map(|(segment, _)| segment)
+}
+
+/// Whether a segment with a digit may be a name or a part of one: `i386`, the 2 of `users-2`.
+fn is_name(segment: &Segment) -> bool {
+    segment.is_numbered_name() || (segment.is_number() && segment.digits < COUNTER_DIGITS)
+}
+
+/// Words with plain numbers on both sides and nowhere anything else: `74700-crm.lead-4133`. No token has
+/// them, nor a recipient, which ends in its domain.
+fn words_between_numbers(tail: &[Segment]) -> Range<usize> {
+    let plain = tail.iter().all(|segment| segment.is_number() || !segment.has_digit());
+    let ends = [tail.first(), tail.last()].iter().all(|end| end.is_some_and(Segment::is_number));
+    let mut words = tail.iter().skip_while(|s| !s.is_word()).take_while(|s| !s.is_number());
+    match words.next() {
+        Some(first) if plain && ends => first.start..words.last().unwrap_or(first).end,
+        _ => 0..0,
+    }
 }
 
 /// Whether the segment is a counter or a token.
@@ -130,6 +173,11 @@ mod tests {
                 ("bounce2-1234@d.example", "bounce2-\\*@d.example"),
                 ("bounces--1234@d.example", "bounces-\\*@d.example"),
                 ("sentto-12-345-678-bob@d.example", "sentto-\\*@d.example"),
+                ("bounce+74700-crm.lead-4133@d.example", "bounce+\\*lead\\*@d.example"),
+                ("bounce-12-garden-4711@d.example", "bounce-12-garden-\\*@d.example"),
+                ("bounce-7470-garden-12-alps-4133@d.example", "bounce-\\*garden\\*@d.example"),
+                ("bounces-port-i386-owner-4711@d.example", "bounces-port-i386-owner-\\*@d.example"),
+                ("bounce-BKv4-6eH8Fo@d.example", "bounce-\\*@d.example"),
             ],
         );
     }

@@ -4,6 +4,7 @@
 
 use super::bounce;
 use super::segment::{CERTAIN, SLIGHT, whole};
+use super::split_last;
 use crate::identity::split_registered;
 
 /// Whether a label before the registered name says so: `bounces.example.org`, `bnc3.mail.example.org`.
@@ -12,6 +13,16 @@ pub(super) fn is_for_bounces(domain: &[u8]) -> bool {
     let others = domain.rsplitn(3, |&byte| byte == b'.').nth(2).unwrap_or_default();
     let word = labels(others).find(|(label, _)| bounce::has_keyword(label));
     word.is_some_and(|(_, end)| end <= front(domain).len())
+}
+
+/// Whether a label before the registered name says that mail is sent by programs: `alerts.example.org`.
+pub(super) fn is_for_notices(domain: &[u8]) -> bool {
+    labels(front(domain)).any(|(label, _)| {
+        matches!(
+            label,
+            b"alert" | b"alerts" | b"newsletter" | b"newsletters" | b"notification" | b"notifications"
+        )
+    })
 }
 
 /// How many bytes at the front of the domain go: up to the last label that names a machine.
@@ -36,11 +47,16 @@ fn front(domain: &[u8]) -> &[u8] {
     split_registered(domain).map_or(b"", |(front, _)| front.as_bytes())
 }
 
-/// `mail176`, `atl81`, `bf01x`, or a random label. Labels with four digits or more are a customer's
-/// (`em7419`), those with a hyphen a region's (`eu-west-1`): they stay.
+/// `mail176`, `atl81`, `bf01x`, `lsv-006`, or a random label. Labels with four digits or more are a customer's
+/// (`em7419`), others with a hyphen a region's (`eu-west-1`): they stay.
 fn is_machine(label: &[u8]) -> bool {
     let Some(segment) = whole(label) else {
-        return false;
+        let numbered = split_last(label, b'-').filter(|(name, number)| {
+            let digits = number.iter().all(u8::is_ascii_digit);
+            name.iter().all(u8::is_ascii_alphabetic) && digits && (2..=3).contains(&number.len())
+        });
+        return numbered
+            .is_some_and(|(name, _)| (1..=4).contains(&name.len()) && !bounce::has_keyword(label));
     };
     let leading = label.iter().take_while(|byte| byte.is_ascii_alphabetic()).count();
     let numbered = (1..=4).contains(&leading)
@@ -72,6 +88,7 @@ mod tests {
         assert_eq!(domain_of("mx1.acme.asso.fr"), "\\*.acme.asso.fr");
         assert_eq!(domain_of("9zl9rqqynj26muz9.eu.d.example"), "\\*.eu.d.example");
         assert_eq!(domain_of("ft65pmx.d.example"), "\\*.d.example");
+        assert_eq!(domain_of("lsv-006.d.example"), "\\*.d.example");
         let told = explain(b"bounces-123456@mail1.d.example", None, crate::sender::Level::Full);
         assert_eq!(told.steps.last().map(|step| step.rule), Some(Rule::Machine));
     }
@@ -86,6 +103,8 @@ mod tests {
             "mx1..example",
             "mx1.b\u{fc}cher.example",
             "eu-west-1.d.example",
+            "eu-1.d.example",
+            "bnc-12.d.example",
             "em7419.d.example",
             "a3331929.d.example",
             "bnc3.d.example",

@@ -131,8 +131,10 @@ fn derive(sender: &[u8], recipient: Option<&[u8]>, level: Level, observer: &mut 
     if level != Level::Exact {
         mailbox.unquote(observer);
         for _ in 0..MAX_UNWRAPPINGS {
-            if !(srs::unwrap(&mut mailbox, &mut forwarders, observer) || batv::unwrap(&mut mailbox, observer))
-            {
+            let undone = srs::unwrap(&mut mailbox, &mut forwarders, observer)
+                || batv::unwrap(&mut mailbox, observer)
+                || srs::unwrap_own_word(&mut mailbox, &mut forwarders, observer);
+            if !undone {
                 break;
             }
         }
@@ -160,7 +162,7 @@ fn mask(mailbox: Mailbox, recipient: Option<&[u8]>, observer: &mut impl Observer
         mask = match (bounce::keyword(&segments, local, before), embedded) {
             (Some(keyword), embedded) => bounce::mask(local, &segments, keyword, embedded, observer),
             (None, Some(span)) => Some(token::mask_with_recipient(local, &segments, span, observer)),
-            (None, None) => token::mask(local, &segments, domain::is_for_bounces(domain), observer),
+            (None, None) => token::mask(local, &segments, domain, observer),
         };
     }
     let mut mask = mask?;

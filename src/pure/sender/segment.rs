@@ -36,10 +36,14 @@ pub(super) struct Segment {
     changes: u16,
     /// Whether each letter is one of a to f.
     hex: bool,
-    /// A UUID or padded base64.
+    /// A UUID, padded base64, or a part of a time with a hash behind it.
     composite: bool,
+    /// Its last byte is a digit.
+    ends_in_digit: bool,
     /// The year of a written date: `2026-11-21`.
     dated: bool,
+    /// `2026`.
+    year: bool,
 }
 
 impl Segment {
@@ -60,6 +64,21 @@ impl Segment {
         self.digits > 0
     }
 
+    /// A name that ends in a number, if the rest of the address is not one long token: `i386`, `area51`.
+    pub(super) fn is_numbered_name(&self) -> bool {
+        self.ends_in_digit
+            && self.changes == 1
+            && self.digits <= 3
+            && !(self.hex && self.len() >= 4)
+            && !self.is_rare()
+            && self.evidence() == 0
+    }
+
+    /// Whether it ends where its own shape says, so that what follows is no part of it.
+    pub(super) fn is_composite(&self) -> bool {
+        self.composite
+    }
+
     /// Letters that do not look like words; below ten letters the sample is too small.
     pub(super) fn is_gibberish(&self) -> bool {
         self.letters >= 10 && self.is_rare()
@@ -67,7 +86,7 @@ impl Segment {
 
     /// A plain word, to be kept where a neighbour is masked.
     pub(super) fn is_word(&self) -> bool {
-        !self.has_digit() && self.letters >= 4 && !self.is_rare()
+        !self.has_digit() && self.letters >= 4 && !self.is_rare() && !self.composite
     }
 
     /// Whether, where its neighbours are tokens, it is likely to be a piece of one without a digit.
@@ -82,7 +101,7 @@ impl Segment {
 
     /// Nothing without a digit is ever evidence: two addresses of letters alone never merge here.
     pub(super) fn evidence(&self) -> Evidence {
-        let &Self { digits, letters, changes, hex, composite, dated, .. } = self;
+        let &Self { digits, letters, changes, hex, composite, dated, year, .. } = self;
         let length = self.len();
         if composite {
             return CERTAIN;
@@ -94,6 +113,7 @@ impl Segment {
             return match digits {
                 // Years, rooms, shops, extensions.
                 _ if dated => LIKELY,
+                4 if year => 0,
                 0..=3 => 0,
                 4..=5 => SLIGHT,
                 // Six digits are a counter, or the staff number of a person, or a day.
@@ -108,11 +128,13 @@ impl Segment {
         if (hex && length >= 16 && digits >= 2)
             || (length >= 16 && (changes >= 3 || self.is_gibberish()))
             || (length >= 12 && changes >= 4 && !(hex && length == 12))
+            || (length >= 20 && digits >= 8)
         {
             CERTAIN
         } else if (hex && length >= 8 && digits >= 2)
             || (prefixed && digits >= 7)
             || (length >= 8 && changes >= 3)
+            || (length >= 12 && self.is_gibberish())
         {
             LIKELY
         } else if (length >= 5 && changes >= 2) || (prefixed && digits >= 5) {
@@ -165,6 +187,7 @@ pub(super) fn split(local: &[u8]) -> Vec<Segment> {
         at = segment.end;
     }
     mark_dates(&mut segments);
+    mark_stamps(local, &mut segments);
     segments
 }
 
@@ -188,6 +211,8 @@ fn measure(bytes: &[u8]) -> Segment {
         }
         previous = byte;
     }
+    segment.ends_in_digit = previous.is_ascii_digit();
+    segment.year = segment.letters == 0 && matches!(bytes, [b'1', b'9', _, _] | [b'2', b'0', _, _]);
     segment
 }
 
@@ -224,6 +249,21 @@ fn mark_dates(segments: &mut [Segment]) {
             && year.letters + month.letters + day.letters == 0
         {
             year.dated = true;
+        }
+    }
+}
+
+/// `1747321536.5d2fb5`, the seconds since 1970 with a hash behind them, is one token.
+fn mark_stamps(local: &[u8], segments: &mut [Segment]) {
+    for at in 1..segments.len() {
+        if let Some([time, hash]) = segments.get_mut(at - 1..=at)
+            && (time.digits, time.letters) == (10, 0)
+            && local.get(time.start) == Some(&b'1')
+            && hash.hex
+            && hash.len() >= 6
+        {
+            time.composite = true;
+            hash.composite = true;
         }
     }
 }

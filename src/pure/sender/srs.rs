@@ -1,9 +1,11 @@
 //! The Sender Rewriting Scheme: a forwarder puts its own domain on mail, with the sender inside.
 //!
 //! ```text
-//! SRS0=hash=day=domain=user@forwarder           "=" behind SRS0 may be "+" or "-"
-//! SRS0+hash+day+domain+user@forwarder           the same with "+" all through
+//! SRS0=hash=day=domain=user@forwarder           "=" behind SRS0 may be any other sign
+//! SRS0+hash+day+domain+user@forwarder           the same with that sign all through
 //! SRS1=hash=first-forwarder==hash=day=domain=user@forwarder
+//! SRS1=hash=hash=day=domain=user@forwarder      of PostSRSd, where an SRS0 came damaged
+//! word=hash=day=domain=user@forwarder           where the forwarder may choose the word
 //! user2+SRS=hash=day=domain=user@tenant         Exchange Online; also without domain and user
 //! ```
 //!
@@ -19,9 +21,24 @@ pub(super) fn unwrap<'a>(
     forwarders: &mut Vec<Forwarder<'a>>,
     observer: &mut impl Observer,
 ) -> bool {
-    let Some(layer) = parse(mailbox.local) else {
-        return false;
-    };
+    parse(mailbox.local).is_some_and(|layer| undo(layer, mailbox, forwarders, observer))
+}
+
+/// The same for `word=hash=day=domain=user`; asked last, because `prvs=` is such a word, too.
+pub(super) fn unwrap_own_word<'a>(
+    mailbox: &mut Mailbox<'a>,
+    forwarders: &mut Vec<Forwarder<'a>>,
+    observer: &mut impl Observer,
+) -> bool {
+    own_word(mailbox.local).is_some_and(|layer| undo(layer, mailbox, forwarders, observer))
+}
+
+fn undo<'a>(
+    layer: Layer<'a>,
+    mailbox: &mut Mailbox<'a>,
+    forwarders: &mut Vec<Forwarder<'a>>,
+    observer: &mut impl Observer,
+) -> bool {
     let taken = mailbox.local.len() - layer.rest_len();
     observer.step(Rule::Srs, slice(mailbox.local, layer.user.len()..taken));
     let outer = mailbox.domain;
@@ -60,8 +77,16 @@ fn parse(local: &[u8]) -> Option<Layer<'_>> {
     }
     if let Some(rest) = local.strip_prefix(b"srs1") {
         let (_hash, rest) = split_first(tagged(rest)?, b'=')?;
+        // Without a first forwarder there is another hash in its place.
+        if let Some(inner) = fields(rest, b'=') {
+            return Some(Layer { user: b"", hop: None, inner: Some(inner) });
+        }
         let (hop, rest) = split_first(rest, b'=')?;
         return Some(Layer { user: b"", hop: Some(hop), inner: Some(body(rest)?) });
+    }
+    // The fewest signs that each of the others has.
+    if !local.contains(&b'=') {
+        return None;
     }
     let at = local.windows(5).position(|window| window == b"+srs=")?;
     let user = slice(local, 0..at);
@@ -75,18 +100,30 @@ fn parse(local: &[u8]) -> Option<Layer<'_>> {
     }
 }
 
-/// `=hash=day=domain=user`, or the same with `+`.
+/// `word=hash=day=domain=user`. Four fields behind a word, the second of two letters or digits, the third a
+/// domain: nothing else is written so.
+fn own_word(local: &[u8]) -> Option<Layer<'_>> {
+    let (word, rest) = split_first(local, b'=')?;
+    if word.len() < 3 || !word.iter().all(u8::is_ascii_alphabetic) {
+        return None;
+    }
+    let hash = rest.iter().position(|&byte| byte == b'=').filter(|hash| (4..=16).contains(hash))?;
+    // The day: two signs and the separator.
+    (rest.get(hash + 3) == Some(&b'=')).then_some(())?;
+    Some(Layer { user: word, hop: None, inner: Some(fields(rest, b'=')?) })
+}
+
+/// `=hash=day=domain=user`, or the same with the sign in front all through.
 fn body(rest: &[u8]) -> Option<Mailbox<'_>> {
+    let separator = *rest.first()?;
     let rest = tagged(rest)?;
-    fields(rest, b'=').or_else(|| fields(rest, b'+'))
+    fields(rest, b'=').or_else(|| if separator == b'=' { None } else { fields(rest, separator) })
 }
 
 /// What follows the separator behind the tag.
 fn tagged(rest: &[u8]) -> Option<&[u8]> {
-    match rest {
-        [b'=' | b'+' | b'-', rest @ ..] => Some(rest),
-        _ => None,
-    }
+    let (separator, rest) = rest.split_first()?;
+    (separator.is_ascii_punctuation() && *separator != b'.').then_some(rest)
 }
 
 fn fields(rest: &[u8], separator: u8) -> Option<Mailbox<'_>> {
@@ -127,6 +164,15 @@ mod tests {
                     "alice@acme.example\\*@two.example\\*@one.example",
                 ),
                 (
+                    "SRS1=Djmi=one.example=+rzl5+1600+acme.example+alice@two.example",
+                    "alice@acme.example\\*@two.example\\*@one.example",
+                ),
+                ("SRS1=4kq2=v9tz=3G=acme.example=alice@two.example", "alice@acme.example\\*@two.example"),
+                ("SRS0_Nj3f=GN=acme.example=alice@fwd.example", "alice@acme.example\\*@fwd.example"),
+                ("SRS0#Nj3f#GN#acme.example#alice@fwd.example", "alice@acme.example\\*@fwd.example"),
+                ("SRS0=7w/K+2/5R8=XQ=acme.example=alice@fwd.example", "alice@acme.example\\*@fwd.example"),
+                ("sendto=Nj3f=GN=acme.example=alice@fwd.example", "alice@acme.example\\*sendto@fwd.example"),
+                (
                     "SRS0=ab=QX=one.example=SRS0=cd=QX=acme.example=alice@two.example",
                     "alice@acme.example\\*@two.example\\*@one.example",
                 ),
@@ -165,6 +211,11 @@ mod tests {
             "srs0=ab=toolong=acme.example=alice@fwd.example",
             "+srs=abcde=qx@tenant.example",
             "srs0ab=qx=acme.example=alice@fwd.example",
+            "srs0.ab=qx=acme.example=alice@fwd.example",
+            "news=ab=acme.example=alice@fwd.example",
+            "news=ab12=september=acme.example=alice@fwd.example",
+            "news=ab12=qx=acme=alice@fwd.example",
+            "list-2=ab12=qx=acme.example=alice@fwd.example",
         ]);
     }
 }

@@ -32,8 +32,10 @@ pub(super) struct Guess {
 
 /// A mailbox, its user beginning at `from` or behind an `=` later than that.
 pub(super) fn find(local: &[u8], from: usize, signs: Signs) -> Option<Guess> {
-    if signs == Signs::Any
+    // A `**` with a domain behind it is nobody's own.
+    if local.contains(&b'*')
         && let Some(at) = local.windows(2).skip(from).position(|window| window == b"**")
+        && (signs == Signs::Any || slice(local, from + at + 2..local.len()).contains(&b'*'))
     {
         // LISTSERV writes a sign in the user as `*-`: the first `*` is behind the name of the list.
         let first = local.iter().skip(from).position(|&byte| byte == b'*').unwrap_or(at);
@@ -63,6 +65,17 @@ pub(super) fn find(local: &[u8], from: usize, signs: Signs) -> Option<Guess> {
     // `example.org=alice`, where nothing else can be meant.
     let swapped = domain(local, from).filter(|&end| signs == Signs::Any && local.get(end) == Some(&b'='))?;
     (swapped + 1 < local.len()).then_some(Guess { span: from..local.len(), sign: swapped })
+}
+
+/// `alice+example.org`, or `alice=example.org` behind another `=`, up to the end: where a list's name stands
+/// before it with the same sign (Postfix lets one choose both), it is no encoded sender, which has one sign.
+pub(super) fn behind_its_own_sign(local: &[u8]) -> Option<Range<usize>> {
+    let at = local.iter().rposition(|byte| b"=+".contains(byte))?;
+    let sign = local.get(at)?;
+    let before = slice(local, 0..at);
+    let start = before.iter().rposition(|byte| byte == sign)? + 1;
+    let has_user = start > 1 && start < at && domain(local, at + 1) == Some(local.len());
+    has_user.then_some(start..local.len())
 }
 
 fn is_candidate(byte: u8, signs: Signs) -> bool {
@@ -126,9 +139,17 @@ mod tests {
                 ("bounce-bob_at_example.org@d.example", "bounce-\\*@d.example"),
                 ("bounce-bob=example.org.4711@d.example", "bounce-\\*@d.example"),
                 ("bounce-bob=example.org-4711@d.example", "bounce-\\*@d.example"),
+                ("bounce+bob==a==example.org==users-2==w@d.example", "bounce+\\*==users-2==w@d.example"),
+                (
+                    "bounces-port-i386-owner-b.o=example.org@d.example",
+                    "bounces-port-i386-owner-\\*@d.example",
+                ),
+                ("bounce-bob.owner=example.org@d.example", "bounce-\\*@d.example"),
                 ("me.myself+caf_=bob=example.org@d.example", "me.myself+caf_\\*@d.example"),
                 ("news+bob%40example.org@d.example", "news+\\*@d.example"),
                 ("bob=example.org@bounces.d.example", "\\*@bounces.d.example"),
+                ("news=bob=example.org@d.example", "news=\\*@d.example"),
+                ("news+bob+example.org@d.example", "news+\\*@d.example"),
                 ("b77bob=example.org@bounce.d.example", "\\*@bounce.d.example"),
             ],
         );
@@ -150,6 +171,11 @@ mod tests {
             "bounce-x=a.b@d.example",
             "bounce-=a.example@d.example",
             "bounce-mail=@d.example",
+            "news=bob==example.org@d.example",
+            "news+bob+shop@d.example",
+            "news+bob.example@d.example",
+            "info=shop.example@bounces.shop.example",
+            "info=eu.shop.example@bounces.mail.eu.shop.example",
         ]);
     }
 }
