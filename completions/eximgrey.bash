@@ -176,7 +176,7 @@ _eximgrey() {
 
     case "${cmd}" in
         eximgrey)
-            opts="-h -V --config --help --version status list explain check-config release trap forget whitelist purge normalize doctor exim help"
+            opts="-h -V --config --color --help --version status list explain check-config release trap forget whitelist purge normalize doctor exim help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -184,6 +184,10 @@ _eximgrey() {
             case "${prev}" in
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)
@@ -194,7 +198,7 @@ _eximgrey() {
             return 0
             ;;
         eximgrey__subcmd__check__subcmd__config)
-            opts="-h --json --config --help"
+            opts="-h --json --config --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -202,6 +206,10 @@ _eximgrey() {
             case "${prev}" in
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)
@@ -212,7 +220,7 @@ _eximgrey() {
             return 0
             ;;
         eximgrey__subcmd__doctor)
-            opts="-h --exim --exim-config --library --repair --json --config --help"
+            opts="-h --exim --exim-config --library --repair --json --config --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -234,6 +242,10 @@ _eximgrey() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -242,7 +254,7 @@ _eximgrey() {
             return 0
             ;;
         eximgrey__subcmd__exim)
-            opts="-h --config --help enable disable status help"
+            opts="-h --config --color --help enable disable status help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -250,6 +262,10 @@ _eximgrey() {
             case "${prev}" in
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)
@@ -260,7 +276,7 @@ _eximgrey() {
             return 0
             ;;
         eximgrey__subcmd__exim__subcmd__disable)
-            opts="-h --config --help"
+            opts="-h --config --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -268,6 +284,10 @@ _eximgrey() {
             case "${prev}" in
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)
@@ -278,7 +298,7 @@ _eximgrey() {
             return 0
             ;;
         eximgrey__subcmd__exim__subcmd__enable)
-            opts="-h --observe --enforce --config --help"
+            opts="-h --observe --enforce --config --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -286,6 +306,10 @@ _eximgrey() {
             case "${prev}" in
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)
@@ -366,7 +390,7 @@ _eximgrey() {
             return 0
             ;;
         eximgrey__subcmd__exim__subcmd__status)
-            opts="-h --json --config --help"
+            opts="-h --json --config --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -374,6 +398,10 @@ _eximgrey() {
             case "${prev}" in
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)
@@ -384,7 +412,7 @@ _eximgrey() {
             return 0
             ;;
         eximgrey__subcmd__explain)
-            opts="-h --json --config --help"
+            opts="-h --json --config --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -392,6 +420,10 @@ _eximgrey() {
             case "${prev}" in
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)
@@ -402,7 +434,7 @@ _eximgrey() {
             return 0
             ;;
         eximgrey__subcmd__forget)
-            opts="-h --config --help"
+            opts="-h --config --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -410,6 +442,10 @@ _eximgrey() {
             case "${prev}" in
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)
@@ -714,7 +750,7 @@ _eximgrey() {
             return 0
             ;;
         eximgrey__subcmd__list)
-            opts="-h --all --json --sort --limit --since --config --help pending known auto trapped whitelist"
+            opts="-h --all --json --sort --limit --since --no-pager --config --color --help pending known auto trapped whitelist"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -736,6 +772,10 @@ _eximgrey() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -744,7 +784,7 @@ _eximgrey() {
             return 0
             ;;
         eximgrey__subcmd__normalize)
-            opts="-h --stdin --why --recipient --level --json --config --help"
+            opts="-h --stdin --why --recipient --level --json --config --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -762,6 +802,10 @@ _eximgrey() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -770,7 +814,7 @@ _eximgrey() {
             return 0
             ;;
         eximgrey__subcmd__purge)
-            opts="-h --json --config --help"
+            opts="-h --json --config --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -778,6 +822,10 @@ _eximgrey() {
             case "${prev}" in
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)
@@ -788,7 +836,7 @@ _eximgrey() {
             return 0
             ;;
         eximgrey__subcmd__release)
-            opts="-h --client --config --help"
+            opts="-h --client --config --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -802,6 +850,10 @@ _eximgrey() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -810,7 +862,7 @@ _eximgrey() {
             return 0
             ;;
         eximgrey__subcmd__status)
-            opts="-h --json --config --help"
+            opts="-h --json --config --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -818,6 +870,10 @@ _eximgrey() {
             case "${prev}" in
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)
@@ -828,7 +884,7 @@ _eximgrey() {
             return 0
             ;;
         eximgrey__subcmd__trap)
-            opts="-h --config --help"
+            opts="-h --config --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -836,6 +892,10 @@ _eximgrey() {
             case "${prev}" in
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)
@@ -846,7 +906,7 @@ _eximgrey() {
             return 0
             ;;
         eximgrey__subcmd__whitelist)
-            opts="-h --config --help add remove list import help"
+            opts="-h --config --color --help add remove list import help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -854,6 +914,10 @@ _eximgrey() {
             case "${prev}" in
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)
@@ -864,7 +928,7 @@ _eximgrey() {
             return 0
             ;;
         eximgrey__subcmd__whitelist__subcmd__add)
-            opts="-h --comment --for --unauthenticated --config --help client host spf dkim sender recipient"
+            opts="-h --comment --for --unauthenticated --config --color --help client host spf dkim sender recipient"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -880,6 +944,10 @@ _eximgrey() {
                     ;;
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)
@@ -974,7 +1042,7 @@ _eximgrey() {
             return 0
             ;;
         eximgrey__subcmd__whitelist__subcmd__import)
-            opts="-h --recipients --config --help"
+            opts="-h --recipients --config --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -982,6 +1050,10 @@ _eximgrey() {
             case "${prev}" in
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)
@@ -992,7 +1064,7 @@ _eximgrey() {
             return 0
             ;;
         eximgrey__subcmd__whitelist__subcmd__list)
-            opts="-h --json --sort --limit --since --config --help"
+            opts="-h --json --sort --limit --since --no-pager --config --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1014,6 +1086,10 @@ _eximgrey() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -1022,7 +1098,7 @@ _eximgrey() {
             return 0
             ;;
         eximgrey__subcmd__whitelist__subcmd__remove)
-            opts="-h --config --help client host spf dkim sender recipient"
+            opts="-h --config --color --help client host spf dkim sender recipient"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1030,6 +1106,10 @@ _eximgrey() {
             case "${prev}" in
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)

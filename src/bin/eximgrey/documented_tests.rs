@@ -41,7 +41,7 @@ fn collect(name: &str, command: &Command, global: &BTreeSet<String>, found: &mut
 fn described() -> Commands {
     let page = read("man/eximgrey.8");
     let (before, rest) = page.split_once(".Sh COMMANDS").expect("a section COMMANDS");
-    let (commands, _) = rest.split_once(".Sh FILES").expect("a section FILES");
+    let (commands, _) = rest.split_once(".Sh ENVIRONMENT").expect("a section ENVIRONMENT");
     let items = before.lines().filter(|line| line.starts_with(".It Fl"));
     let mut found = Commands::from([(String::new(), items.flat_map(options).collect())]);
     let (mut current, mut depth) = (String::new(), 0);

@@ -29,6 +29,9 @@ pub struct Selection {
     /// Only what was seen or made within that time, such as 2h
     #[arg(long, value_name = "TIME", value_parser = command::time)]
     pub since: Option<Seconds>,
+    /// On a terminal, too, print without a pager
+    #[arg(long)]
+    pub no_pager: bool,
 }
 
 words! {

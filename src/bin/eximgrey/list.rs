@@ -152,11 +152,11 @@ impl Listing<'_> {
             if wanted && record.expires >= now && selection.reaches(time, now) && selection.shows(&texts) {
                 let released = if releases { released(store, settings, &record, now) } else { Ok(None) };
                 written = released.map_err(Failure::from).and_then(|released| {
-                    let columns = match selection.json {
+                    let columns = || match selection.json {
                         true => vec![json_line(&record, released, now)],
                         false => columns(&record, released, now),
                     };
-                    Ok(rows.push(Row { time, client: identity, sender, recipient, columns }, out)?)
+                    Ok(rows.push(&Row { time, client: identity, sender, recipient }, columns, out)?)
                 });
             }
             // A closed pipe ends the scan.
@@ -204,13 +204,15 @@ fn trapped(
         }
     })?;
     for Entry { since, until, texts: [network, ..], .. } in &traps {
-        let columns = if selection.json {
-            let network = (!network.is_empty()).then(|| String::from_utf8_lossy(network));
-            vec![json!({"since": since.0, "until": until.0, "network": network}).to_string()]
-        } else {
-            vec![since.to_string(), until.to_string(), word(network).to_string()]
+        let columns = || {
+            if selection.json {
+                let network = (!network.is_empty()).then(|| String::from_utf8_lossy(network));
+                vec![json!({"since": since.0, "until": until.0, "network": network}).to_string()]
+            } else {
+                vec![since.to_string(), until.to_string(), word(network).to_string()]
+            }
         };
-        rows.push(Row { time: *since, client: network, sender: b"", recipient: b"", columns }, out)?;
+        rows.push(&Row { time: *since, client: network, sender: b"", recipient: b"" }, columns, out)?;
     }
     Ok(())
 }

@@ -20,18 +20,20 @@ mod release;
 mod repair;
 mod rows;
 mod status;
+mod terminal;
 mod trap;
 mod whitelist;
 
 #[cfg(test)]
 mod documented_tests;
 
-use crate::command::{Failure, Outcome, Result, complain, load};
+use crate::command::{Failure, Outcome, Result, complain, load, one_of};
 use clap::{Parser, Subcommand};
 use nix::sys::stat::{Mode, umask};
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use terminal::When;
 
 /// Greylisting for Exim: look into the store, explain answers, check the installation.
 #[derive(Parser)]
@@ -40,6 +42,9 @@ struct Arguments {
     /// The configuration file [default: /etc/eximgrey/eximgrey.toml, which need not exist]
     #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
+    /// When to colour [default: auto]
+    #[arg(long, value_name = "WHEN", global = true, value_parser = one_of::<When>())]
+    color: Option<When>,
     #[command(subcommand)]
     command: Command,
 }
@@ -77,6 +82,7 @@ fn main() -> ExitCode {
     // Root's may be 077; Exim's user has to read what is made.
     umask(Mode::from_bits_truncate(0o022));
     let arguments = Arguments::parse();
+    arguments.color.into_iter().for_each(terminal::colour);
     let mut out = BufWriter::new(io::stdout().lock());
     let result = run(&arguments, &mut out).and_then(|outcome| Ok(out.flush().map(|()| outcome)?));
     match result {

@@ -226,9 +226,9 @@ pub fn list(selection: &Selection, store: Option<&Store>, now: Timestamp, out: &
     let headings = &["KIND", "ENTRY", "SINCE", "UNTIL", "FLAGS", "COMMENT"];
     let mut rows = Rows::new(selection, headings, Order::Given);
     for (kind, entry) in &entries {
-        let columns = if selection.json { vec![json_line(*kind, entry)] } else { columns(*kind, entry) };
+        let columns = || if selection.json { vec![json_line(*kind, entry)] } else { columns(*kind, entry) };
         let Texts { client, sender, recipient, .. } = texts(*kind, &entry.texts);
-        rows.push(Row { time: entry.since, client, sender, recipient, columns }, out)?;
+        rows.push(&Row { time: entry.since, client, sender, recipient }, columns, out)?;
     }
     let nothing =
         if selection.is_partial() { "nothing on the whitelist matches" } else { "the whitelist is empty" };
