@@ -52,6 +52,9 @@ _eximgrey() {
             eximgrey,trap)
                 cmd="eximgrey__subcmd__trap"
                 ;;
+            eximgrey,watch)
+                cmd="eximgrey__subcmd__watch"
+                ;;
             eximgrey,whitelist)
                 cmd="eximgrey__subcmd__whitelist"
                 ;;
@@ -115,6 +118,9 @@ _eximgrey() {
             eximgrey__subcmd__help,trap)
                 cmd="eximgrey__subcmd__help__subcmd__trap"
                 ;;
+            eximgrey__subcmd__help,watch)
+                cmd="eximgrey__subcmd__help__subcmd__watch"
+                ;;
             eximgrey__subcmd__help,whitelist)
                 cmd="eximgrey__subcmd__help__subcmd__whitelist"
                 ;;
@@ -176,7 +182,7 @@ _eximgrey() {
 
     case "${cmd}" in
         eximgrey)
-            opts="-h -V --config --color --help --version status list explain check-config release trap forget whitelist purge normalize doctor exim help"
+            opts="-h -V --config --color --help --version status list watch explain check-config release trap forget whitelist purge normalize doctor exim help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -456,7 +462,7 @@ _eximgrey() {
             return 0
             ;;
         eximgrey__subcmd__help)
-            opts="status list explain check-config release trap forget whitelist purge normalize doctor exim help"
+            opts="status list watch explain check-config release trap forget whitelist purge normalize doctor exim help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -666,6 +672,20 @@ _eximgrey() {
             return 0
             ;;
         eximgrey__subcmd__help__subcmd__trap)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        eximgrey__subcmd__help__subcmd__watch)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -890,6 +910,36 @@ _eximgrey() {
                 return 0
             fi
             case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        eximgrey__subcmd__watch)
+            opts="-h --all --interval --count --json --config --color --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --interval)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --count)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

@@ -22,6 +22,10 @@ mod purge;
 mod repair;
 #[path = "cli/slips.rs"]
 mod slips;
+#[path = "cli/terminal.rs"]
+mod terminal;
+#[path = "cli/watch.rs"]
+mod watch;
 
 use common::{Place, run};
 use eximgrey::time::Timestamp;

@@ -10,13 +10,27 @@ use ipnetwork::IpNetwork;
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 
-/// The arguments of every listing.
+/// Conditions, all of which must hold.
 #[derive(Args, Clone)]
-pub struct Selection {
-    /// Only records that match every FILTER: client=ADDRESS, client=DOMAIN, sender=TEXT, recipient=TEXT, or
+pub struct Filters {
+    /// Only what matches every FILTER: client=ADDRESS, client=DOMAIN, sender=TEXT, recipient=TEXT, or
     /// TEXT found anywhere. Case does not matter
     #[arg(value_name = "FILTER", value_parser = Filter::parse)]
     filters: Vec<Filter>,
+}
+
+impl Filters {
+    /// Whether something with these texts is shown.
+    pub fn shows(&self, texts: &Texts<'_>) -> bool {
+        self.filters.iter().all(|filter| filter.matches(texts))
+    }
+}
+
+/// The arguments of every listing.
+#[derive(Args, Clone)]
+pub struct Selection {
+    #[command(flatten)]
+    filters: Filters,
     /// Print JSON, one object a line
     #[arg(long)]
     pub json: bool,
@@ -53,13 +67,14 @@ words! {
 impl Selection {
     /// Takes the one filter out that is a word of `W`, if any is.
     pub fn take_word<W: Word>(&mut self) -> Option<W> {
-        let place = self.filters.iter().position(|filter| filter.word::<W>().is_some())?;
-        self.filters.remove(place).word()
+        let filters = &mut self.filters.filters;
+        let place = filters.iter().position(|filter| filter.word::<W>().is_some())?;
+        filters.remove(place).word()
     }
 
     /// Whether records are left out by their texts.
     pub const fn has_filters(&self) -> bool {
-        !self.filters.is_empty()
+        !self.filters.filters.is_empty()
     }
 
     /// Whether records are left out at all.
@@ -69,7 +84,7 @@ impl Selection {
 
     /// Adds a filter.
     pub fn add(&mut self, text: &str) -> Result<(), String> {
-        self.filters.push(Filter::parse(text)?);
+        self.filters.filters.push(Filter::parse(text)?);
         Ok(())
     }
 
@@ -80,7 +95,7 @@ impl Selection {
 
     /// Whether a record with these texts is shown.
     pub fn shows(&self, texts: &Texts<'_>) -> bool {
-        self.filters.iter().all(|filter| filter.matches(texts))
+        self.filters.shows(texts)
     }
 }
 

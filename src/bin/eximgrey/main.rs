@@ -22,6 +22,7 @@ mod rows;
 mod status;
 mod terminal;
 mod trap;
+mod watch;
 mod whitelist;
 
 #[cfg(test)]
@@ -55,6 +56,8 @@ enum Command {
     Status(status::Status),
     /// List first attempts that wait, known triplets, proved or trapped clients, the whitelist
     List(list::List),
+    /// Show decisions as they happen
+    Watch(watch::Watch),
     /// Say what Exim would be answered now, and why
     Explain(explain::Explain),
     /// Check the configuration file
@@ -103,6 +106,7 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> Result {
     match &arguments.command {
         Command::Status(command) => status::run(command, &load(config)?, out),
         Command::List(command) => list::run(command, &load(config)?, out),
+        Command::Watch(command) => watch::run(command, &load(config)?, out),
         Command::Explain(command) => explain::run(command, config, out),
         Command::Release(command) => release::run(command, &load(config)?, out),
         Command::Trap(command) => trap::run(command, &load(config)?, out),

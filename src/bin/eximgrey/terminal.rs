@@ -5,7 +5,7 @@ use crate::command::Result;
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
 use eximgrey::words;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use nix::sys::signal::{SigSet, Signal};
 use std::env;
 use std::fmt::{self, Display};
@@ -74,6 +74,11 @@ pub fn notable<T: Display>(text: T) -> Painted<T> {
 /// Broken.
 pub fn bad<T: Display>(text: T) -> Painted<T> {
     paint(coloured(AnsiColor::Red).bold(), text)
+}
+
+/// Nothing of all that.
+pub fn plain<T: Display>(text: T) -> Painted<T> {
+    paint(Style::new(), text)
 }
 
 /// Broken, on the standard error.
@@ -168,6 +173,45 @@ impl Progress {
     /// A few words on it.
     pub fn say(&self, text: String) {
         self.0.set_message(text);
+    }
+}
+
+/// A line at the bottom of the terminal that changes, below lines that stay.
+pub struct Live(Option<ProgressBar>);
+
+impl Live {
+    /// One, where it is `wanted` and the standard output is a terminal.
+    pub fn new(wanted: bool) -> Self {
+        let there = wanted && io::stdout().is_terminal();
+        Self(there.then(|| {
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stdout());
+            bar.with_style(
+                ProgressStyle::with_template("{wide_msg}").unwrap_or_else(|_| ProgressStyle::default_bar()),
+            )
+        }))
+    }
+
+    pub const fn is_there(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// What the line says from now on.
+    pub fn say(&self, text: String) {
+        self.0.iter().for_each(|bar| bar.set_message(text.clone()));
+    }
+
+    /// Has `print` print above the line.
+    pub fn above<T>(&self, print: impl FnOnce() -> T) -> T {
+        match &self.0 {
+            Some(bar) => bar.suspend(print),
+            None => print(),
+        }
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.0.iter().for_each(ProgressBar::abandon);
     }
 }
 
