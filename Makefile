@@ -220,6 +220,7 @@ install:
 	rm -f $(filter-out $(installed),$(wildcard $(link:.so=-[0-9]*.so)))
 	install -m 0644 exim-conf/*.conf exim-conf/README.md $(conf)
 	install -m 0644 exim-conf/recipes/* $(conf)/recipes
+	install -D -m 0644 -t $(share)/eximgrey/schemas docs/schemas/*.json
 	install -m 0644 exim-conf/debian/exim4.conf.localmacros $(conf)/debian
 	install -m 0644 exim-conf/debian/conf.d/main/00_eximgrey $(conf)/debian/conf.d/main
 	install -d $(etc) $(share)/doc/eximgrey

@@ -20,6 +20,8 @@ mod pager;
 mod purge;
 #[path = "cli/repair.rs"]
 mod repair;
+#[path = "cli/schemas.rs"]
+mod schemas;
 #[path = "cli/slips.rs"]
 mod slips;
 #[path = "cli/terminal.rs"]
