@@ -145,5 +145,5 @@ fn with_privacy_only_the_decisions_are_seen() {
         seen.try_recv().ok()
     });
     let words: Vec<_> = line.split_whitespace().skip(2).collect();
-    assert!(matches!(words[..], ["-", "-" | "network", "-", "-", "-"]), "{line}");
+    assert!(matches!(words[..], ["-" | "0s" | "1s", "-" | "network", "-", "-", "-"]), "{line}");
 }

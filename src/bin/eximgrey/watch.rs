@@ -139,6 +139,8 @@ struct Watching<'a> {
     watch: recent::Watch,
     /// Identities that have passed and may have proved themselves by it.
     passed: Vec<(Timestamp, Identity)>,
+    /// Identities that have been told of, and when.
+    proved: Vec<(Timestamp, Identity)>,
     counted: Counted,
 }
 
@@ -152,7 +154,7 @@ impl<'a> Watching<'a> {
         if let Some(counters) = store.counters() {
             counted.go_on(counters, now);
         }
-        Ok(Self { settings, store, state, watch, passed: Vec::new(), counted })
+        Ok(Self { settings, store, state, watch, passed: Vec::new(), proved: Vec::new(), counted })
     }
 
     /// What has happened since the last look.
@@ -163,40 +165,51 @@ impl<'a> Watching<'a> {
         if !self.watch.go_on(&self.store, now) {
             return Err(not_counted(self.settings));
         }
-        let (noted, missed) = self.watch.take(&self.store);
-        for noted in noted.iter().filter(|noted| noted.reason == Some(Reason::Retried)) {
-            let identities = noted.identities.iter().filter_map(|(by, text)| identity(*by, text));
-            self.passed.extend(identities.map(|identity| (noted.time, identity)));
+        let mut events = Vec::new();
+        for (time, identity) in std::mem::take(&mut self.passed) {
+            self.tell_if_proved(time, identity, now, &mut events)?;
         }
-        self.passed.truncate(MOST_PASSED);
-        let mut events: Vec<_> = noted.into_iter().map(Event::Noted).collect();
+        let (noted, missed) = self.watch.take(&self.store);
+        for noted in noted {
+            let (time, retried) = (noted.time, noted.reason == Some(Reason::Retried));
+            let named = noted.identities.iter().filter(|_| retried);
+            let identities: Vec<_> = named.filter_map(|(by, text)| identity(*by, text)).collect();
+            events.push(Event::Noted(noted));
+            for identity in identities {
+                self.tell_if_proved(time, identity, now, &mut events)?;
+            }
+        }
         if missed > 0 {
             events.push(Event::Missed(now, missed));
         }
-        events.extend(self.proved(now)?);
         Ok(events)
     }
 
-    /// The identities that have just proved themselves.
-    fn proved(&mut self, now: Timestamp) -> Result<Vec<Event>> {
+    /// Tells of an identity that has proved itself by a pass at `time`; one whose pass is not counted yet is
+    /// looked at again.
+    fn tell_if_proved(
+        &mut self,
+        time: Timestamp,
+        identity: Identity,
+        now: Timestamp,
+        events: &mut Vec<Event>,
+    ) -> Result<()> {
         let rules = &self.settings.rules;
-        let (mut proved, mut waiting) = (Vec::new(), Vec::new());
-        for (time, identity) in std::mem::take(&mut self.passed) {
-            let earned = self.store.earned(&identity)?.filter(|earned| earned.counted >= time);
-            match earned {
-                Some(earned)
-                    if earned.passes == rules.auto_after && has_proved_itself(rules, &earned, now) =>
-                {
-                    if !proved.iter().any(|(_, other)| *other == identity) {
-                        proved.push((time, identity));
-                    }
+        match self.store.earned(&identity)?.filter(|earned| earned.counted >= time) {
+            Some(earned) if earned.passes == rules.auto_after && has_proved_itself(rules, &earned, now) => {
+                self.proved.retain(|(before, _)| now.since(*before) <= CARRIED);
+                // Many recipients of a message pass in the same second.
+                if !self.proved.iter().any(|(_, other)| *other == identity) {
+                    self.proved.push((now, identity.clone()));
+                    events.push(Event::Proved(time, identity));
                 }
-                None if now.since(time) <= CARRIED => waiting.push((time, identity)),
-                _ => {}
             }
+            None if now.since(time) <= CARRIED && self.passed.len() < MOST_PASSED => {
+                self.passed.push((time, identity));
+            }
+            _ => {}
         }
-        self.passed = waiting;
-        Ok(proved.into_iter().map(|(time, identity)| Event::Proved(time, identity)).collect())
+        Ok(())
     }
 
     /// What was counted since this was last asked.
@@ -293,7 +306,9 @@ impl Event {
                 let shown = shown.or(identities.first());
                 let by = known_by.or(shown.map(|(by, _)| by.word())).unwrap_or(dash);
                 let identity = shown.map_or_else(|| dash.into(), |(_, text)| word(text).to_string());
-                let span = if *seconds == Seconds(0) { dash.into() } else { span(*seconds).replace(' ', "") };
+                let has_span =
+                    reason.is_none_or(|reason| reason.action() == Action::Defer || reason == Reason::Retried);
+                let span = if has_span { span(*seconds).replace(' ', "") } else { dash.into() };
                 // Where the store keeps no texts, or it is a trap, there is none, not the null sender.
                 let from = if identities.is_empty() || reason.is_none() {
                     dash.to_owned()
