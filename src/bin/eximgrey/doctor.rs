@@ -18,9 +18,16 @@ use serde_json::json;
 use std::io::Write;
 use std::path::{Path, PathBuf, absolute};
 
-/// Checks Exim, its configuration, the configuration file and the store. Run it as root: Exim tells its
-/// configuration to root only.
+const EXIT_STATUS: &str = "\
+A check is ok, a warning, or BROKEN: then mail passes without greylisting. What mends it stands at \
+the end of the line. Exit status 1: something is broken.";
+
+/// Check the installation: Exim, its configuration, the store.
+///
+/// Run it as root: Exim tells its configuration to root only. All the rest is looked at with the rights of
+/// Exim's user.
 #[derive(Args)]
+#[command(after_help = EXIT_STATUS)]
 pub struct Doctor {
     /// The Exim binary [default: exim4 or exim in the usual places]
     #[arg(long, value_name = "FILE")]

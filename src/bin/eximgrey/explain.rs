@@ -30,9 +30,14 @@ use std::path::Path;
 
 const WHAT_EXIM_VERIFIES: &str = "\
 What Exim verifies of the client, and the options of its call, are asked of Exim itself (exim -bh, as root), \
-unless spf= and host= are both given, even empty, or a configuration file is named. Nothing is recorded.";
+unless spf= and host= are both given, even empty, or a configuration file is named. Nothing is recorded.
 
-/// Says what Exim would be answered now, and why.
+Examples:
+  eximgrey explain 192.0.2.1 alice@sender.example bob@example.org
+  eximgrey explain 'H=mx.sender.example [192.0.2.1]:1234' '<>' bob@example.org    # as the log has it
+  eximgrey explain 192.0.2.1 alice@sender.example bob@example.org spf=sender.example host= delay=1h";
+
+/// Say what Exim would be answered now, and why.
 #[derive(Args)]
 #[command(after_help = WHAT_EXIM_VERIFIES)]
 pub struct Explain {

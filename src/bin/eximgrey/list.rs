@@ -22,14 +22,24 @@ use serde_json::json;
 use std::io::Write;
 
 /// The columns, by what is listed.
-const COLUMNS: &str = "Columns, separated by blanks:
-  pending  FIRST-SEEN WAIT BY IDENTITY SENDER RECIPIENT (WAIT is what is left of the delay, \"ripe\" or \"released\")
+const COLUMNS: &str = "\
+Columns, separated by blanks:
+  pending  FIRST-SEEN WAIT BY IDENTITY SENDER RECIPIENT
+           WAIT is what is left of the delay, \"ripe\" or \"released\"
   known    FIRST-SEEN LAST-SEEN BY IDENTITY SENDER RECIPIENT
   auto     PASSES LAST-SEEN BY IDENTITY
   trapped  SINCE UNTIL NETWORK
-A text that the store does not keep is \"-\", the null sender \"<>\". Exit status 1: nothing found.";
+A text that the store does not keep is \"-\", the null sender \"<>\". Exit status 1: nothing found.
 
-/// Lists records, one a line. On a terminal with headings, the newest first.
+Examples:
+  eximgrey list recipient=bob@example.org           # what waits for Bob
+  eximgrey list known sender=@sender.example --since 7d
+  eximgrey list | awk '{print $4}' | sort | uniq -c | sort -rn | head
+                                                    # the networks with most that waits";
+
+/// List what waits, what is known, who has proved himself or is trapped.
+///
+/// One record a line; on a terminal with headings, the newest first, in a pager.
 #[derive(Args)]
 #[command(after_help = COLUMNS)]
 pub struct List {

@@ -36,47 +36,40 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use terminal::When;
 
+const OF_ALL: &str = "Options of all commands";
+
+const MORE: &str = "See eximgrey(8), and eximgrey(7) for what Exim is answered. Start with: eximgrey doctor";
+
 /// Greylisting for Exim: look into the store, explain answers, check the installation.
 #[derive(Parser)]
-#[command(version, max_term_width = 100, infer_subcommands = false)]
+#[command(version, max_term_width = 100, infer_subcommands = false, after_help = MORE)]
 struct Arguments {
     /// The configuration file [default: /etc/eximgrey/eximgrey.toml, which need not exist]
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(long, value_name = "FILE", global = true, help_heading = OF_ALL)]
     config: Option<PathBuf>,
-    /// When to colour [default: auto]
-    #[arg(long, value_name = "WHEN", global = true, value_parser = one_of::<When>())]
+    /// When to colour: auto, always or never [default: auto]
+    #[arg(long, value_name = "WHEN", global = true, help_heading = OF_ALL, value_parser = one_of::<When>())]
+    #[arg(hide_possible_values = true)]
     color: Option<When>,
     #[command(subcommand)]
     command: Command,
 }
 
+/// What each does, its own file says: the first line here in the list, the rest in its help.
 #[derive(Subcommand)]
 enum Command {
-    /// Show the state of the store: size, counts, recent decisions
     Status(status::Status),
-    /// List first attempts that wait, known triplets, proved or trapped clients, the whitelist
     List(list::List),
-    /// Show decisions as they happen
     Watch(watch::Watch),
-    /// Say what Exim would be answered now, and why
     Explain(explain::Explain),
-    /// Check the configuration file
     CheckConfig(check_config::CheckConfig),
-    /// Let the next retry of a deferred mail pass
     Release(release::Release),
-    /// Trap a client's network for a while
     Trap(trap::Trap),
-    /// Make a client, or mail that has passed, wait again
     Forget(forget::Forget),
-    /// Clients, domains, senders and recipients that are never greylisted
     Whitelist(whitelist::Whitelist),
-    /// Delete what has expired, now
     Purge(purge::Purge),
-    /// Show the sender key of addresses
     Normalize(normalize::Normalize),
-    /// Check the installation: Exim, its configuration, the store
     Doctor(doctor::Doctor),
-    /// Switch greylisting on and off in Exim's configuration
     Exim(exim::EximCommand),
 }
 

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use std::io::Write;
 use std::time::Instant;
 
-/// Deletes all records that have expired, now.
+/// Delete what has expired, now.
 ///
 /// Nobody needs this: the store tidies itself while it is used. Exim's processes go on meanwhile; the lock
 /// for writing is held for about a millisecond at a time, and longer only where one flush of the disk takes

@@ -15,7 +15,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 
-/// Shows the state of the store: size, counts, recent decisions.
+/// Show the state of the store: size, counts, recent decisions.
 ///
 /// Not counted are local submissions, mail for which greylisting is off, and calls whose configuration cannot
 /// be read.

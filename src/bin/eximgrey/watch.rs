@@ -51,9 +51,9 @@ Examples:
   eximgrey watch --all client=192.0.2.1         # also what passes at once
   eximgrey watch --interval 1m --count 60       # an hour, counted by the minute, and then an end";
 
-/// Shows decisions as they happen, until it is interrupted.
+/// Show decisions as they happen.
 ///
-/// Mail that passes at once is only counted: known, auto, whitelisted and replied; --all shows it. Nothing is
+/// It goes on until it is interrupted. Mail that passes at once is only counted: known, auto, whitelisted and replied; --all shows it. Nothing is
 /// searched for, so it costs the same however large the store is.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
