@@ -50,7 +50,7 @@ const CHANGING: &[(&str, &str)] = &[
     (r" *\b((\d+[dhm] ?)*\d+s|1h)\b", " SPAN"),
     (r"\b(wait|delay)=\d+\b", "$1=N"),
     (r"\b\d+(\.\d)? (B|kB|MB|GB)\b", "SIZE"),
-    (r"\d+\.\d (a minute|s\b|ms\b)", "N $1"),
+    (r"\d+\.\d( a minute|/s| s\b| ms\b)", "N$1"),
     (r"\b4\.(9|1\d)\d(\.\d+)?\b", "EXIM"),
     (r"#\d+ built \S+ \S+\d", "#N built DATE"),
     (r"\bversion=\d+\.\d+\.\d+", "version=VERSION"),
@@ -92,7 +92,8 @@ fn a_tour_through_every_subcommand() {
         let schemas = schema::all();
         for (name, line) in STEPS {
             // First, because the step may change what there is to see.
-            if schemas.iter().any(|schema| schema == name) {
+            // The doctor takes long, and its JSON is compared elsewhere.
+            if *name != "doctor" && schemas.iter().any(|schema| schema == name) {
                 let json = tour.run(&format!("{line} --json"));
                 assert!(schema::check(name, &json.out) > 0, "{line} --json: {json}");
             }

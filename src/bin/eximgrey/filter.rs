@@ -20,6 +20,11 @@ pub struct Filters {
 }
 
 impl Filters {
+    /// Whether there is no condition.
+    pub const fn is_empty(&self) -> bool {
+        self.filters.is_empty()
+    }
+
     /// Whether something with these texts is shown.
     pub fn shows(&self, texts: &Texts<'_>) -> bool {
         self.filters.iter().all(|filter| filter.matches(texts))
@@ -74,7 +79,7 @@ impl Selection {
 
     /// Whether records are left out by their texts.
     pub const fn has_filters(&self) -> bool {
-        !self.filters.filters.is_empty()
+        !self.filters.is_empty()
     }
 
     /// Whether records are left out at all.

@@ -78,16 +78,20 @@ pub fn run(command: &Watch, settings: &Settings, out: &mut impl Write) -> Result
     let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
     signals.thread_block().map_err(io::Error::from)?;
     let signals = SignalFd::new(&signals).map_err(io::Error::from)?;
+    if settings.store.privacy && !command.filters.is_empty() {
+        let text = "with `privacy = true` no addresses are noted: nothing matches a filter";
+        command::complain(&Failure::Usage(text.into()));
+    }
     let interval = Duration::from_secs(command.interval.unwrap_or(Seconds(1)).0.into());
     let mut watching = Watching::begin(settings, Timestamp::now())?;
     let live = Live::new(!command.json);
     if live.is_there() {
         writeln!(out, "{}", terminal::heading(heading()))?;
     }
-    let (start, mut intervals) = (Instant::now(), 0);
+    let (mut begin, mut intervals) = (Instant::now(), 0);
+    let mut next = begin + interval;
     loop {
         out.flush()?;
-        let next = start + interval * (intervals + 1);
         let ended = wait(&signals, LOOK.min(next.saturating_duration_since(Instant::now())))?;
         let now = Timestamp::now();
         let events = watching.look(now)?;
@@ -99,7 +103,10 @@ pub fn run(command: &Watch, settings: &Settings, out: &mut impl Write) -> Result
         if is_over {
             intervals += 1;
             let counted = watching.count(now);
-            let seconds = command.interval.unwrap_or(Seconds(1));
+            let seconds = Seconds(begin.elapsed().as_secs_f64().round().max(1.0) as u32);
+            begin = Instant::now();
+            // The machine may have slept.
+            next = begin.max(next + interval);
             match (command.json, live.is_there()) {
                 (true, _) => lines.push(counted.json(now, seconds).to_string()),
                 (false, true) => live.say(counted.line(now, seconds)),
@@ -107,7 +114,11 @@ pub fn run(command: &Watch, settings: &Settings, out: &mut impl Write) -> Result
                 (false, false) => {}
             }
         }
-        live.above(|| lines.iter().try_for_each(|line| writeln!(out, "{line}")).and_then(|()| out.flush()))?;
+        if !lines.is_empty() {
+            live.above(|| {
+                lines.iter().try_for_each(|line| writeln!(out, "{line}")).and_then(|()| out.flush())
+            })?;
+        }
         if ended || command.count.is_some_and(|count| intervals >= count.get()) {
             return Ok(Outcome::Done);
         }
@@ -151,9 +162,7 @@ impl<'a> Watching<'a> {
         let state = state(settings);
         let watch = recent::Watch::begin(&store, now).ok_or_else(|| not_counted(settings))?;
         let mut counted = Counted { since: now, ..Counted::default() };
-        if let Some(counters) = store.counters() {
-            counted.go_on(counters, now);
-        }
+        store.counters().map(|counters| counted.go_on(counters, now));
         Ok(Self { settings, store, state, watch, passed: Vec::new(), proved: Vec::new(), counted })
     }
 
@@ -375,27 +384,30 @@ struct Counted {
 impl Counted {
     /// Takes in what is counted up to `now`; says what is new of it. An hour that is over is counted no more.
     fn go_on(&mut self, counters: Counters<'_>, now: Timestamp) -> Self {
-        let (mut all, mut newest) = (Self::default(), Self { since: now, ..Self::default() });
-        for (begin, tally) in counters.hours(self.since..=now) {
+        // Where the clock was set back, it begins anew.
+        let was_set_back = now < self.since;
+        let (mut all, mut newest) = (Self::default(), Self::default());
+        for (begin, tally) in counters.hours(self.since.min(now)..=now) {
             let words = tally.words().collect();
             newest = Self { since: begin, total: tally.total(), would_defer: tally.would_defer(), words };
-            all = all.changed(&newest, u64::saturating_add);
+            all = all.with(&newest, u64::saturating_add);
         }
-        let new = all.changed(self, u64::saturating_sub);
-        *self = newest;
-        new
+        let before = std::mem::replace(self, newest);
+        if was_set_back { Self::default() } else { all.with(&before, u64::saturating_sub) }
     }
 
-    fn changed(&self, other: &Self, by: fn(u64, u64) -> u64) -> Self {
-        let of_other = |word: &str| other.words.iter().find(|(name, _)| name == word).map_or(0, |(_, n)| *n);
-        let words = if self.words.is_empty() { &other.words } else { &self.words };
-        let of_self = |word: &str| self.words.iter().find(|(name, _)| name == word).map_or(0, |(_, n)| *n);
-        let words = words.iter().map(|(word, _)| (word.clone(), by(of_self(word), of_other(word))));
+    /// Each number and its `other` put together. Words are in one order, or there are none.
+    fn with(&self, other: &Self, together: fn(u64, u64) -> u64) -> Self {
+        let longer = if self.words.is_empty() { &other.words } else { &self.words };
+        let number = |of: &Self, place: usize| of.words.get(place).map_or(0, |(_, number)| *number);
+        let word = |(place, (word, _)): (usize, &(String, u64))| {
+            (word.clone(), together(number(self, place), number(other, place)))
+        };
         Self {
             since: other.since,
-            total: by(self.total, other.total),
-            would_defer: by(self.would_defer, other.would_defer),
-            words: words.collect(),
+            total: together(self.total, other.total),
+            would_defer: together(self.would_defer, other.would_defer),
+            words: longer.iter().enumerate().map(word).collect(),
         }
     }
 
@@ -422,5 +434,40 @@ impl Counted {
             "would_defer": self.would_defer, "reasons": reasons.collect::<Map<_, _>>(),
             "errors": errors.collect::<Map<_, _>>(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use eximgrey::memory::Access;
+    use eximgrey::reply::Reply;
+    use eximgrey::settings::StoreSettings;
+
+    /// Also when an hour is over, or the clock is set back.
+    #[test]
+    fn each_decision_is_counted_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = StoreSettings { path: dir.path().into(), ..StoreSettings::default() };
+        let hour = Timestamp(3_600 * 300_000);
+        let store = Store::open(&settings, Access::Record, hour).unwrap().unwrap();
+        let at = |seconds: u32| Timestamp(hour.0 - 100 + seconds);
+        let decide = |seconds: &[u32]| {
+            seconds.iter().for_each(|at_second| store.count(&Reply::new(Reason::New), at(*at_second)));
+        };
+        decide(&[1, 2]);
+        let mut counted = Counted { since: at(3), ..Counted::default() };
+        let mut new = |seconds: u32| counted.go_on(store.counters().unwrap(), at(seconds)).total;
+        new(3);
+        decide(&[4]);
+        assert_eq!(new(5), 1);
+        decide(&[6, 99, 100, 130]);
+        assert_eq!([new(131), new(132)], [4, 0]);
+        assert_eq!([new(50), new(51)], [0, 0]);
+        decide(&[52]);
+        assert_eq!(new(53), 1);
+        let line =
+            Counted { total: 3, words: vec![("new".into(), 3), ("early".into(), 0)], ..Counted::default() };
+        assert_eq!(line.line(hour, Seconds(2)), format!("{hour} counted     1.5/s: 3 new"));
     }
 }
