@@ -23,7 +23,7 @@ cargo_home = $(or $(CARGO_HOME),$(HOME)/.cargo)
 as_shipped = RUSTFLAGS='$(RUSTFLAGS) --remap-path-prefix=$(cargo_home)=cargo --remap-path-prefix=$(CURDIR)=eximgrey' \
     CFLAGS='$(CFLAGS) -fno-plt -ffile-prefix-map=$(cargo_home)=cargo'
 
-.PHONY: help build setup setup-deb setup-rpm setup-dist setup-clean-systems demo test check bench bench-many bench-exim bench-scale senders pools bindings install uninstall clean
+.PHONY: help build setup setup-deb setup-rpm setup-dist setup-clean-systems demo test check bench bench-many bench-exim bench-scale bench-beside senders pools bindings install uninstall clean
 .PHONY: deb rpm dist test-dist test-install test-moving test-postfix-probe test-exims test-senders torture torture-damage torture-calls torture-kills torture-power torture-memory torture-flood fuzz check-reproducible
 
 help:
@@ -53,6 +53,7 @@ help:
 	@echo 'make bench-many  many processes ask at once, on this disk and a slow one (as root)'
 	@echo 'make bench-exim  eximgrey and its peers in live Exim daemons: docs/performance.md (as root)'
 	@echo 'make bench-scale  decisions, room, memory and purge in stores of up to 10,000,000 triplets'
+	@echo 'make bench-beside what listings and watching cost those who decide meanwhile, in a store of a million records'
 	@echo 'make pools     what greylisting costs sending pools, here and with postgrey and greylistd'
 	@echo 'make bindings  write src/ffi/bindings anew from Exim'"'"'s header; make completions: completions/'
 	@echo 'make deny      licences, sources and known weaknesses of the dependencies (needs cargo-deny)'
@@ -183,6 +184,9 @@ bench-exim: build
 bench-scale:
 	$(as_shipped) $(CARGO) bench --locked --bench scale -- $(if $(LEAST),--least $(LEAST)) $(if $(MOST),--most $(MOST)) $(if $(WRITE),--write)
 
+bench-beside:
+	$(as_shipped) $(CARGO) bench --locked --bench beside
+
 senders:
 	$(CARGO) run --locked --release --example senders
 
@@ -220,6 +224,7 @@ install:
 	rm -f $(filter-out $(installed),$(wildcard $(link:.so=-[0-9]*.so)))
 	install -m 0644 exim-conf/*.conf exim-conf/README.md $(conf)
 	install -m 0644 exim-conf/recipes/* $(conf)/recipes
+	install -D -m 0644 -t $(share)/eximgrey/schemas docs/schemas/*.json
 	install -m 0644 exim-conf/debian/exim4.conf.localmacros $(conf)/debian
 	install -m 0644 exim-conf/debian/conf.d/main/00_eximgrey $(conf)/debian/conf.d/main
 	install -d $(etc) $(share)/doc/eximgrey

@@ -21,8 +21,7 @@ mod common;
 
 use bare::{KNOWN, PENDING, Task, bare};
 use common::{Function, answer, fork, quantile, triplet, wait};
-use std::ffi::{CStr, CString, c_int};
-use std::path::Path;
+use std::ffi::CString;
 use std::time::Instant;
 
 /// Triplets, half of which are known; and records of each environment of LMDB alone.

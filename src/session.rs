@@ -167,7 +167,10 @@ impl Session {
         let verdict = verdict.map_err(CallError::Store)?;
         let reply = verdict.reply(rules.mode);
         if access.records(&verdict) {
-            store.into_iter().for_each(|store| store.count(&reply, now));
+            store.into_iter().for_each(|store| {
+                store.count(&reply, now);
+                store.note(&triplet, &reply, now);
+            });
         }
         // Who is only observed was never told to come back.
         if let Verdict::Retried { waited, .. } = verdict

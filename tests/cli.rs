@@ -22,8 +22,14 @@ mod pager;
 mod purge;
 #[path = "cli/repair.rs"]
 mod repair;
+#[path = "cli/schemas.rs"]
+mod schemas;
 #[path = "cli/slips.rs"]
 mod slips;
+#[path = "cli/terminal.rs"]
+mod terminal;
+#[path = "cli/watch.rs"]
+mod watch;
 
 use common::{Place, run};
 use eximgrey::time::Timestamp;

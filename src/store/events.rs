@@ -34,13 +34,21 @@ impl Memory for Store {
             // What Exim tells is queued, as what is decided is.
             Event::Sent(question) => self.queue_entries(self.permits(question)?, question.now),
             Event::Feedback(question, Finding::Trap) => match self.trap(question)? {
-                Some(trap) => self.queue_entries(vec![trap], question.now),
+                Some(trap) => {
+                    let told = self.queue_entries(vec![trap], question.now)?;
+                    self.note_trap(question);
+                    Ok(told)
+                }
                 None => Ok(Effect::Spared),
             },
             Event::Feedback(question, finding) => self.feedback(question, *finding),
             // The administrator waits for it.
             Event::Trap(question) => match self.trap(question)? {
-                Some(trap) => self.enter(vec![trap], question.now),
+                Some(trap) => {
+                    let told = self.enter(vec![trap], question.now)?;
+                    self.note_trap(question);
+                    Ok(told)
+                }
                 None => Ok(Effect::Spared),
             },
             Event::Release(question, scope) => self.release(question, *scope),

@@ -3,7 +3,7 @@
 //! - `known/`: what is worth keeping. At most the last commit is lost in a crash of the machine.
 //! - `pending-BOOT/`: first attempts, written without any flush. A crash of the machine may tear it, so its
 //!   name carries the kernel's boot id: another boot starts another one and removes the old ones unread.
-//! - `state`: locks, the [`breaker`] and the [`counters`]: see [`state`].
+//! - `state`: locks, the [`breaker`], the [`counters`], and what is [`recent`]: see [`state`].
 //!
 //! To a decision it is a [`Memory`](crate::memory::Memory): see `events` and [`records`].
 
@@ -21,6 +21,7 @@ mod make;
 mod mapping;
 pub mod purge;
 mod queue;
+pub mod recent;
 pub mod record;
 pub mod records;
 pub mod repair;

@@ -8,9 +8,11 @@
 use super::entries::{Entry, Summary};
 use super::error::StoreError;
 use super::lmdb::Env;
-use super::record::Record;
+use super::record::{self, Record};
 use super::table::{Skipped, Table};
 use super::{SUMMARY_KEY, Store, is_own};
+use crate::evidence::Earned;
+use crate::identity::Identity;
 use crate::reply::By;
 use crate::time::Timestamp;
 use crate::triplet::{Key, Triplet};
@@ -93,6 +95,15 @@ impl Store {
     pub fn listed(&self, kind: ListKind, text: &[u8]) -> Result<Option<Entry>, StoreError> {
         let key = self.secret().listed(kind, text);
         self.known.read(|snapshot| Ok(snapshot.get(&key.0)?.and_then(Entry::decode)))
+    }
+
+    /// What a client identity has earned.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn earned(&self, identity: &Identity) -> Result<Option<Earned>, StoreError> {
+        let key = self.secret().identity(identity);
+        self.known.read(|snapshot| Ok(record::earned(snapshot.get(&key.0)?).here().copied()))
     }
 
     /// Until when mail of `triplet` is released, if it is.

@@ -9,7 +9,9 @@
 //!        384  what is counted in this minute: see `counters`
 //!        640  the places of calls that are under way, 104 bytes each
 //!       4072  the boot in which the file was made, as a number; 0: nobody knew
+//!       4080  whether somebody watches: see `recent`
 //! page 1      what was counted before
+//! behind it   the newest decisions, while somebody watches: see `recent`
 //! ```
 //!
 //! Each page that a new process writes to is a page fault, so what every decision writes is on page 0.
@@ -27,6 +29,7 @@
 
 use super::error::StoreError;
 use super::mapping::{Held, Mapping, SharedLock};
+use super::recent::PLACES;
 use super::sys;
 use super::table::Table;
 use std::fs::{File, OpenOptions};
@@ -51,7 +54,11 @@ pub(super) const COUNTED_WORDS: usize = 31;
 /// The cells of a row.
 pub(super) type Row = [AtomicU64; COUNTED_WORDS];
 
-const SIZE: usize = PAGE + ((ROWS - 1) * ROW_SIZE).next_multiple_of(PAGE);
+/// The cells of a place of the newest decisions.
+pub(super) type Place = [AtomicU64; 63];
+
+const RECENT: usize = PAGE + ((ROWS - 1) * ROW_SIZE).next_multiple_of(PAGE);
+const SIZE: usize = RECENT + PLACES * PLACE_SIZE;
 const MAGIC: [u8; 12] = *b"eximgrey\x05\0\0\0";
 const PAGE: usize = 4096;
 const BREAKER: usize = 16;
@@ -63,6 +70,8 @@ const CALLS: usize = 640;
 const LOCK_SIZE: usize = 64;
 /// Bytes of a row of counters. Its last ones are unused: see [`PADDING`].
 const ROW_SIZE: usize = 256;
+/// The same of a place of the newest decisions.
+const PLACE_SIZE: usize = 512;
 
 /// Calls that the breaker can watch at the same time. More are not watched: a call takes some microseconds,
 /// so there are seldom more under way than there are processors.
@@ -73,6 +82,7 @@ const CALL_SIZE: usize = 104;
 const CALL_NUMBERS: usize = 48;
 
 const BOOT: usize = CALLS + WATCHED_CALLS * CALL_SIZE;
+const WATCHED: usize = BOOT + 8;
 
 /// The last byte of every page is unused: it is written to make the file system give the page a block.
 const PADDING: usize = PAGE - 1;
@@ -145,6 +155,19 @@ impl State {
         let at = row.checked_sub(1).map_or(COUNTED, |row| PAGE + row * ROW_SIZE);
         let usable = row < ROWS && (!writing || self.prepare(at).is_ok());
         usable.then(|| self.map.cells(at, const { size_of::<Row>() / 8 }).first_chunk()).flatten()
+    }
+
+    /// Whether somebody watches: see [`recent`](super::recent).
+    pub(super) fn watched(&self) -> Option<&AtomicU64> {
+        self.map.cells(WATCHED, 1).first()
+    }
+
+    /// A place of the newest decisions; `None` where there is none, or it is for `writing` and cannot be
+    /// written to.
+    pub(super) fn place(&self, place: usize, writing: bool) -> Option<&Place> {
+        let at = RECENT + place * PLACE_SIZE;
+        let usable = place < PLACES && (!writing || self.prepare(at).is_ok());
+        usable.then(|| self.map.cells(at, const { size_of::<Place>() / 8 }).first_chunk()).flatten()
     }
 
     /// The numbers of the breaker.
@@ -278,7 +301,7 @@ fn write_new(path: &Path, former: Option<&[u8]>) -> io::Result<()> {
     sys::do_not_copy(file.as_fd());
     file.write_all(&MAGIC)?;
     sys::allocate(file.as_fd(), SIZE as u64)?;
-    for counted in [COUNTED..CALLS, PAGE..SIZE] {
+    for counted in [COUNTED..CALLS, PAGE..RECENT] {
         if let Some(bytes) = former.and_then(|former| former.get(counted.clone())) {
             file.write_all_at(bytes, counted.start as u64)?;
         }
@@ -303,8 +326,9 @@ const _: () = assert!(
         && CLOCK + 8 <= LOCKS
         && LOCKS + 4 * LOCK_SIZE <= COUNTED
 );
-const _: () = assert!(COUNTED + ROW_SIZE <= CALLS && BOOT.is_multiple_of(8) && BOOT + 8 <= PADDING);
+const _: () = assert!(COUNTED + ROW_SIZE <= CALLS && BOOT.is_multiple_of(8) && WATCHED + 8 <= PADDING);
 const _: () = assert!(size_of::<Row>() < ROW_SIZE && PAGE.is_multiple_of(ROW_SIZE));
+const _: () = assert!(size_of::<Place>() < PLACE_SIZE && PAGE.is_multiple_of(PLACE_SIZE));
 const _: () =
     assert!(size_of::<libc::pthread_mutex_t>() <= CALL_NUMBERS && CALL_NUMBERS + 7 * 8 <= CALL_SIZE);
 

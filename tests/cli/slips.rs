@@ -303,7 +303,9 @@ fn a_listing_on_a_terminal_is_for_people() {
         let config = place.config();
         let words = [arguments, &["--config", config.to_str().unwrap()]].concat();
         let command = [&[env!("CARGO_BIN_EXE_eximgrey")], &words[..]].concat().join(" ");
-        let told = done(Command::new("script").args(["-qec", &command, "/dev/null"]));
+        let mut script = Command::new("script");
+        script.args(["-qec", &command, "/dev/null"]).env("PAGER", "cat").env("NO_COLOR", "1");
+        let told = done(&mut script);
         (told.code, told.out.replace('\r', ""))
     };
     let (code, text) = on_terminal(&["list"]);

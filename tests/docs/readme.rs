@@ -128,6 +128,8 @@ fn make_install_installs() {
             .into();
     expected.push("share/doc/eximgrey/eximgrey.logcheck".into());
     expected.extend(files("exim-conf").iter().map(|name| format!("share/eximgrey/{name}")));
+    let schemas = files("docs/schemas");
+    expected.extend(schemas.iter().map(|name| name.replace("docs/", "share/eximgrey/")));
     expected.extend(files("man").iter().map(|name| {
         let page = Path::new(name);
         let section = page.extension().unwrap().to_str().unwrap();

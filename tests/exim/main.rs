@@ -7,6 +7,8 @@
 #![allow(unsafe_code, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod dns;
+#[path = "../common/schema.rs"]
+mod schema;
 mod smtp;
 mod world;
 
@@ -22,4 +24,5 @@ mod logs;
 mod name_servers;
 mod recipes;
 mod topologies;
+mod tour;
 mod words;

@@ -9,7 +9,7 @@ use serde_json::{Map, json};
 use std::io::Write;
 use std::path::Path;
 
-/// Reads the configuration file as Exim would, and shows what is in force.
+/// Check the configuration file, as Exim would read it, and show what is in force.
 #[derive(Args)]
 pub struct CheckConfig {
     /// Print JSON

@@ -2,6 +2,7 @@
 //! store and its client.
 
 use crate::owner;
+use crate::terminal;
 use clap::builder::{PossibleValue, PossibleValuesParser, StringValueParser, TypedValueParser};
 use eximgrey::identity::ClientNetwork;
 use eximgrey::memory::Access;
@@ -72,19 +73,22 @@ pub fn is_denied(error: &StoreError) -> bool {
 
 /// Says on the standard error what went wrong. That this cannot be written is no error of its own.
 pub fn complain(failure: &Failure) {
+    let name = terminal::bad_on_error("eximgrey:");
     let text = match failure {
         Failure::Configuration(problems) => {
             let closed = |problem: &Problem| fs::File::open(&problem.path).is_err_and(|error| denied(&error));
-            let lines = problems.iter().map(|problem| format!("eximgrey: {problem}\n"));
+            let lines = problems.iter().map(|problem| format!("{name} {problem}\n"));
             let hint = problems.iter().any(closed).then(|| format!("You may not read it: {AS_ROOT}\n"));
             lines.chain(hint).collect()
         }
         Failure::Store(error) if is_denied(error) => {
-            format!("eximgrey: {error}\nThe store is open to root and Exim's user only: {AS_ROOT}\n")
+            format!("{name} {error}
+The store is open to root and Exim's user only: {AS_ROOT}
+")
         }
-        Failure::Store(error) => format!("eximgrey: {error}\nTry: eximgrey doctor\n"),
-        Failure::Usage(text) => format!("eximgrey: {text}\n"),
-        Failure::Output(error) => format!("eximgrey: cannot write: {error}\n"),
+        Failure::Store(error) => format!("{name} {error}\nTry: eximgrey doctor\n"),
+        Failure::Usage(text) => format!("{name} {text}\n"),
+        Failure::Output(error) => format!("{name} cannot write: {error}\n"),
     };
     let _ = io::stderr().write_all(text.as_bytes());
 }

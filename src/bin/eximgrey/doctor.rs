@@ -8,6 +8,7 @@ mod store;
 
 use crate::command::{self, Outcome, Result};
 use crate::exim::macros;
+use crate::terminal;
 use clap::Args;
 use eximgrey::settings::{DEFAULT_FILE, Problem, Settings};
 use eximgrey::words;
@@ -17,9 +18,16 @@ use serde_json::json;
 use std::io::Write;
 use std::path::{Path, PathBuf, absolute};
 
-/// Checks Exim, its configuration, the configuration file and the store. Run it as root: Exim tells its
-/// configuration to root only.
+const EXIT_STATUS: &str = "\
+A check is ok, a warning, or BROKEN: then mail passes without greylisting. What mends it stands at \
+the end of the line. Exit status 1: something is broken.";
+
+/// Check the installation: Exim, its configuration, the store.
+///
+/// Run it as root: Exim tells its configuration to root only. All the rest is looked at with the rights of
+/// Exim's user.
 #[derive(Args)]
+#[command(after_help = EXIT_STATUS)]
 pub struct Doctor {
     /// The Exim binary [default: exim4 or exim in the usual places]
     #[arg(long, value_name = "FILE")]
@@ -115,16 +123,20 @@ pub fn run(command: &Doctor, config: Option<&Path>, out: &mut impl Write) -> Res
     look(command, config, &mut findings)?;
     let outcome = if findings.broken_count() > 0 { Outcome::Negative } else { Outcome::Done };
     for Check { what, health, text, command: mends } in findings.said_once() {
-        let health = health.word();
         if command.json {
-            let mut line = json!({"check": what, "health": health, "text": text});
+            let mut line = json!({"check": what, "health": health.word(), "text": text});
             if let (Some(mends), Some(line)) = (mends, line.as_object_mut()) {
                 line.insert("command".into(), json!(mends));
             }
             writeln!(out, "{line}")?;
         } else {
             let mends = mends.map(|command| format!(": {command}")).unwrap_or_default();
-            writeln!(out, "{health:<8} {what:<14} {text}{mends}")?;
+            let paint = match health {
+                Health::Ok => terminal::good,
+                Health::Warning => terminal::notable,
+                Health::Broken => terminal::bad,
+            };
+            writeln!(out, "{} {what:<14} {text}{mends}", paint(format!("{health:<8}")))?;
         }
     }
     Ok(outcome)

@@ -41,7 +41,7 @@ fn collect(name: &str, command: &Command, global: &BTreeSet<String>, found: &mut
 fn described() -> Commands {
     let page = read("man/eximgrey.8");
     let (before, rest) = page.split_once(".Sh COMMANDS").expect("a section COMMANDS");
-    let (commands, _) = rest.split_once(".Sh FILES").expect("a section FILES");
+    let (commands, _) = rest.split_once(".Sh ENVIRONMENT").expect("a section ENVIRONMENT");
     let items = before.lines().filter(|line| line.starts_with(".It Fl"));
     let mut found = Commands::from([(String::new(), items.flat_map(options).collect())]);
     let (mut current, mut depth) = (String::new(), 0);
@@ -83,6 +83,32 @@ fn the_manual_page_names_every_word_of_an_argument() {
     let mut checked = 0;
     check(&Arguments::command(), &read("man/eximgrey.8"), &mut checked);
     assert!(checked > 10, "{checked}");
+}
+
+/// Each command that prints JSON has a schema of it in docs/schemas; `list` has one for each thing that it lists.
+#[test]
+fn what_is_printed_as_json_has_a_schema() {
+    fn collect(name: &str, command: &Command, found: &mut BTreeSet<String>) {
+        for below in command.get_subcommands() {
+            collect(format!("{name}-{}", below.get_name()).trim_start_matches('-'), below, found);
+        }
+        if command.get_arguments().any(|argument| argument.get_long() == Some("json")) {
+            let what = command.get_arguments().filter(|argument| name == "list" && argument.is_positional());
+            let names: Vec<_> = what
+                .flat_map(Arg::get_possible_values)
+                .map(|word| format!("{name}-{}", word.get_name()))
+                .collect();
+            found.extend(if names.is_empty() { vec![name.to_owned()] } else { names });
+        }
+    }
+    let mut expected = BTreeSet::new();
+    collect("", &Arguments::command(), &mut expected);
+    // These two are the same.
+    assert!(expected.remove("list-whitelist"));
+    let files = fs::read_dir(format!("{HERE}/docs/schemas")).expect("a directory docs/schemas");
+    let names = files.map(|file| file.expect("a file").file_name().to_string_lossy().into_owned());
+    let there: BTreeSet<_> = names.map(|name| name.trim_end_matches(".json").to_owned()).collect();
+    assert_eq!(there, expected);
 }
 
 /// The README's table has each command, and no others.

@@ -7,6 +7,7 @@ mod sources;
 use self::sources::{Sources, Told};
 use crate::command::{self, Failure, Outcome, Result};
 use crate::output::{json, sender, span, word};
+use crate::terminal;
 use clap::Args;
 use eximgrey::decision;
 use eximgrey::evidence::{Earned, Elsewhere, Evidence, Found, Known, KnownEvidence, Pending, Trap};
@@ -16,7 +17,7 @@ use eximgrey::pasted;
 use eximgrey::policy::{
     MANY_NETWORKS, MANY_NETWORKS_WAIT, Verdict, attempt_counts, has_proved_itself, holds,
 };
-use eximgrey::reply::Reply;
+use eximgrey::reply::{Action, Reply};
 use eximgrey::request::{Misuse, Request};
 use eximgrey::rules::{Mode, Rules};
 use eximgrey::time::{Seconds, Timestamp};
@@ -25,15 +26,21 @@ use eximgrey::words::Word;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::io::Write;
+use std::fmt::Display;
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 const WHAT_EXIM_VERIFIES: &str = "\
 What Exim verifies of the client, and the options of its call, are asked of Exim itself (exim -bh, as root), \
-unless spf= and host= are both given, even empty, or a configuration file is named. Nothing is recorded.";
+unless spf= and host= are both given, even empty, or a configuration file is named. Nothing is recorded.
 
-/// Says what Exim would be answered now, and why.
+Examples:
+  eximgrey explain 192.0.2.1 alice@sender.example bob@example.org
+  eximgrey explain 'H=mx.sender.example [192.0.2.1]:1234' '<>' bob@example.org    # as the log has it
+  eximgrey explain 192.0.2.1 alice@sender.example bob@example.org spf=sender.example host= delay=1h";
+
+/// Say what Exim would be answered now, and why.
 #[derive(Args)]
 #[command(after_help = WHAT_EXIM_VERIFIES)]
 pub struct Explain {
@@ -103,7 +110,7 @@ pub fn run(command: &Explain, config: Option<&Path>, out: &mut impl Write) -> Re
         writeln!(out, "{value}")?;
     } else {
         report.write(&reply, &because, out)?;
-        told.lines().try_for_each(|line| writeln!(out, "{line}"))?;
+        told.lines().try_for_each(|(title, text)| line(out, title, text))?;
     }
     Ok(Outcome::Done)
 }
@@ -123,8 +130,8 @@ fn simple(command: &Explain, reply: &Reply, because: &str, told: &Told, out: &mu
         told.add_to(&mut value);
         writeln!(out, "{value}")?;
     } else {
-        writeln!(out, "answer      {reply}\nbecause     {because}")?;
-        told.lines().try_for_each(|line| writeln!(out, "{line}"))?;
+        write_answer(out, &reply, &because)?;
+        told.lines().try_for_each(|(title, text)| line(out, title, text))?;
     }
     Ok(Outcome::Done)
 }
@@ -194,23 +201,20 @@ struct Report<'a> {
 }
 
 impl Report<'_> {
-    fn write(&self, reply: &Reply, because: &str, out: &mut impl Write) -> std::io::Result<()> {
+    fn write(&self, reply: &Reply, because: &str, out: &mut impl Write) -> io::Result<()> {
         let Self { request, triplet, rules, .. } = self;
         if let Some(client) = request.client {
-            writeln!(out, "client      {client}")?;
+            line(out, "client", client)?;
         }
         let identities = triplet.identities.iter();
         block(out, "identities", identities.map(|identity| format!("{} {identity}", identity.by())))?;
         if let Some(unused) = self.unused_host() {
-            writeln!(
-                out,
-                "            (host {}: {unused})",
-                request.host.as_ref().map_or(word(b""), |h| word(h.as_bytes()))
-            )?;
+            let host = request.host.as_ref().map_or(word(b""), |h| word(h.as_bytes()));
+            line(out, "", format_args!("(host {host}: {unused})"))?;
         }
-        writeln!(out, "sender      {}", sender(triplet.sender))?;
-        writeln!(out, "sender key  {}", triplet.sender_key)?;
-        writeln!(out, "recipient   {}", word(triplet.recipient.as_bytes()))?;
+        line(out, "sender", sender(triplet.sender))?;
+        line(out, "sender key", &triplet.sender_key)?;
+        line(out, "recipient", word(triplet.recipient.as_bytes()))?;
         if let Some(plain) = triplet.without_extension(self.rules.recipient_delimiter) {
             let plain = word(plain.recipient.as_bytes());
             writeln!(out, "            (policies, the whitelist and replies of {plain} hold for it, too)")?;
@@ -219,7 +223,7 @@ impl Report<'_> {
             rules.shown().iter().map(|(key, value)| format!("{key}={}", value.trim_matches('"'))).collect();
         block(out, "rules", rules.chunks(5).map(|line| line.join(" ")))?;
         block(out, "records", self.records().into_iter())?;
-        writeln!(out, "answer      {reply}\nbecause     {because}")
+        write_answer(out, reply, because)
     }
 
     /// Why a host name that was given is no identity.
@@ -335,10 +339,21 @@ impl Report<'_> {
     }
 }
 
+fn write_answer(out: &mut impl Write, reply: &Reply, because: &str) -> io::Result<()> {
+    let passes = reply.action == Action::Pass;
+    let paint = if passes { terminal::good } else { terminal::notable };
+    line(out, "answer", paint(reply.to_string()))?;
+    line(out, "because", because)
+}
+
+fn line(out: &mut impl Write, title: &str, text: impl Display) -> io::Result<()> {
+    writeln!(out, "{} {text}", terminal::heading(format_args!("{title:<11}")))
+}
+
 /// Lines below one title.
-fn block(out: &mut impl Write, title: &str, lines: impl Iterator<Item = String>) -> std::io::Result<()> {
+fn block(out: &mut impl Write, title: &str, lines: impl Iterator<Item = String>) -> io::Result<()> {
     let mut titles = std::iter::once(title).chain(std::iter::repeat(""));
-    lines.zip(&mut titles).try_for_each(|(line, title)| writeln!(out, "{title:<11} {line}"))
+    lines.zip(&mut titles).try_for_each(|(text, title)| line(out, title, text))
 }
 
 fn describe<T>(found: Found<T>, text: impl FnOnce(T) -> String) -> Option<String> {

@@ -10,13 +10,32 @@ use ipnetwork::IpNetwork;
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 
-/// The arguments of every listing.
+/// Conditions, all of which must hold.
 #[derive(Args, Clone)]
-pub struct Selection {
-    /// Only records that match every FILTER: client=ADDRESS, client=DOMAIN, sender=TEXT, recipient=TEXT, or
+pub struct Filters {
+    /// Only what matches every FILTER: client=ADDRESS, client=DOMAIN, sender=TEXT, recipient=TEXT, or
     /// TEXT found anywhere. Case does not matter
     #[arg(value_name = "FILTER", value_parser = Filter::parse)]
     filters: Vec<Filter>,
+}
+
+impl Filters {
+    /// Whether there is no condition.
+    pub const fn is_empty(&self) -> bool {
+        self.filters.is_empty()
+    }
+
+    /// Whether something with these texts is shown.
+    pub fn shows(&self, texts: &Texts<'_>) -> bool {
+        self.filters.iter().all(|filter| filter.matches(texts))
+    }
+}
+
+/// The arguments of every listing.
+#[derive(Args, Clone)]
+pub struct Selection {
+    #[command(flatten)]
+    filters: Filters,
     /// Print JSON, one object a line
     #[arg(long)]
     pub json: bool,
@@ -29,6 +48,9 @@ pub struct Selection {
     /// Only what was seen or made within that time, such as 2h
     #[arg(long, value_name = "TIME", value_parser = command::time)]
     pub since: Option<Seconds>,
+    /// On a terminal, too, print without a pager
+    #[arg(long)]
+    pub no_pager: bool,
 }
 
 words! {
@@ -50,8 +72,9 @@ words! {
 impl Selection {
     /// Takes the one filter out that is a word of `W`, if any is.
     pub fn take_word<W: Word>(&mut self) -> Option<W> {
-        let place = self.filters.iter().position(|filter| filter.word::<W>().is_some())?;
-        self.filters.remove(place).word()
+        let filters = &mut self.filters.filters;
+        let place = filters.iter().position(|filter| filter.word::<W>().is_some())?;
+        filters.remove(place).word()
     }
 
     /// Whether records are left out by their texts.
@@ -66,7 +89,7 @@ impl Selection {
 
     /// Adds a filter.
     pub fn add(&mut self, text: &str) -> Result<(), String> {
-        self.filters.push(Filter::parse(text)?);
+        self.filters.filters.push(Filter::parse(text)?);
         Ok(())
     }
 
@@ -77,7 +100,7 @@ impl Selection {
 
     /// Whether a record with these texts is shown.
     pub fn shows(&self, texts: &Texts<'_>) -> bool {
-        self.filters.iter().all(|filter| filter.matches(texts))
+        self.filters.shows(texts)
     }
 }
 

@@ -15,12 +15,19 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 
-/// Makes what has passed wait again.
+const EXAMPLES: &str = "\
+Examples:
+  eximgrey forget 192.0.2.1                             # what the network has earned
+  eximgrey forget sender.example                        # what the domain has earned
+  eximgrey forget alice@sender.example bob@example.org  # that mail, from any client";
+
+/// Make a client, or mail that has passed, wait again.
 ///
 /// With a client's address or network, or a domain: what it has earned is forgotten, and all mail that is
 /// known by it. With SENDER and RECIPIENT: that mail, from whatever client, and that the recipient wrote to
 /// the sender. The whitelist stays as it is. Exit status 1: there was nothing to forget.
 #[derive(Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Forget {
     /// The client's address or network, a domain, or the envelope sender ("" or "<>" for the null sender)
     #[arg(value_name = "CLIENT|DOMAIN|SENDER")]

@@ -22,14 +22,24 @@ use serde_json::json;
 use std::io::Write;
 
 /// The columns, by what is listed.
-const COLUMNS: &str = "Columns, separated by blanks:
-  pending  FIRST-SEEN WAIT BY IDENTITY SENDER RECIPIENT (WAIT is what is left of the delay, \"ripe\" or \"released\")
+const COLUMNS: &str = "\
+Columns, separated by blanks:
+  pending  FIRST-SEEN WAIT BY IDENTITY SENDER RECIPIENT
+           WAIT is what is left of the delay, \"ripe\" or \"released\"
   known    FIRST-SEEN LAST-SEEN BY IDENTITY SENDER RECIPIENT
   auto     PASSES LAST-SEEN BY IDENTITY
   trapped  SINCE UNTIL NETWORK
-A text that the store does not keep is \"-\", the null sender \"<>\". Exit status 1: nothing found.";
+A text that the store does not keep is \"-\", the null sender \"<>\". Exit status 1: nothing found.
 
-/// Lists records, one a line. On a terminal with headings, the newest first.
+Examples:
+  eximgrey list recipient=bob@example.org           # what waits for Bob
+  eximgrey list known sender=@sender.example --since 7d
+  eximgrey list | awk '{print $4}' | sort | uniq -c | sort -rn | head
+                                                    # the networks with most that waits";
+
+/// List what waits, what is known, who has proved himself or is trapped.
+///
+/// One record a line; on a terminal with headings, the newest first, in a pager.
 #[derive(Args)]
 #[command(after_help = COLUMNS)]
 pub struct List {
@@ -152,11 +162,11 @@ impl Listing<'_> {
             if wanted && record.expires >= now && selection.reaches(time, now) && selection.shows(&texts) {
                 let released = if releases { released(store, settings, &record, now) } else { Ok(None) };
                 written = released.map_err(Failure::from).and_then(|released| {
-                    let columns = match selection.json {
+                    let columns = || match selection.json {
                         true => vec![json_line(&record, released, now)],
                         false => columns(&record, released, now),
                     };
-                    Ok(rows.push(Row { time, client: identity, sender, recipient, columns }, out)?)
+                    Ok(rows.push(&Row { time, client: identity, sender, recipient }, columns, out)?)
                 });
             }
             // A closed pipe ends the scan.
@@ -204,13 +214,15 @@ fn trapped(
         }
     })?;
     for Entry { since, until, texts: [network, ..], .. } in &traps {
-        let columns = if selection.json {
-            let network = (!network.is_empty()).then(|| String::from_utf8_lossy(network));
-            vec![json!({"since": since.0, "until": until.0, "network": network}).to_string()]
-        } else {
-            vec![since.to_string(), until.to_string(), word(network).to_string()]
+        let columns = || {
+            if selection.json {
+                let network = (!network.is_empty()).then(|| String::from_utf8_lossy(network));
+                vec![json!({"since": since.0, "until": until.0, "network": network}).to_string()]
+            } else {
+                vec![since.to_string(), until.to_string(), word(network).to_string()]
+            }
         };
-        rows.push(Row { time: *since, client: network, sender: b"", recipient: b"", columns }, out)?;
+        rows.push(&Row { time: *since, client: network, sender: b"", recipient: b"" }, columns, out)?;
     }
     Ok(())
 }

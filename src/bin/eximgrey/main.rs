@@ -21,57 +21,57 @@ mod release;
 mod repair;
 mod rows;
 mod status;
+mod terminal;
 mod trap;
+mod watch;
 mod whitelist;
 
 #[cfg(test)]
 mod documented_tests;
 
-use crate::command::{Failure, Outcome, Result, complain, load};
+use crate::command::{Failure, Outcome, Result, complain, load, one_of};
 use clap::{Parser, Subcommand};
 use nix::sys::stat::{Mode, umask};
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use terminal::When;
+
+const OF_ALL: &str = "Options of all commands";
+
+const MORE: &str = "See eximgrey(8), and eximgrey(7) for what Exim is answered. Start with: eximgrey doctor";
 
 /// Greylisting for Exim: look into the store, explain answers, check the installation.
 #[derive(Parser)]
-#[command(version, max_term_width = 100, infer_subcommands = false)]
+#[command(version, max_term_width = 100, infer_subcommands = false, after_help = MORE)]
 struct Arguments {
     /// The configuration file [default: /etc/eximgrey/eximgrey.toml, which need not exist]
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(long, value_name = "FILE", global = true, help_heading = OF_ALL)]
     config: Option<PathBuf>,
+    /// When to colour: auto, always or never [default: auto]
+    #[arg(long, value_name = "WHEN", global = true, help_heading = OF_ALL, value_parser = one_of::<When>())]
+    #[arg(hide_possible_values = true)]
+    color: Option<When>,
     #[command(subcommand)]
     command: Command,
 }
 
+/// What each does, its own file says: the first line here in the list, the rest in its help.
 #[derive(Subcommand)]
 enum Command {
-    /// Show the state of the store: size, counts, recent decisions
     Status(status::Status),
-    /// List first attempts that wait, known triplets, proved or trapped clients, the whitelist
     List(list::List),
-    /// Print figures for Prometheus
     Metrics(metrics::Metrics),
-    /// Say what Exim would be answered now, and why
+    Watch(watch::Watch),
     Explain(explain::Explain),
-    /// Check the configuration file
     CheckConfig(check_config::CheckConfig),
-    /// Let the next retry of a deferred mail pass
     Release(release::Release),
-    /// Trap a client's network for a while
     Trap(trap::Trap),
-    /// Make a client, or mail that has passed, wait again
     Forget(forget::Forget),
-    /// Clients, domains, senders and recipients that are never greylisted
     Whitelist(whitelist::Whitelist),
-    /// Delete what has expired, now
     Purge(purge::Purge),
-    /// Show the sender key of addresses
     Normalize(normalize::Normalize),
-    /// Check the installation: Exim, its configuration, the store
     Doctor(doctor::Doctor),
-    /// Switch greylisting on and off in Exim's configuration
     Exim(exim::EximCommand),
 }
 
@@ -80,6 +80,7 @@ fn main() -> ExitCode {
     // Root's may be 077; Exim's user has to read what is made.
     umask(Mode::from_bits_truncate(0o022));
     let arguments = Arguments::parse();
+    arguments.color.into_iter().for_each(terminal::colour);
     let mut out = BufWriter::new(io::stdout().lock());
     let result = run(&arguments, &mut out).and_then(|outcome| Ok(out.flush().map(|()| outcome)?));
     match result {
@@ -101,6 +102,7 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> Result {
         Command::Status(command) => status::run(command, &load(config)?, out),
         Command::List(command) => list::run(command, &load(config)?, out),
         Command::Metrics(command) => metrics::run(command, config, out),
+        Command::Watch(command) => watch::run(command, &load(config)?, out),
         Command::Explain(command) => explain::run(command, config, out),
         Command::Release(command) => release::run(command, &load(config)?, out),
         Command::Trap(command) => trap::run(command, &load(config)?, out),

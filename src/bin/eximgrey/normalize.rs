@@ -11,10 +11,18 @@ use eximgrey::sender::{Explanation, Level, Printable, explain, normalise};
 use eximgrey::settings::Settings;
 use serde_json::json;
 
-/// Print the sender key of each address: the form in which greylisting compares envelope senders.
+const EXAMPLES: &str = "\
+Examples:
+  eximgrey normalize --why bounces-1234@list.example
+  awk '$4 == \"<=\" {print $5}' /var/log/exim4/mainlog | eximgrey normalize --stdin | sort -u";
+
+/// Show the sender key of addresses.
+///
+/// That is the form in which greylisting compares envelope senders.
 ///
 /// One line for each address: the address, a tab, the key. `\*` in a key stands for a part that was masked.
 #[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub struct Normalize {
     /// Envelope senders; '' or '<>' is the null sender
     #[arg(value_name = "ADDRESS", required_unless_present = "stdin")]

@@ -2,16 +2,17 @@
 
 use crate::command::{self, Outcome, Result};
 use crate::output::count;
+use crate::terminal::Progress;
 use clap::Args;
 use eximgrey::settings::Settings;
 use eximgrey::store::Table;
 use eximgrey::store::purge::Purged;
 use eximgrey::time::Timestamp;
 use serde_json::{Value, json};
-use std::io::{self, IsTerminal, Write};
-use std::time::{Duration, Instant};
+use std::io::Write;
+use std::time::Instant;
 
-/// Deletes all records that have expired, now.
+/// Delete what has expired, now.
 ///
 /// Nobody needs this: the store tidies itself while it is used. Exim's processes go on meanwhile; the lock
 /// for writing is held for about a millisecond at a time, and longer only where one flush of the disk takes
@@ -22,6 +23,9 @@ pub struct Purge {
     #[arg(long)]
     json: bool,
 }
+
+/// Finer than a line on a terminal is wide.
+const PARTS: u64 = 1_000;
 
 pub fn run(command: &Purge, settings: &Settings, out: &mut impl Write) -> Result {
     let start = Instant::now();
@@ -35,11 +39,15 @@ pub fn run(command: &Purge, settings: &Settings, out: &mut impl Write) -> Result
         return Ok(Outcome::Done);
     };
     let believed = store.expired_before(now);
-    let mut progress = Progress::new();
-    let mut purge = |table, name| store.purge(table, now, |share, so_far| progress.show(name, share, so_far));
+    let purge = |table, name| {
+        let progress = Progress::new(name, Some(PARTS));
+        store.purge(table, now, |share, so_far| {
+            progress.set((share * PARTS as f64) as u64);
+            progress.say(format!("{} deleted", so_far.deleted));
+        })
+    };
     let (known, pending) = (purge(Table::Known, "known")?, purge(Table::Pending, "pending")?);
     let earlier_boots = store.purge_other_boots();
-    drop(progress);
 
     let (seconds, hold) = (start.elapsed().as_secs_f64(), known.longest_hold.max(pending.longest_hold));
     let milliseconds = hold.as_secs_f64() * 1_000.0;
@@ -76,34 +84,4 @@ fn text(purged: &Purged) -> String {
 
 fn json(purged: &Purged) -> Value {
     json!({"deleted": purged.deleted, "kept": purged.kept})
-}
-
-/// A line on a terminal that says how far the work is; gone when dropped.
-struct Progress {
-    /// When it was last shown; `None` where nobody looks.
-    shown: Option<Instant>,
-    line: bool,
-}
-
-impl Progress {
-    fn new() -> Self {
-        Self { shown: io::stderr().is_terminal().then(Instant::now), line: false }
-    }
-
-    /// Five times a second, from the first fifth on.
-    fn show(&mut self, what: &str, share: f64, so_far: &Purged) {
-        if self.shown.is_some_and(|shown| shown.elapsed() > Duration::from_millis(200)) {
-            let percent = share * 100.0;
-            let _ = write!(io::stderr(), "\r{what:<10} {percent:>3.0} %, {} deleted\x1b[K", so_far.deleted);
-            (self.shown, self.line) = (Some(Instant::now()), true);
-        }
-    }
-}
-
-impl Drop for Progress {
-    fn drop(&mut self) {
-        if self.line {
-            let _ = write!(io::stderr(), "\r\x1b[K");
-        }
-    }
 }

@@ -18,12 +18,18 @@ use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 
-/// Lets the next retry of a deferred mail pass, for as long as the retry window lasts.
+const EXAMPLES: &str = "\
+Examples:
+  eximgrey release alice@sender.example bob@example.org
+  eximgrey release --client 192.0.2.1      # all mail of that network, whose trap is lifted";
+
+/// Let the next retry of a deferred mail pass.
 ///
-/// With SENDER and RECIPIENT that mail; with --client as well only from that client's network; with --client
+/// That lasts as long as the retry window. With SENDER and RECIPIENT that mail; with --client as well only from that client's network; with --client
 /// alone all mail of that network, whose trap is lifted too. It says what waits for the release and what its
 /// retry will be answered; where nothing waits, the first attempt passes.
 #[derive(Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Release {
     /// The envelope sender, "" or "<>" for the null sender
     #[arg(required_unless_present = "client")]

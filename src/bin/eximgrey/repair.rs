@@ -4,6 +4,7 @@
 use crate::command::{Outcome, Result, complain, end_in_time};
 use crate::output::count;
 use crate::owner;
+use crate::terminal::Progress;
 use eximgrey::settings::Settings;
 use eximgrey::store::Store;
 use eximgrey::store::repair::{self, Fate, Repaired};
@@ -27,7 +28,11 @@ pub fn run(settings: &Settings, config: Option<&Path>, out: &mut impl Write) -> 
     let mut failed = false;
     let rebuild = |dir: &Path, sign: &str, out: &mut dyn Write| -> Result<bool> {
         writeln!(out, "damaged    {}: {sign}", dir.display())?;
-        match repair::rebuild(dir, settings.rules.sender_key, now) {
+        let rebuilt = {
+            let _progress = Progress::new("repairing", None);
+            repair::rebuild(dir, settings.rules.sender_key, now)
+        };
+        match rebuilt {
             Ok(repaired) => show(dir, &repaired, out)?,
             Err(error) => {
                 complain(&error.into());
@@ -128,12 +133,19 @@ enum Probe {
 /// Has LMDB read the whole store in a process of its own, which may crash: `eximgrey status`.
 fn probe(config: Option<&Path>) -> io::Result<Probe> {
     let mut command = Command::new(env::current_exe()?);
-    command.args(["status", "--json"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command
+        .args(["status", "--json", "--color", "never"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
     if let Some(config) = config {
         command.arg("--config").arg(config);
     }
     let mut child = command.spawn()?;
-    let Some(status) = end_in_time(&mut child, PROBE) else {
+    let progress = Progress::new("reading", None);
+    let ended = end_in_time(&mut child, PROBE);
+    drop(progress);
+    let Some(status) = ended else {
         return Ok(Probe::Trouble("LMDB does not come back from reading the store".into()));
     };
     let mut said = String::new();

@@ -1,7 +1,9 @@
-//! The lines of a listing: their order, how many, and headings on a terminal. What is listed in the order of
+//! The lines of a listing: their order, how many, and on a terminal headings and a pager. What is listed in the order of
 //! the store goes out line by line; what is to be sorted is kept, and no more of it than is shown.
 
+use crate::command::Result;
 use crate::filter::{Selection, Sort};
+use crate::terminal;
 use eximgrey::time::Timestamp;
 use ipnetwork::IpNetwork;
 use std::collections::BinaryHeap;
@@ -17,8 +19,6 @@ pub struct Row<'a> {
     pub client: &'a [u8],
     pub sender: &'a [u8],
     pub recipient: &'a [u8],
-    /// Its columns, escaped; JSON is one.
-    pub columns: Vec<String>,
 }
 
 /// The order where none is asked for.
@@ -34,6 +34,7 @@ pub enum Order {
 pub struct Rows {
     headings: &'static [&'static str],
     on_terminal: bool,
+    pager: bool,
     sort: Option<Sort>,
     /// `None`: nothing is kept.
     limit: Option<usize>,
@@ -54,21 +55,32 @@ impl Rows {
             Order::Given => None,
         });
         let limit = limit.or(on_terminal.then_some(ON_A_TERMINAL)).or(sort.map(|_| usize::MAX));
-        Self { headings, on_terminal, sort, limit, kept: BinaryHeap::new(), count: 0 }
+        let pager = !selection.no_pager;
+        Self { headings, on_terminal, pager, sort, limit, kept: BinaryHeap::new(), count: 0 }
     }
 
-    pub fn push(&mut self, row: Row<'_>, out: &mut impl Write) -> io::Result<()> {
+    /// `columns`: those of the line, escaped; JSON is one. Asked for only where the line may be shown.
+    pub fn push(
+        &mut self,
+        row: &Row<'_>,
+        columns: impl FnOnce() -> Vec<String>,
+        out: &mut impl Write,
+    ) -> io::Result<()> {
         self.count += 1;
-        let Some(limit) = self.limit else { return writeln!(out, "{}", row.columns.join(" ").trim_end()) };
-        self.kept.push((self.sort.map_or_else(Vec::new, |sort| key(sort, &row)), self.count, row.columns));
-        if self.kept.len() > limit {
+        let Some(limit) = self.limit else { return writeln!(out, "{}", columns().join(" ").trim_end()) };
+        let place = (self.sort.map_or_else(Vec::new, |sort| key(sort, row)), self.count);
+        if self.kept.len() >= limit {
+            if self.kept.peek().is_some_and(|(key, count, _)| (key, count) < (&place.0, &place.1)) {
+                return Ok(());
+            }
             self.kept.pop();
         }
+        self.kept.push((place.0, place.1, columns()));
         Ok(())
     }
 
     /// Writes what is still to be written. `nothing`: what a terminal is told where there is no line.
-    pub fn finish(self, nothing: &str, out: &mut impl Write) -> io::Result<bool> {
+    pub fn finish(self, nothing: &str, out: &mut impl Write) -> Result<bool> {
         if self.count == 0 && self.on_terminal {
             writeln!(out, "{nothing}")?;
         }
@@ -78,18 +90,21 @@ impl Rows {
             lines.iter().try_for_each(|columns| writeln!(out, "{}", columns.join(" ").trim_end()))?;
             return Ok(self.count > 0);
         }
-        let headings = self.headings.iter().map(|&heading| heading.to_owned()).collect();
-        let lines = [vec![headings], lines].concat();
-        let width = |place| lines.iter().filter_map(|line| line.get(place)).map(String::len).max();
-        let widths: Vec<_> = (0..self.headings.len()).map(|place| width(place).unwrap_or_default()).collect();
-        for line in &lines {
-            let padded =
-                line.iter().zip(&widths).map(|(text, &width)| format!("{:<width$}", text.trim_start()));
-            writeln!(out, "{}", padded.collect::<Vec<_>>().join(" ").trim_end())?;
-        }
-        if shown < self.count {
-            writeln!(out, "... and {} more (--limit)", self.count - shown)?;
-        }
+        let headings: Vec<_> = self.headings.iter().map(|&heading| heading.to_owned()).collect();
+        let width =
+            |place| lines.iter().chain([&headings]).filter_map(|line| line.get(place)).map(String::len).max();
+        let widths: Vec<_> = (0..headings.len()).map(|place| width(place).unwrap_or_default()).collect();
+        let padded = |line: &[String]| {
+            let columns = line.iter().zip(&widths);
+            let padded = columns.map(|(text, &width)| format!("{:<width$}", text.trim_start()));
+            padded.collect::<Vec<_>>().join(" ").trim_end().to_owned()
+        };
+        let more = self.count - shown;
+        terminal::paged(self.pager, out, |out| {
+            writeln!(out, "{}", terminal::heading(padded(&headings)))?;
+            lines.iter().try_for_each(|line| writeln!(out, "{}", padded(line)))?;
+            if more > 0 { writeln!(out, "... and {more} more (--limit)") } else { Ok(()) }
+        })?;
         Ok(true)
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::command::{self, Outcome, Result};
 use crate::output::{bytes, count, span};
-use crate::owner;
+use crate::{owner, terminal};
 use clap::Args;
 use eximgrey::settings::Settings;
 use eximgrey::store::counters::Tally;
@@ -10,11 +10,12 @@ use eximgrey::store::survey::Survey;
 use eximgrey::time::Timestamp;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::fs;
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 
-/// Shows the state of the store: size, counts, recent decisions.
+/// Show the state of the store: size, counts, recent decisions.
 ///
 /// Not counted are local submissions, mail for which greylisting is off, and calls whose configuration cannot
 /// be read.
@@ -32,7 +33,7 @@ pub fn run(command: &Status, settings: &Settings, out: &mut impl Write) -> Resul
         if command.json {
             writeln!(out, "{}", json!({"store": path.to_string_lossy(), "made": null}))?;
         } else {
-            writeln!(out, "store      {}: nothing recorded yet", path.display())?;
+            line(out, "store", format_args!("{}: nothing recorded yet", path.display()))?;
         }
         return Ok(Outcome::Done);
     };
@@ -73,29 +74,30 @@ pub fn run(command: &Status, settings: &Settings, out: &mut impl Write) -> Resul
         writeln!(out, "{value}")?;
         return Ok(Outcome::Done);
     }
-    writeln!(
-        out,
-        "store      {}, owner {owner}, made {} ({} ago)",
-        path.display(),
-        store.made(),
-        span(now.since(store.made()))
-    )?;
-    writeln!(out, "known      {}\npending    {}", known(&holds), pending(&holds))?;
+    let (made, age) = (store.made(), span(now.since(store.made())));
+    line(out, "store", format_args!("{}, owner {owner}, made {made} ({age} ago)", path.display()))?;
+    line(out, "known", known(&holds))?;
+    line(out, "pending", pending(&holds))?;
     let entries: Vec<_> =
         entries.iter().filter(|(_, n)| *n > 0).map(|(word, n)| format!("{n} {word}")).collect();
     if !entries.is_empty() {
-        writeln!(out, "entries    {}", entries.join(", "))?;
+        line(out, "entries", entries.join(", "))?;
     }
     if unreadable > 0 {
-        writeln!(out, "skipped    {} of another version", count(unreadable, "record"))?;
+        line(out, "skipped", format_args!("{} of another version", count(unreadable, "record")))?;
     }
     match recent {
         Some(recent) => {
             let rate = recent[0].total() as f64 / 5.0;
             let [minutes, hour, day] = recent.map(|tally| decisions(&tally));
-            writeln!(out, "last 5 min {minutes} ({rate:.1} a minute)\nlast hour  {hour}\nlast day   {day}")?;
+            line(out, "last 5 min", format_args!("{minutes} ({rate:.1} a minute)"))?;
+            line(out, "last hour", hour)?;
+            line(out, "last day", day)?;
         }
-        None => writeln!(out, "decisions  not counted: {} cannot be used", path.join("state").display())?,
+        None => {
+            let state = path.join("state");
+            line(out, "decisions", format_args!("not counted: {} cannot be used", state.display()))?;
+        }
     }
     if let Some([half, most]) = waited {
         let most = if most == half { String::new() } else { format!(", 90 % of them up to {}", span(most)) };
@@ -106,6 +108,10 @@ pub fn run(command: &Status, settings: &Settings, out: &mut impl Write) -> Resul
         )?;
     }
     Ok(Outcome::Done)
+}
+
+fn line(out: &mut impl Write, title: &str, text: impl Display) -> io::Result<()> {
+    writeln!(out, "{} {text}", terminal::heading(format_args!("{title:<10}")))
 }
 
 /// What is known, in the words of `status` and `doctor`.

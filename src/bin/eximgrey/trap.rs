@@ -10,9 +10,9 @@ use eximgrey::time::Timestamp;
 use eximgrey::triplet::Triplet;
 use std::io::Write;
 
-/// Traps a client's network: its mail is deferred for `trap_time` (24h), and what waited starts anew.
+/// Trap a client's network for a while.
 ///
-/// A network that has proved itself is not trapped (exit status 1). `eximgrey release --client` lifts a trap.
+/// Its mail is deferred for `trap_time` (a day), and what waited starts anew. A network that has proved itself is not trapped (exit status 1). `eximgrey release --client` lifts a trap.
 #[derive(Args)]
 pub struct Trap {
     /// The client's address

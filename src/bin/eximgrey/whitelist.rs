@@ -20,7 +20,9 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::PathBuf;
 
-/// Clients, domains, senders and recipients that are never greylisted. Entries take effect at once.
+/// Keep the list of clients, domains, senders and recipients that are never greylisted.
+///
+/// A change takes effect with the next decision.
 #[derive(Args)]
 pub struct Whitelist {
     #[command(subcommand)]
@@ -40,8 +42,14 @@ enum Action {
     Import(Files),
 }
 
+const EXAMPLES: &str = "\
+Examples:
+  eximgrey whitelist add 192.0.2.0/24 --comment 'the printers of the branch office'
+  eximgrey whitelist add spf partner.example --comment 'ticket 7' --for 90d
+  eximgrey whitelist add recipient support@example.org";
+
 #[derive(Args)]
-#[command(override_usage = "eximgrey whitelist add [OPTIONS] [KIND] <ENTRY>")]
+#[command(after_help = EXAMPLES, override_usage = "eximgrey whitelist add [OPTIONS] [KIND] <ENTRY>")]
 struct Add {
     #[command(flatten)]
     named: Named,
@@ -234,9 +242,9 @@ pub fn list(selection: &Selection, store: Option<&Store>, now: Timestamp, out: &
     let headings = &["KIND", "ENTRY", "SINCE", "UNTIL", "FLAGS", "COMMENT"];
     let mut rows = Rows::new(selection, headings, Order::Given);
     for (kind, entry) in &entries {
-        let columns = if selection.json { vec![json_line(*kind, entry)] } else { columns(*kind, entry) };
+        let columns = || if selection.json { vec![json_line(*kind, entry)] } else { columns(*kind, entry) };
         let Texts { client, sender, recipient, .. } = texts(*kind, &entry.texts);
-        rows.push(Row { time: entry.since, client, sender, recipient, columns }, out)?;
+        rows.push(&Row { time: entry.since, client, sender, recipient }, columns, out)?;
     }
     let nothing =
         if selection.is_partial() { "nothing on the whitelist matches" } else { "the whitelist is empty" };

@@ -41,12 +41,17 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use trial::Trial;
 
-/// Switches greylisting on and off in Exim's configuration.
+/// Switch greylisting on and off in Exim's configuration.
 #[derive(Args)]
 pub(super) struct EximCommand {
     #[command(subcommand)]
     action: Action,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  eximgrey exim enable --observe     # nobody waits yet; eximgrey watch shows what would be
+  eximgrey exim enable --enforce     # later: now new senders wait";
 
 #[derive(Subcommand)]
 enum Action {
@@ -54,6 +59,7 @@ enum Action {
     ///
     /// The new configuration is tried before it is put in place, and undone if it does not work.
     /// Exit status 1: greylisting is not enabled, and it is said why.
+    #[command(after_help = EXAMPLES)]
     Enable {
         /// Defer nothing yet, only say in the log what would be: sets mode = "observe" in the configuration
         /// file

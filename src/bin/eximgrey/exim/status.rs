@@ -5,6 +5,7 @@ use super::debian::Layout;
 use super::reach::Reach;
 use super::{LIMIT, answer, find, mode, whole_configuration};
 use crate::command::{Failure, Outcome, Result};
+use crate::terminal;
 use clap::Args;
 use eximgrey::ffi::detached::{COPY, stamp};
 use eximgrey::settings::Settings;
@@ -72,7 +73,12 @@ pub(super) fn run(command: &Status, config: Option<&Path>, out: &mut impl Write)
                 Value::Bool(false) => "no",
                 text => text.as_str().unwrap_or_default(),
             };
-            writeln!(out, "{key:<13} {}", text.replace('\n', "\n              "))?;
+            writeln!(
+                out,
+                "{} {}",
+                terminal::heading(format_args!("{key:<13}")),
+                text.replace('\n', "\n              ")
+            )?;
         }
     }
     if let Err(problems) = settings {

@@ -130,11 +130,12 @@ impl<'a> Sources<'a> {
 
 impl Told {
     /// The last lines.
-    pub fn lines(&self) -> impl Iterator<Item = String> {
+    /// Titles and texts.
+    pub fn lines(&self) -> impl Iterator<Item = (&'static str, String)> {
         let asks = if self.asks == Some(true) { "asks so" } else { "asks nothing about this mail" };
         let answer =
-            self.answer.as_ref().map(|answer| format!("exim        {asks} (exim -bh), and answers {answer}"));
-        let not_known = self.not_known.as_ref().map(|text| format!("not known   {text}"));
+            self.answer.as_ref().map(|answer| ("exim", format!("{asks} (exim -bh), and answers {answer}")));
+        let not_known = self.not_known.as_ref().map(|text| ("not known", text.to_string()));
         [answer, not_known].into_iter().flatten()
     }
 
