@@ -55,6 +55,9 @@ _eximgrey() {
             eximgrey,trap)
                 cmd="eximgrey__subcmd__trap"
                 ;;
+            eximgrey,watch)
+                cmd="eximgrey__subcmd__watch"
+                ;;
             eximgrey,whitelist)
                 cmd="eximgrey__subcmd__whitelist"
                 ;;
@@ -121,6 +124,9 @@ _eximgrey() {
             eximgrey__subcmd__help,trap)
                 cmd="eximgrey__subcmd__help__subcmd__trap"
                 ;;
+            eximgrey__subcmd__help,watch)
+                cmd="eximgrey__subcmd__help__subcmd__watch"
+                ;;
             eximgrey__subcmd__help,whitelist)
                 cmd="eximgrey__subcmd__help__subcmd__whitelist"
                 ;;
@@ -182,7 +188,7 @@ _eximgrey() {
 
     case "${cmd}" in
         eximgrey)
-            opts="-h -V --config --help --version status list metrics explain check-config release trap forget whitelist purge normalize doctor exim help"
+            opts="-h -V --config --color --help --version status list metrics watch explain check-config release trap forget whitelist purge normalize doctor exim help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -190,6 +196,10 @@ _eximgrey() {
             case "${prev}" in
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)
@@ -200,7 +210,7 @@ _eximgrey() {
             return 0
             ;;
         eximgrey__subcmd__check__subcmd__config)
-            opts="-h --json --config --help"
+            opts="-h --json --config --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -208,6 +218,10 @@ _eximgrey() {
             case "${prev}" in
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)
@@ -218,7 +232,7 @@ _eximgrey() {
             return 0
             ;;
         eximgrey__subcmd__doctor)
-            opts="-h --exim --exim-config --library --repair --json --config --help"
+            opts="-h --exim --exim-config --library --repair --json --config --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -240,6 +254,10 @@ _eximgrey() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -248,7 +266,7 @@ _eximgrey() {
             return 0
             ;;
         eximgrey__subcmd__exim)
-            opts="-h --config --help enable disable status help"
+            opts="-h --config --color --help enable disable status help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -256,6 +274,10 @@ _eximgrey() {
             case "${prev}" in
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)
@@ -266,7 +288,7 @@ _eximgrey() {
             return 0
             ;;
         eximgrey__subcmd__exim__subcmd__disable)
-            opts="-h --config --help"
+            opts="-h --config --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -274,6 +296,10 @@ _eximgrey() {
             case "${prev}" in
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)
@@ -284,7 +310,7 @@ _eximgrey() {
             return 0
             ;;
         eximgrey__subcmd__exim__subcmd__enable)
-            opts="-h --observe --enforce --config --help"
+            opts="-h --observe --enforce --config --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -292,6 +318,10 @@ _eximgrey() {
             case "${prev}" in
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)
@@ -372,7 +402,7 @@ _eximgrey() {
             return 0
             ;;
         eximgrey__subcmd__exim__subcmd__status)
-            opts="-h --json --config --help"
+            opts="-h --json --config --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -380,6 +410,10 @@ _eximgrey() {
             case "${prev}" in
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)
@@ -390,7 +424,7 @@ _eximgrey() {
             return 0
             ;;
         eximgrey__subcmd__explain)
-            opts="-h --json --config --help"
+            opts="-h --json --config --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -398,6 +432,10 @@ _eximgrey() {
             case "${prev}" in
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)
@@ -408,7 +446,7 @@ _eximgrey() {
             return 0
             ;;
         eximgrey__subcmd__forget)
-            opts="-h --config --help"
+            opts="-h --config --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -416,6 +454,10 @@ _eximgrey() {
             case "${prev}" in
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)
@@ -426,7 +468,7 @@ _eximgrey() {
             return 0
             ;;
         eximgrey__subcmd__help)
-            opts="status list metrics explain check-config release trap forget whitelist purge normalize doctor exim help"
+            opts="status list metrics watch explain check-config release trap forget whitelist purge normalize doctor exim help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -663,6 +705,20 @@ _eximgrey() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        eximgrey__subcmd__help__subcmd__watch)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         eximgrey__subcmd__help__subcmd__whitelist)
             opts="add remove list import"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -734,7 +790,7 @@ _eximgrey() {
             return 0
             ;;
         eximgrey__subcmd__list)
-            opts="-h --all --json --sort --limit --since --config --help pending known auto trapped whitelist"
+            opts="-h --all --json --sort --limit --since --no-pager --config --color --help pending known auto trapped whitelist"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -756,6 +812,10 @@ _eximgrey() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -764,7 +824,7 @@ _eximgrey() {
             return 0
             ;;
         eximgrey__subcmd__metrics)
-            opts="-h --textfile --config --help"
+            opts="-h --textfile --config --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -778,6 +838,10 @@ _eximgrey() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -786,7 +850,7 @@ _eximgrey() {
             return 0
             ;;
         eximgrey__subcmd__normalize)
-            opts="-h --stdin --why --recipient --level --json --config --help"
+            opts="-h --stdin --why --recipient --level --json --config --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -804,6 +868,10 @@ _eximgrey() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -812,7 +880,7 @@ _eximgrey() {
             return 0
             ;;
         eximgrey__subcmd__purge)
-            opts="-h --json --config --help"
+            opts="-h --json --config --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -820,6 +888,10 @@ _eximgrey() {
             case "${prev}" in
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)
@@ -830,7 +902,7 @@ _eximgrey() {
             return 0
             ;;
         eximgrey__subcmd__release)
-            opts="-h --client --config --help"
+            opts="-h --client --config --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -844,6 +916,10 @@ _eximgrey() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -852,7 +928,7 @@ _eximgrey() {
             return 0
             ;;
         eximgrey__subcmd__status)
-            opts="-h --json --config --help"
+            opts="-h --json --config --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -860,6 +936,10 @@ _eximgrey() {
             case "${prev}" in
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)
@@ -870,7 +950,7 @@ _eximgrey() {
             return 0
             ;;
         eximgrey__subcmd__trap)
-            opts="-h --config --help"
+            opts="-h --config --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -878,6 +958,40 @@ _eximgrey() {
             case "${prev}" in
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        eximgrey__subcmd__watch)
+            opts="-h --all --interval --count --json --config --color --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --interval)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --count)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)
@@ -888,7 +1002,7 @@ _eximgrey() {
             return 0
             ;;
         eximgrey__subcmd__whitelist)
-            opts="-h --config --help add remove list import help"
+            opts="-h --config --color --help add remove list import help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -896,6 +1010,10 @@ _eximgrey() {
             case "${prev}" in
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)
@@ -906,7 +1024,7 @@ _eximgrey() {
             return 0
             ;;
         eximgrey__subcmd__whitelist__subcmd__add)
-            opts="-h --comment --for --unauthenticated --config --help client host spf dkim sender recipient"
+            opts="-h --comment --for --unauthenticated --config --color --help client host spf dkim sender recipient"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -922,6 +1040,10 @@ _eximgrey() {
                     ;;
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)
@@ -1016,7 +1138,7 @@ _eximgrey() {
             return 0
             ;;
         eximgrey__subcmd__whitelist__subcmd__import)
-            opts="-h --recipients --config --help"
+            opts="-h --recipients --config --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1024,6 +1146,10 @@ _eximgrey() {
             case "${prev}" in
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)
@@ -1034,7 +1160,7 @@ _eximgrey() {
             return 0
             ;;
         eximgrey__subcmd__whitelist__subcmd__list)
-            opts="-h --json --sort --limit --since --config --help"
+            opts="-h --json --sort --limit --since --no-pager --config --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1056,6 +1182,10 @@ _eximgrey() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -1064,7 +1194,7 @@ _eximgrey() {
             return 0
             ;;
         eximgrey__subcmd__whitelist__subcmd__remove)
-            opts="-h --config --help client host spf dkim sender recipient"
+            opts="-h --config --color --help client host spf dkim sender recipient"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1072,6 +1202,10 @@ _eximgrey() {
             case "${prev}" in
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0
                     ;;
                 *)
