@@ -49,6 +49,9 @@ _eximgrey() {
             eximgrey,release)
                 cmd="eximgrey__subcmd__release"
                 ;;
+            eximgrey,report)
+                cmd="eximgrey__subcmd__report"
+                ;;
             eximgrey,status)
                 cmd="eximgrey__subcmd__status"
                 ;;
@@ -117,6 +120,9 @@ _eximgrey() {
                 ;;
             eximgrey__subcmd__help,release)
                 cmd="eximgrey__subcmd__help__subcmd__release"
+                ;;
+            eximgrey__subcmd__help,report)
+                cmd="eximgrey__subcmd__help__subcmd__report"
                 ;;
             eximgrey__subcmd__help,status)
                 cmd="eximgrey__subcmd__help__subcmd__status"
@@ -188,7 +194,7 @@ _eximgrey() {
 
     case "${cmd}" in
         eximgrey)
-            opts="-h -V --config --color --help --version status list metrics watch explain check-config release trap forget whitelist purge normalize doctor exim help"
+            opts="-h -V --config --color --help --version status list metrics watch explain check-config release trap forget whitelist purge normalize report doctor exim help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -468,7 +474,7 @@ _eximgrey() {
             return 0
             ;;
         eximgrey__subcmd__help)
-            opts="status list metrics watch explain check-config release trap forget whitelist purge normalize doctor exim help"
+            opts="status list metrics watch explain check-config release trap forget whitelist purge normalize report doctor exim help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -664,6 +670,20 @@ _eximgrey() {
             return 0
             ;;
         eximgrey__subcmd__help__subcmd__release)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        eximgrey__subcmd__help__subcmd__report)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -909,6 +929,36 @@ _eximgrey() {
             fi
             case "${prev}" in
                 --client)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        eximgrey__subcmd__report)
+            opts="-h --since --html --json --config --color --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --since)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --html)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

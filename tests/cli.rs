@@ -22,6 +22,8 @@ mod pager;
 mod purge;
 #[path = "cli/repair.rs"]
 mod repair;
+#[path = "cli/report.rs"]
+mod report;
 #[path = "cli/schemas.rs"]
 mod schemas;
 #[path = "cli/slips.rs"]

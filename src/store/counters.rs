@@ -33,6 +33,9 @@ const WOULD_DEFER: usize = 30;
 /// where most servers come back (5 to 30 minutes), and where a window ends.
 pub const WAITED: [Seconds; 16] = [
     Seconds(60),
+    Seconds(120),
+    Seconds(180),
+    Seconds(240),
     Seconds(300),
     Seconds(360),
     Seconds(480),
@@ -40,14 +43,11 @@ pub const WAITED: [Seconds; 16] = [
     Seconds(900),
     Seconds(1_200),
     Seconds(1_800),
-    Seconds(2_700),
     Seconds(3_600),
     Seconds(7_200),
     Seconds(14_400),
-    Seconds(28_800),
     Seconds(43_200),
     Seconds(86_400),
-    Seconds(172_800),
 ];
 
 /// First attempts that came back.

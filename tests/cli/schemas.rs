@@ -50,6 +50,7 @@ fn what_is_printed_is_what_the_schemas_say() {
         ("check-config", &["check-config"]),
         ("watch", &["watch", "--count", "1"]),
         ("purge", &["purge"]),
+        ("report", &["report"]),
     ] {
         for place in [&full, &private, &empty, &wrong] {
             let told = eximgrey(place, &[arguments, &["--json"]].concat());

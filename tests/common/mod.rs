@@ -7,6 +7,7 @@
 
 pub mod damage;
 pub mod driver;
+pub mod sample;
 
 use eximgrey::memory::Access;
 use eximgrey::session::Session;

@@ -22,6 +22,7 @@ const STEPS: &[(&str, &str)] = &[
     ("list-known", "list known --sort sender"),
     ("list-auto", "list auto --sort client"),
     ("metrics", "metrics"),
+    ("report", "report --since 24h"),
     ("explain", "explain 192.0.2.1 carol@sender.test user@example.org"),
     ("release", "release carol@sender.test user@example.org"),
     ("release-nothing", "release nobody@sender.test user@example.org"),

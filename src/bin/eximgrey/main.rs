@@ -19,6 +19,7 @@ mod owner;
 mod purge;
 mod release;
 mod repair;
+mod report;
 mod rows;
 mod status;
 mod terminal;
@@ -71,6 +72,7 @@ enum Command {
     Whitelist(whitelist::Whitelist),
     Purge(purge::Purge),
     Normalize(normalize::Normalize),
+    Report(report::Report),
     Doctor(doctor::Doctor),
     Exim(exim::EximCommand),
 }
@@ -109,6 +111,7 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> Result {
         Command::Forget(command) => forget::run(command, &load(config)?, out),
         Command::Whitelist(command) => whitelist::run(command, &load(config)?, out),
         Command::Purge(command) => purge::run(command, &load(config)?, out),
+        Command::Report(command) => report::run(command, config, out),
         Command::CheckConfig(command) => check_config::run(command, config, out),
         Command::Doctor(command) => doctor::run(command, config, out),
         Command::Exim(command) => exim::run(command, config, out),
