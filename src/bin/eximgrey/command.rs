@@ -82,11 +82,7 @@ pub fn complain(failure: &Failure) {
             lines.chain(hint).collect()
         }
         Failure::Store(error) if is_denied(error) => {
-            format!(
-                "{name} {error}
-The store is open to root and Exim's user only: {AS_ROOT}
-"
-            )
+            format!("{name} {error}\nThe store is open to root and Exim's user only: {AS_ROOT}\n")
         }
         Failure::Store(error) => format!("{name} {error}\nTry: eximgrey doctor\n"),
         Failure::Usage(text) => format!("{name} {text}\n"),

@@ -101,10 +101,11 @@ pub fn run(command: &Status, settings: &Settings, out: &mut impl Write) -> Resul
     }
     if let Some([half, most]) = waited {
         let most = if most == half { String::new() } else { format!(", 90 % of them up to {}", span(most)) };
-        writeln!(
+        let half = span(half);
+        line(
             out,
-            "waited     half of the retries that passed in the last day: up to {}{most}",
-            span(half)
+            "waited",
+            format_args!("half of the retries that passed in the last day: up to {half}{most}"),
         )?;
     }
     Ok(Outcome::Done)
