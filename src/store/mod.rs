@@ -7,6 +7,7 @@
 //!
 //! To a decision it is a [`Memory`](crate::memory::Memory): see `events` and [`records`].
 
+pub mod any;
 pub mod breaker;
 pub mod bulk;
 mod clock;
