@@ -28,11 +28,17 @@ _eximgrey() {
             eximgrey,explain)
                 cmd="eximgrey__subcmd__explain"
                 ;;
+            eximgrey,export)
+                cmd="eximgrey__subcmd__export"
+                ;;
             eximgrey,forget)
                 cmd="eximgrey__subcmd__forget"
                 ;;
             eximgrey,help)
                 cmd="eximgrey__subcmd__help"
+                ;;
+            eximgrey,import)
+                cmd="eximgrey__subcmd__import"
                 ;;
             eximgrey,list)
                 cmd="eximgrey__subcmd__list"
@@ -91,11 +97,17 @@ _eximgrey() {
             eximgrey__subcmd__help,explain)
                 cmd="eximgrey__subcmd__help__subcmd__explain"
                 ;;
+            eximgrey__subcmd__help,export)
+                cmd="eximgrey__subcmd__help__subcmd__export"
+                ;;
             eximgrey__subcmd__help,forget)
                 cmd="eximgrey__subcmd__help__subcmd__forget"
                 ;;
             eximgrey__subcmd__help,help)
                 cmd="eximgrey__subcmd__help__subcmd__help"
+                ;;
+            eximgrey__subcmd__help,import)
+                cmd="eximgrey__subcmd__help__subcmd__import"
                 ;;
             eximgrey__subcmd__help,list)
                 cmd="eximgrey__subcmd__help__subcmd__list"
@@ -176,7 +188,7 @@ _eximgrey() {
 
     case "${cmd}" in
         eximgrey)
-            opts="-h -V --config --help --version status list explain check-config release trap forget whitelist purge normalize doctor exim help"
+            opts="-h -V --config --help --version status list explain check-config release trap forget whitelist import export purge normalize doctor exim help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -401,6 +413,24 @@ _eximgrey() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        eximgrey__subcmd__export)
+            opts="-h --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         eximgrey__subcmd__forget)
             opts="-h --config --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -420,7 +450,7 @@ _eximgrey() {
             return 0
             ;;
         eximgrey__subcmd__help)
-            opts="status list explain check-config release trap forget whitelist purge normalize doctor exim help"
+            opts="status list explain check-config release trap forget whitelist import export purge normalize doctor exim help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -531,6 +561,20 @@ _eximgrey() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        eximgrey__subcmd__help__subcmd__export)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         eximgrey__subcmd__help__subcmd__forget)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -546,6 +590,20 @@ _eximgrey() {
             return 0
             ;;
         eximgrey__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        eximgrey__subcmd__help__subcmd__import)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -706,6 +764,24 @@ _eximgrey() {
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        eximgrey__subcmd__import)
+            opts="-h --dry-run --config --help eximgrey"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;

@@ -12,6 +12,8 @@ mod check_config;
 mod doctor;
 #[path = "cli/explain.rs"]
 mod explain;
+#[path = "cli/export.rs"]
+mod export;
 #[path = "cli/manners.rs"]
 mod manners;
 #[path = "cli/pager.rs"]

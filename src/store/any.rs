@@ -1,7 +1,7 @@
 //! Records of any kind, for whoever moves them: a repair, an import.
 
 use super::entries::{Entry, Kind};
-use super::record::{Facts, Record, Texts};
+use super::record::{Facts, LONGEST_TEXT, Record, Texts};
 use crate::identity::{ClientNetwork, Domain, Identity};
 use crate::reply::By;
 use crate::sender::Level;
@@ -96,6 +96,35 @@ impl Any {
                 triplet.keys(secret).first().map(|keys| keys.known)
             }
             Facts::Pending { .. } => None,
+        }
+    }
+}
+
+impl Any {
+    /// Its key under another store's secret, also where it lasts only for hours; `None` for first attempts,
+    /// and where its texts do not suffice.
+    #[must_use]
+    pub fn key_elsewhere(&self, secret: &Secret, level: Level) -> Option<Key> {
+        let Self::Entry(Entry { kind, texts, .. }) = self else { return self.key(secret, level) };
+        if matches!(kind, Kind::Listed(_)) {
+            return self.key(secret, level);
+        }
+        // One of that length may have been cut.
+        let [network, sender, recipient] = texts;
+        if texts.iter().any(|text| text.len() >= LONGEST_TEXT) {
+            return None;
+        }
+        let network = if network.is_empty() { None } else { Some(identity(By::Network, network)?) };
+        let triplet = Triplet::new(network.iter().cloned().collect(), sender, recipient, b"", level);
+        let keyed = network.map(|network| secret.identity(&network));
+        match kind {
+            Kind::Trap => Some(secret.trap(keyed?)),
+            Kind::Released if recipient.is_empty() => Some(secret.released_network(keyed?)),
+            Kind::Released => triplet.released_keys(secret).get(usize::from(keyed.is_some())).copied(),
+            _ if recipient.is_empty() => None,
+            Kind::Replied => Some(triplet.replied_key(secret)),
+            Kind::RepliedDomain => triplet.replied_domain_key(secret),
+            Kind::JustSent | Kind::Listed(_) => triplet.just_sent_keys(secret).first().copied(),
         }
     }
 }

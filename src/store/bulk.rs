@@ -12,10 +12,10 @@ use super::entries::{Entry, Kind, Summary};
 use super::error::StoreError;
 use super::lmdb::{Env, Trouble, Writer};
 use super::purge::{HOLD, LONG_HOLD, PATIENCE};
-use super::record::{Facts, Record, Texts};
+use super::record::{Facts, Meta, Record, Texts};
 use super::tidy::Bound;
 use super::update::enter;
-use super::{SUMMARY_KEY, Store, Table};
+use super::{META_KEY, SUMMARY_KEY, Store, Table, is_own};
 use crate::evidence::{Earned, Known, Pending};
 use crate::reply::Effect;
 use crate::time::Timestamp;
@@ -91,6 +91,45 @@ impl Store {
             taken += self.take_into(self.environment(table)?, self.bound(table, now), records)?;
         }
         Ok(taken)
+    }
+
+    /// Begins with this head, where nothing was ever recorded, so that what another store has exported keeps
+    /// its keys. Says whether the secret is that one now.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn adopt(&mut self, head: Meta) -> Result<bool, StoreError> {
+        if self.meta.secret == head.secret {
+            return Ok(true);
+        }
+        self.carry_all()?;
+        let mut waiting = false;
+        self.scan_all(Table::Pending, |_, _| {
+            waiting = true;
+            false
+        })?;
+        let adopted = !waiting
+            && self.known.write(PATIENCE, |writer| {
+                let mut empty = true;
+                writer.each_from(&[0], |key, _| {
+                    empty = is_own(key);
+                    empty
+                })?;
+                if empty {
+                    writer.put(META_KEY, &head.encode())?;
+                }
+                Ok(empty)
+            })?;
+        if adopted {
+            self.meta = head;
+        }
+        Ok(adopted)
+    }
+
+    /// What the store is.
+    #[must_use]
+    pub const fn head(&self) -> Meta {
+        self.meta
     }
 
     fn take_into(&self, env: &Env, bound: Bound, records: Vec<(Key, Any)>) -> Result<TakenIn, StoreError> {

@@ -8,6 +8,7 @@ mod command;
 mod doctor;
 mod exim;
 mod explain;
+mod export;
 mod filter;
 mod forget;
 mod import;
@@ -62,6 +63,10 @@ enum Command {
     Forget(forget::Forget),
     /// Clients, domains, senders and recipients that are never greylisted
     Whitelist(whitelist::Whitelist),
+    /// Take in what another greylister has learnt, or another eximgrey has exported
+    Import(import::command::Import),
+    /// Write all that the store holds as lines of JSON
+    Export(export::Export),
     /// Delete what has expired, now
     Purge(purge::Purge),
     /// Show the sender key of addresses
@@ -102,6 +107,8 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> Result {
         Command::Trap(command) => trap::run(command, &load(config)?, out),
         Command::Forget(command) => forget::run(command, &load(config)?, out),
         Command::Whitelist(command) => whitelist::run(command, &load(config)?, out),
+        Command::Import(command) => import::command::run(command, &load(config)?, out),
+        Command::Export(command) => export::run(command, &load(config)?, out),
         Command::Purge(command) => purge::run(command, &load(config)?, out),
         Command::CheckConfig(command) => check_config::run(command, config, out),
         Command::Doctor(command) => doctor::run(command, config, out),
