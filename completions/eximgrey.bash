@@ -16,6 +16,9 @@ _eximgrey() {
             ",$1")
                 cmd="eximgrey"
                 ;;
+            eximgrey,backup)
+                cmd="eximgrey__subcmd__backup"
+                ;;
             eximgrey,check-config)
                 cmd="eximgrey__subcmd__check__subcmd__config"
                 ;;
@@ -52,6 +55,9 @@ _eximgrey() {
             eximgrey,release)
                 cmd="eximgrey__subcmd__release"
                 ;;
+            eximgrey,restore)
+                cmd="eximgrey__subcmd__restore"
+                ;;
             eximgrey,status)
                 cmd="eximgrey__subcmd__status"
                 ;;
@@ -84,6 +90,9 @@ _eximgrey() {
                 ;;
             eximgrey__subcmd__exim__subcmd__help,status)
                 cmd="eximgrey__subcmd__exim__subcmd__help__subcmd__status"
+                ;;
+            eximgrey__subcmd__help,backup)
+                cmd="eximgrey__subcmd__help__subcmd__backup"
                 ;;
             eximgrey__subcmd__help,check-config)
                 cmd="eximgrey__subcmd__help__subcmd__check__subcmd__config"
@@ -120,6 +129,9 @@ _eximgrey() {
                 ;;
             eximgrey__subcmd__help,release)
                 cmd="eximgrey__subcmd__help__subcmd__release"
+                ;;
+            eximgrey__subcmd__help,restore)
+                cmd="eximgrey__subcmd__help__subcmd__restore"
                 ;;
             eximgrey__subcmd__help,status)
                 cmd="eximgrey__subcmd__help__subcmd__status"
@@ -188,8 +200,26 @@ _eximgrey() {
 
     case "${cmd}" in
         eximgrey)
-            opts="-h -V --config --help --version status list explain check-config release trap forget whitelist import export purge normalize doctor exim help"
+            opts="-h -V --config --help --version status list explain check-config release trap forget whitelist import export backup restore purge normalize doctor exim help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        eximgrey__subcmd__backup)
+            opts="-h --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -450,8 +480,22 @@ _eximgrey() {
             return 0
             ;;
         eximgrey__subcmd__help)
-            opts="status list explain check-config release trap forget whitelist import export purge normalize doctor exim help"
+            opts="status list explain check-config release trap forget whitelist import export backup restore purge normalize doctor exim help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        eximgrey__subcmd__help__subcmd__backup)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -673,6 +717,20 @@ _eximgrey() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        eximgrey__subcmd__help__subcmd__restore)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         eximgrey__subcmd__help__subcmd__status)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -874,6 +932,24 @@ _eximgrey() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        eximgrey__subcmd__restore)
+            opts="-h --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

@@ -6,6 +6,8 @@ mod common;
 
 #[path = "cli/administration.rs"]
 mod administration;
+#[path = "cli/backup.rs"]
+mod backup;
 #[path = "cli/check_config.rs"]
 mod check_config;
 #[path = "cli/doctor.rs"]

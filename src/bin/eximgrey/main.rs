@@ -3,6 +3,7 @@
 //!
 //! Exit status: 0 done, 1 not found or not healthy, 2 wrong usage or trouble. A closed pipe is no error.
 
+mod backup;
 mod check_config;
 mod command;
 mod doctor;
@@ -67,6 +68,10 @@ enum Command {
     Import(import::command::Import),
     /// Write all that the store holds as lines of JSON
     Export(export::Export),
+    /// Copy what is known to a new directory, while Exim goes on
+    Backup(backup::Backup),
+    /// Put a backup in the place of what is known
+    Restore(backup::Restore),
     /// Delete what has expired, now
     Purge(purge::Purge),
     /// Show the sender key of addresses
@@ -109,6 +114,8 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> Result {
         Command::Whitelist(command) => whitelist::run(command, &load(config)?, out),
         Command::Import(command) => import::command::run(command, &load(config)?, out),
         Command::Export(command) => export::run(command, &load(config)?, out),
+        Command::Backup(command) => backup::run(command, &load(config)?, out),
+        Command::Restore(command) => backup::run_restore(command, &load(config)?, out),
         Command::Purge(command) => purge::run(command, &load(config)?, out),
         Command::CheckConfig(command) => check_config::run(command, config, out),
         Command::Doctor(command) => doctor::run(command, config, out),
