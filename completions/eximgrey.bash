@@ -830,7 +830,7 @@ _eximgrey() {
             return 0
             ;;
         eximgrey__subcmd__import)
-            opts="-h --dry-run --config --help eximgrey"
+            opts="-h --dry-run --pending --config --help eximgrey postgrey greylistd sqlgrey milter-greylist spamd fedora iredapd"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -105,6 +105,7 @@ complete -c eximgrey -n "__fish_eximgrey_using_subcommand whitelist; and __fish_
 complete -c eximgrey -n "__fish_eximgrey_using_subcommand whitelist; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c eximgrey -n "__fish_eximgrey_using_subcommand import" -l config -d 'The configuration file [default: /etc/eximgrey/eximgrey.toml, which need not exist]' -r -F
 complete -c eximgrey -n "__fish_eximgrey_using_subcommand import" -l dry-run -d 'Only say what would be imported'
+complete -c eximgrey -n "__fish_eximgrey_using_subcommand import" -l pending -d 'First attempts, too, whose retry may still come'
 complete -c eximgrey -n "__fish_eximgrey_using_subcommand import" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c eximgrey -n "__fish_eximgrey_using_subcommand export" -l config -d 'The configuration file [default: /etc/eximgrey/eximgrey.toml, which need not exist]' -r -F
 complete -c eximgrey -n "__fish_eximgrey_using_subcommand export" -s h -l help -d 'Print help'

@@ -16,6 +16,8 @@ mod doctor;
 mod explain;
 #[path = "cli/export.rs"]
 mod export;
+#[path = "cli/import.rs"]
+mod import;
 #[path = "cli/manners.rs"]
 mod manners;
 #[path = "cli/pager.rs"]

@@ -11,7 +11,7 @@ use crate::identity::Identity;
 use crate::memory::{Decision, Question, Records};
 use crate::policy::{Change, Verdict};
 use crate::time::Timestamp;
-use crate::triplet::{IdentityKeys, Key};
+use crate::triplet::{IdentityKeys, Key, Secret};
 use crate::whitelist::{ListKind, sender_is_authenticated};
 use std::cell::Cell;
 
@@ -214,7 +214,7 @@ impl StoredRecords<'_> {
     ) -> lmdb::Result<bool> {
         let Question { triplet, rules, now } = *self.question;
         let secret = self.store.secret();
-        let network = triplet.identities.first().map_or(0, |i| fold(&secret.identity(&i.crowd())));
+        let network = triplet.identities.first().map_or(0, |network| crowd(secret, network));
         let bound = self.store.bound(Table::Pending, now);
         let mut room = true;
         for (place, (identity, keys)) in triplet.identities.iter().zip(&self.keys).enumerate() {
@@ -242,7 +242,10 @@ impl StoredRecords<'_> {
     }
 }
 
-/// A quarter of a key: enough to tell networks apart on one page.
-fn fold(key: &Key) -> u32 {
-    key.0.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes))
+/// Whose flood a first attempt of this network may be part of: a quarter of a key, enough to tell networks
+/// apart on one page.
+#[must_use]
+pub fn crowd(secret: &Secret, network: &Identity) -> u32 {
+    let Key(key) = secret.identity(&network.crowd());
+    key.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes))
 }

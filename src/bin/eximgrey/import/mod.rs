@@ -2,9 +2,17 @@
 //! that makes an entry of a line, or says what it expected.
 
 pub mod command;
+mod gather;
+mod greylistd;
+mod milter_greylist;
 mod own;
+mod peer;
 pub mod postgrey;
+mod postgrey_db;
 mod reader;
+mod spamd;
+mod sql;
+mod sqlgrey;
 mod summary;
 
 use crate::command::{Failure, Outcome, Result, complain};
@@ -61,3 +69,6 @@ pub fn report(added: usize, there: usize, left_out: &[String], out: &mut impl Wr
     complain(&Failure::Usage(text));
     Ok(Outcome::Negative)
 }
+
+#[cfg(test)]
+mod tests;

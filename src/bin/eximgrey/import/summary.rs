@@ -23,6 +23,8 @@ pub struct Summary {
     /// First attempts that were left where they are.
     pub left: u64,
     unusable: u64,
+    /// Of these, the many that one reason speaks for.
+    lost: u64,
     shown: Vec<String>,
     pub taken: TakenIn,
     dry_run: bool,
@@ -52,6 +54,13 @@ impl Summary {
         }
     }
 
+    /// What could not be used for want of something else.
+    pub fn lost(&mut self, many: u64, why: &str) {
+        self.unusable += many;
+        self.shown.push(format!("{many} {why}"));
+        self.lost += many;
+    }
+
     fn total(&self) -> u64 {
         self.triplets + self.clients + self.first_attempts + self.entries
     }
@@ -74,18 +83,19 @@ impl Summary {
             let many = count(self.taken.unreadable, "record");
             writeln!(out, "{many} not written: a later version's is in the place")?;
         }
-        for (many, why) in [
-            (self.expired, "expired, left out"),
-            (self.left, "first attempts left out (--pending takes them in)"),
-            (self.unusable, "not importable"),
-        ] {
-            if many > 0 {
-                writeln!(out, "{many} {why}")?;
-            }
+        if self.expired > 0 {
+            writeln!(out, "{} expired, left out", self.expired)?;
+        }
+        if self.left > 0 {
+            writeln!(out, "{} left out (--pending takes them in)", count(self.left, "first attempt"))?;
+        }
+        if self.unusable > 0 {
+            writeln!(out, "{} not importable", self.unusable)?;
         }
         self.shown.iter().try_for_each(|line| writeln!(out, "  {line}"))?;
-        if self.unusable > self.shown.len() as u64 {
-            writeln!(out, "  ... and {} more", self.unusable - self.shown.len() as u64)?;
+        let told = self.shown.len() as u64 - u64::from(self.lost > 0) + self.lost;
+        if self.unusable > told {
+            writeln!(out, "  ... and {} more", self.unusable - told)?;
         }
         Ok(if self.total() > 0 { Outcome::Done } else { Outcome::Negative })
     }
