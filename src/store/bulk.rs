@@ -373,6 +373,32 @@ mod tests {
         assert_eq!(entries, 250);
     }
 
+    /// But for the administrator's own list.
+    #[test]
+    fn a_store_that_keeps_no_texts_takes_none_in() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = StoreSettings { path: dir.path().into(), privacy: true, ..StoreSettings::default() };
+        let store = Store::open(&settings, Access::Record, NOW).unwrap().unwrap();
+        let records = [
+            known(20_000, [1, 2, 3], 1),
+            entry(Kind::Trap, 1, 20_000, ""),
+            entry(Kind::Listed(ListKind::Host), 1, 20_000, "why"),
+        ];
+        store.take_in((1..).map(|n| Key([n; 16])).zip(records).collect(), NOW).unwrap();
+        store
+            .scan_all(Table::Known, |_, any| {
+                match any {
+                    Any::Attempt(record) => assert_eq!(record.texts, Texts::default()),
+                    Any::Entry(entry) => {
+                        let is_listed = matches!(entry.kind, Kind::Listed(_));
+                        assert_eq!(entry.texts.concat().is_empty(), !is_listed);
+                    }
+                }
+                true
+            })
+            .unwrap();
+    }
+
     #[test]
     fn what_a_later_version_wrote_stays() {
         let dir = tempfile::tempdir().unwrap();

@@ -188,6 +188,9 @@ fn a_kill_leaves_nothing_half_done() {
         assert_eq!(known(&place).len(), many);
     }
     assert!(killed > 4, "{killed}");
+    // What was half made goes with the next one.
+    assert_eq!(call(&place, "restore", "whole").code, Some(0));
+    assert!(!place.tree().iter().any(|line| line.contains(".draft-")), "{:?}", place.tree());
 }
 
 /// A disk that is full ends both with a clear word, and leaves nothing but what was there.

@@ -110,6 +110,20 @@ fn what_greylistd_let_pass_is_known() {
     assert!(waits.starts_with("action=pass reason=retried"), "{waits}");
 }
 
+/// It keeps no recipients of what has passed: its clients come along, and with --pending first attempts.
+#[test]
+fn the_clients_of_sqlgrey_come_along() {
+    let place = Place::new("auto_after = 1");
+    let file = fixture(&place, "sqlgrey");
+    let done = import(&place, &["sqlgrey", &file, "--pending"]);
+    assert_eq!((done.code, done.err.as_str()), (Some(0), ""));
+    assert_eq!(done.out, "imported: 0 triplets known, 4 clients, 2 first attempts\n");
+    let auto = answer(&place, ["2001:db8:1::77", "new@six.example", "bob@rcpt.example"]);
+    assert!(auto.starts_with("action=pass reason=auto by=network"), "{auto}");
+    let listed = eximgrey(&place, &["list"]).out;
+    assert!(listed.contains("203.0.113.0/24 waits@sender.example bob@rcpt.example"), "{listed}");
+}
+
 /// Clients that have passed often enough need not wait.
 #[test]
 fn clients_that_have_passed_are_counted() {

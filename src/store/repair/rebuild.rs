@@ -6,7 +6,7 @@ use crate::sender::Level;
 use crate::store::error::StoreError;
 use crate::store::lmdb::{Durability, Env, Purpose};
 use crate::store::salvage::DataFile;
-use crate::store::{boot_id, sys};
+use crate::store::{boot_id, files, sys};
 use crate::time::Timestamp;
 use std::fs;
 use std::io;
@@ -42,7 +42,10 @@ pub fn restore(
     now: Timestamp,
 ) -> Result<Repaired, StoreError> {
     let dir = &store.join("known");
-    let draft = sys::draft(dir).map_err(|cause| StoreError::from_io(dir, cause))?;
+    // Of a name of its own: who begins a store removes what others left half made.
+    let restoring = store.join("known.restore");
+    files::remove_drafts(&restoring);
+    let draft = sys::draft(&restoring).map_err(|cause| StoreError::from_io(dir, cause))?;
     let made = make(&draft, Durability::LastCommit, backup, Some(level), now);
     let state = state_of(dir);
     let _turn = state.as_ref().filter(|_| made.is_ok()).and_then(|state| turn(state, dir));

@@ -35,14 +35,16 @@ pub fn run(files: &[PathBuf], dry_run: bool, settings: &Settings, out: &mut impl
             None => true,
         };
         let secret = if same { None } else { store.as_ref().map(|store| *store.secret()) };
-        whole &= read(&mut source, secret.as_ref(), settings, &mut summary, now, &mut |records| match store
-            .as_ref()
-            .filter(|_| !dry_run)
-        {
-            Some(store) => Ok(store.take_in(records, now)?),
-            None => Ok(Default::default()),
-        })?;
-        if !whole {
+        let is_whole =
+            read(&mut source, secret.as_ref(), settings, &mut summary, now, &mut |records| match store
+                .as_ref()
+                .filter(|_| !dry_run)
+            {
+                Some(store) => Ok(store.take_in(records, now)?),
+                None => Ok(Default::default()),
+            })?;
+        whole &= is_whole;
+        if !is_whole {
             let name = source.name;
             command::complain(&Failure::Usage(format!("{name} is not whole: it ends before its last line")));
         }
