@@ -6,12 +6,18 @@ mod common;
 
 #[path = "cli/administration.rs"]
 mod administration;
+#[path = "cli/backup.rs"]
+mod backup;
 #[path = "cli/check_config.rs"]
 mod check_config;
 #[path = "cli/doctor.rs"]
 mod doctor;
 #[path = "cli/explain.rs"]
 mod explain;
+#[path = "cli/export.rs"]
+mod export;
+#[path = "cli/import.rs"]
+mod import;
 #[path = "cli/manners.rs"]
 mod manners;
 #[path = "cli/metrics.rs"]

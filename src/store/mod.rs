@@ -7,6 +7,8 @@
 //!
 //! To a decision it is a [`Memory`](crate::memory::Memory): see `events` and [`records`].
 
+pub mod any;
+mod backup;
 pub mod breaker;
 pub mod bulk;
 mod clock;

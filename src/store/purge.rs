@@ -18,14 +18,14 @@ use std::time::{Duration, Instant};
 
 /// How long a transaction is meant to hold the writer's lock, flush included. A flush that takes longer holds
 /// it longer: it belongs to the transaction.
-const HOLD: Duration = Duration::from_millis(1);
+pub(super) const HOLD: Duration = Duration::from_millis(1);
 
 /// A hold that is longer than this is one too long.
 pub const LONG_HOLD: Duration = Duration::from_millis(5);
 
 /// How long to wait for the lock: nobody waits for a purge, but a writer that is stopped is an error all the
 /// same.
-const PATIENCE: Patience = Patience::UpTo(Seconds::MINUTE);
+pub(super) const PATIENCE: Patience = Patience::UpTo(Seconds::MINUTE);
 
 /// Records of the first transaction, and of the smallest.
 const FEWEST: usize = 16;

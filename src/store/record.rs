@@ -174,7 +174,7 @@ impl Record {
 
 /// The longest text a record holds: addresses that people write are shorter, and a record must stay well
 /// under the size at which LMDB gives it pages of its own.
-const LONGEST_TEXT: usize = 255;
+pub(super) const LONGEST_TEXT: usize = 255;
 
 /// Reads all but the texts, which are left in the reader: this is the path of every decision.
 fn read(bytes: &[u8]) -> Option<(Head, Facts, Decoder<'_>)> {

@@ -11,7 +11,7 @@ use crate::identity::Identity;
 use crate::memory::{Decision, Question, Records};
 use crate::policy::{Change, DueTo, Verdict};
 use crate::time::Timestamp;
-use crate::triplet::{IdentityKeys, Key};
+use crate::triplet::{IdentityKeys, Key, Secret};
 use crate::whitelist::{ListKind, sender_is_authenticated};
 use std::cell::Cell;
 
@@ -263,7 +263,7 @@ impl StoredRecords<'_> {
     /// The number of the client's network.
     fn network(&self) -> u32 {
         let network = self.question.triplet.identities.first();
-        network.map_or(0, |network| fold(&self.store.secret().identity(&network.crowd())))
+        network.map_or(0, |network| crowd(self.store.secret(), network))
     }
 
     /// No other mail passes because of the attempts that were seen from other networks. Who comes back from
@@ -318,7 +318,10 @@ impl StoredRecords<'_> {
     }
 }
 
-/// A quarter of a key: enough to tell networks apart on one page.
-fn fold(key: &Key) -> u32 {
-    key.0.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes))
+/// Whose flood a first attempt of this network may be part of: a quarter of a key, enough to tell networks
+/// apart on one page.
+#[must_use]
+pub fn crowd(secret: &Secret, network: &Identity) -> u32 {
+    let Key(key) = secret.identity(&network.crowd());
+    key.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes))
 }

@@ -5,12 +5,13 @@
 //! transaction, and are visited outside of it. What is seen is no single moment: what comes or goes meanwhile
 //! may be seen or not; a record that stays is seen once.
 
+use super::any::Any;
 use super::entries::{Entry, Summary};
 use super::error::StoreError;
 use super::lmdb::Env;
 use super::record::{self, Record};
 use super::table::{Skipped, Table};
-use super::{SUMMARY_KEY, Store, is_own};
+use super::{SUMMARY_KEY, Store};
 use crate::evidence::Earned;
 use crate::identity::Identity;
 use crate::reply::By;
@@ -22,8 +23,30 @@ use crate::whitelist::ListKind;
 const CHUNK: usize = 1024;
 
 impl Store {
-    /// Calls `visit` for each record of a table that can be read, until it says stop (`false`). The order is
-    /// that of the keys, which are hashes: none. No transaction is open meanwhile.
+    /// Calls `visit` for each record and entry of a table that can be read, until it says stop (`false`). The
+    /// order is that of the keys, which are hashes: none. No transaction is open meanwhile.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn scan_all(
+        &self,
+        table: Table,
+        mut visit: impl FnMut(Key, Any) -> bool,
+    ) -> Result<Skipped, StoreError> {
+        let mut skipped = Skipped::default();
+        let Some(env) = self.table(table)? else { return Ok(skipped) };
+        each(env, |key, value| match (key.try_into(), Any::decode(value)) {
+            (Ok(key), Some(record)) => visit(Key(key), record),
+            (Ok(_), None) => {
+                skipped.unreadable += 1;
+                true
+            }
+            (Err(_), _) => true,
+        })?;
+        Ok(skipped)
+    }
+
+    /// The same for records alone.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -32,17 +55,10 @@ impl Store {
         table: Table,
         mut visit: impl FnMut(Key, Record) -> bool,
     ) -> Result<Skipped, StoreError> {
-        let mut skipped = Skipped::default();
-        let Some(env) = self.table(table)? else { return Ok(skipped) };
-        each(env, |key, value| match (key.try_into(), Record::decode(value)) {
-            (Ok(key), Some(record)) => visit(Key(key), record),
-            _ if is_own(key) || Entry::decode(value).is_some() => true,
-            _ => {
-                skipped.unreadable += 1;
-                true
-            }
-        })?;
-        Ok(skipped)
+        self.scan_all(table, |key, any| match any {
+            Any::Attempt(record) => visit(key, record),
+            Any::Entry(_) => true,
+        })
     }
 
     /// The records of other identities that were seen with the network of `triplet`: those of the same mail,

@@ -3,11 +3,13 @@
 //!
 //! Exit status: 0 done, 1 not found or not healthy, 2 wrong usage or trouble. A closed pipe is no error.
 
+mod backup;
 mod check_config;
 mod command;
 mod doctor;
 mod exim;
 mod explain;
+mod export;
 mod filter;
 mod forget;
 mod import;
@@ -70,6 +72,10 @@ enum Command {
     Trap(trap::Trap),
     Forget(forget::Forget),
     Whitelist(whitelist::Whitelist),
+    Import(import::command::Import),
+    Export(export::Export),
+    Backup(backup::Backup),
+    Restore(backup::Restore),
     Purge(purge::Purge),
     Normalize(normalize::Normalize),
     Report(report::Report),
@@ -110,6 +116,10 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> Result {
         Command::Trap(command) => trap::run(command, &load(config)?, out),
         Command::Forget(command) => forget::run(command, &load(config)?, out),
         Command::Whitelist(command) => whitelist::run(command, &load(config)?, out),
+        Command::Import(command) => import::command::run(command, &load(config)?, out),
+        Command::Export(command) => export::run(command, &load(config)?, out),
+        Command::Backup(command) => backup::run(command, &load(config)?, out),
+        Command::Restore(command) => backup::run_restore(command, &load(config)?, out),
         Command::Purge(command) => purge::run(command, &load(config)?, out),
         Command::Report(command) => report::run(command, config, out),
         Command::CheckConfig(command) => check_config::run(command, config, out),

@@ -1,18 +1,16 @@
 //! Fills a new environment with what can be read of the damaged one.
 
 use super::{Fate, Repaired};
-use crate::identity::{ClientNetwork, Domain, Identity};
-use crate::reply::By;
 use crate::sender::Level;
-use crate::store::entries::{Entry, Kind, Summary};
+use crate::store::any::Any;
+use crate::store::entries::{Kind, Summary};
 use crate::store::error::StoreError;
 use crate::store::lmdb::{Env, Patience};
-use crate::store::record::{Facts, Meta, Record};
+use crate::store::record::Meta;
 use crate::store::salvage::{DataFile, Keys};
 use crate::store::{META_KEY, SUMMARY_KEY, queue, sys};
 use crate::time::{Seconds, Timestamp};
-use crate::triplet::{Key, Secret, Triplet};
-use ipnetwork::IpNetwork;
+use crate::triplet::{Key, Secret};
 use std::path::Path;
 
 /// Records written in one transaction: some megabytes of pages.
@@ -205,74 +203,4 @@ impl Filling<'_> {
         }
         Ok(())
     }
-}
-
-/// A record of any kind but the heads.
-enum Any {
-    Attempt(Record),
-    Entry(Entry),
-}
-
-impl Any {
-    fn decode(value: &[u8]) -> Option<Self> {
-        Record::decode(value).map(Self::Attempt).or_else(|| Entry::decode(value).map(Self::Entry))
-    }
-
-    fn expires(&self) -> Timestamp {
-        match self {
-            Self::Attempt(record) => record.expires,
-            Self::Entry(entry) => entry.expires,
-        }
-    }
-
-    /// When it was last written, as far as it says.
-    fn moment(&self) -> Timestamp {
-        match self {
-            Self::Entry(entry) => entry.since,
-            Self::Attempt(record) => match record.facts {
-                Facts::Pending { record, .. } => record.first_seen,
-                Facts::Known(known) => known.passed.max(known.last_seen),
-                Facts::Identity(earned) => earned.counted.max(earned.last_seen),
-            },
-        }
-    }
-
-    fn kind(&self) -> Option<Kind> {
-        if let Self::Entry(entry) = self { Some(entry.kind) } else { None }
-    }
-
-    /// Its key in `known`, made from its texts; `None` where they do not suffice or it lasts only for hours.
-    fn key(&self, secret: &Secret, level: Level) -> Option<Key> {
-        let record = match self {
-            Self::Entry(Entry { kind: Kind::Listed(kind), texts: [text, ..], .. }) => {
-                return (!text.is_empty()).then(|| secret.listed(*kind, text));
-            }
-            Self::Entry(_) => return None,
-            Self::Attempt(record) => Some(record).filter(|record| !record.texts.cut)?,
-        };
-        let (sender, recipient) = (&record.texts.sender, &record.texts.recipient);
-        let identity = identity(record.by, &record.texts.identity)?;
-        match record.facts {
-            Facts::Identity(_) => Some(secret.identity(&identity)),
-            Facts::Known(_) => {
-                let triplet = Triplet::new(vec![identity], sender, recipient, b"", level);
-                triplet.keys(secret).first().map(|keys| keys.known)
-            }
-            Facts::Pending { .. } => None,
-        }
-    }
-}
-
-/// An identity from its text.
-fn identity(by: By, text: &[u8]) -> Option<Identity> {
-    let domain = || Domain::parse(text);
-    Some(match by {
-        By::Network => {
-            let network: IpNetwork = str::from_utf8(text).ok()?.parse().ok()?;
-            Identity::Network(ClientNetwork::new(network.ip(), network.prefix()))
-        }
-        By::Spf => Identity::Spf(domain()?),
-        By::Dkim => Identity::Dkim(domain()?),
-        By::Host => Identity::Host(domain()?),
-    })
 }

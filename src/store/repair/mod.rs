@@ -13,7 +13,7 @@
 mod fill;
 mod rebuild;
 
-pub use rebuild::rebuild;
+pub use rebuild::{rebuild, restore};
 
 use super::error::StoreError;
 use super::mapping::Held;
@@ -62,7 +62,7 @@ pub struct Repaired {
     pub faults: Faults,
     /// What became of the secret.
     pub secret: Fate,
-    /// Where the damaged files are.
+    /// Where the old files are; empty where there were none.
     pub aside: PathBuf,
 }
 

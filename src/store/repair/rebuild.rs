@@ -1,11 +1,12 @@
-//! Puts a new environment in the place of a damaged one.
+//! Puts a new environment in the place of a damaged one, or of one that a backup is to replace.
 
 use super::fill::fill;
 use super::{Repaired, open, state_of, turn};
 use crate::sender::Level;
 use crate::store::error::StoreError;
 use crate::store::lmdb::{Durability, Env, Purpose};
-use crate::store::{boot_id, sys};
+use crate::store::salvage::DataFile;
+use crate::store::{boot_id, files, sys};
 use crate::time::Timestamp;
 use std::fs;
 use std::io;
@@ -25,22 +26,67 @@ pub fn rebuild(dir: &Path, level: Level, now: Timestamp) -> Result<Repaired, Sto
         if known || boot_id()?.is_none() { Durability::LastCommit } else { Durability::Everything };
     let name = if known { "known" } else { "pending" };
     let draft = sys::draft(&dir.with_file_name(name)).map_err(|cause| StoreError::from_io(dir, cause))?;
-    let made = Env::open(&draft, durability, Purpose::Make).and_then(|env| {
-        let repaired = fill(&source, &env, known.then_some(level), now)?;
-        env.prepare()?;
-        Ok(repaired)
-    });
+    let made = make(&draft, durability, &source, known.then_some(level), now);
+    placed(made, &draft, || put_in_place(&draft, dir, &format!("{name}.damaged"), now))
+}
+
+/// Puts what a backup holds in the place of what is known, and that aside, if there is any. The new one is
+/// filled before anybody has to wait for it. `level`: that of the sender keys.
+///
+/// # Errors
+/// See [`StoreError`]; then everything is as it was.
+pub fn restore(
+    backup: &DataFile,
+    store: &Path,
+    level: Level,
+    now: Timestamp,
+) -> Result<Repaired, StoreError> {
+    let dir = &store.join("known");
+    // Of a name of its own: who begins a store removes what others left half made.
+    let restoring = store.join("known.restore");
+    files::remove_drafts(&restoring);
+    let draft = sys::draft(&restoring).map_err(|cause| StoreError::from_io(dir, cause))?;
+    let made = make(&draft, Durability::LastCommit, backup, Some(level), now);
+    let state = state_of(dir);
+    let _turn = state.as_ref().filter(|_| made.is_ok()).and_then(|state| turn(state, dir));
+    placed(made, &draft, || match fs::symlink_metadata(dir) {
+        // A store that somebody begins at this moment is in the way, and stays.
+        Err(e) if e.kind() == io::ErrorKind::NotFound => fs::rename(&draft, dir).map(|()| PathBuf::new()),
+        _ => put_in_place(&draft, dir, "known.before-restore", now),
+    })
+}
+
+/// Makes a new environment of what can be read of `source`.
+fn make(
+    draft: &Path,
+    durability: Durability,
+    source: &DataFile,
+    known: Option<Level>,
+    now: Timestamp,
+) -> Result<Repaired, StoreError> {
+    let env = Env::open(draft, durability, Purpose::Make)?;
+    let repaired = fill(source, &env, known, now)?;
+    env.prepare()?;
+    Ok(repaired)
+}
+
+/// Says where the old files are after `place`; the draft goes where anything failed.
+fn placed(
+    made: Result<Repaired, StoreError>,
+    draft: &Path,
+    place: impl FnOnce() -> io::Result<PathBuf>,
+) -> Result<Repaired, StoreError> {
     let placed = made.and_then(|repaired| {
-        let aside = put_in_place(&draft, dir, name, now).map_err(|cause| StoreError::from_io(dir, cause))?;
+        let aside = place().map_err(|cause| StoreError::from_io(draft, cause))?;
         Ok(Repaired { aside, ..repaired })
     });
     if placed.is_err() {
-        let _ = fs::remove_dir_all(&draft);
+        let _ = fs::remove_dir_all(draft);
     }
     placed
 }
 
-/// Moves `draft` to `dir` and what was there aside; says where to.
+/// Moves `draft` to `dir` and what was there aside, under a name that begins so; says where to.
 fn put_in_place(draft: &Path, dir: &Path, name: &str, now: Timestamp) -> io::Result<PathBuf> {
     let free = || free_name(dir, name, now);
     let mut aside = free()?;
@@ -87,7 +133,7 @@ fn step_by_step(
 fn free_name(path: &Path, name: &str, now: Timestamp) -> io::Result<PathBuf> {
     let minute: String = now.to_string().chars().filter(|&c| c != ':').take(15).collect();
     let names = (1..100).map(|n| if n == 1 { String::new() } else { format!("-{n}") });
-    let mut paths = names.map(|more| path.with_file_name(format!("{name}.damaged-{minute}{more}")));
+    let mut paths = names.map(|more| path.with_file_name(format!("{name}-{minute}{more}")));
     let free = paths.find(|path| fs::symlink_metadata(path).is_err());
     free.ok_or_else(|| io::ErrorKind::AlreadyExists.into())
 }

@@ -1,9 +1,21 @@
 //! What another greylister has kept, as entries of ours. Each peer has a file here, which is pure: a function
 //! that makes an entry of a line, or says what it expected.
 
+pub mod command;
+mod gather;
+mod greylistd;
+mod milter_greylist;
+mod own;
+mod peer;
 pub mod postgrey;
+mod postgrey_db;
+mod reader;
+mod spamd;
+mod sql;
+mod sqlgrey;
+mod summary;
 
-use crate::command::{self, Failure, Outcome, Result};
+use crate::command::{Failure, Outcome, Result, complain};
 use eximgrey::store::bulk::MOST;
 use eximgrey::whitelist::ListKind;
 use std::fs;
@@ -54,6 +66,9 @@ pub fn report(added: usize, there: usize, left_out: &[String], out: &mut impl Wr
     }
     out.flush()?;
     let text = format!("{} lines were left out:\n{}", left_out.len(), left_out.join("\n"));
-    command::complain(&Failure::Usage(text));
+    complain(&Failure::Usage(text));
     Ok(Outcome::Negative)
 }
+
+#[cfg(test)]
+mod tests;
