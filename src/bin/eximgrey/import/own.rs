@@ -51,7 +51,8 @@ pub fn run(files: &[PathBuf], dry_run: bool, settings: &Settings, out: &mut impl
         if secret.is_some() {
             writeln!(
                 out,
-                "another store's secret: records come under new keys, made from their texts, first attempts not at all"
+                "another store's secret: records come under new keys, made from their texts, first attempts \
+                 not at all"
             )?;
         }
     }
