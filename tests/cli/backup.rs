@@ -88,7 +88,8 @@ fn what_was_known_comes_back() {
     let dir = by_hand.store().join("known");
     fs::create_dir(&dir).unwrap();
     fs::copy(copy.join("known/data.mdb"), dir.join("data.mdb")).unwrap();
-    [&dir, &dir.join("data.mdb")].map(|path| give_to_store_user(path));
+    give_to_store_user(&dir);
+    give_to_store_user(&dir.join("data.mdb"));
     assert_eq!(known(&by_hand), before);
     let call = ["explain", "10.0.0.1", "x@y.example", "b@rcpt.example", "host=mx.here.example"];
     assert!(eximgrey(&by_hand, &call).out.contains("reason=whitelisted"));
