@@ -103,13 +103,9 @@ impl Store {
             return Ok(true);
         }
         self.carry_all()?;
-        let mut waiting = false;
-        self.scan_all(Table::Pending, |_, _| {
-            waiting = true;
-            false
-        })?;
-        let adopted = !waiting
+        let adopted = self.holds_nothing()?
             && self.known.write(PATIENCE, |writer| {
+                // Somebody may have been faster.
                 let mut empty = true;
                 writer.each_from(&[0], |key, _| {
                     empty = is_own(key);
@@ -124,6 +120,21 @@ impl Store {
             self.meta = head;
         }
         Ok(adopted)
+    }
+
+    /// Whether there is no record that can be read.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn holds_nothing(&self) -> Result<bool, StoreError> {
+        let mut found = false;
+        for table in [Table::Known, Table::Pending] {
+            self.scan_all(table, |_, _| {
+                found = true;
+                false
+            })?;
+        }
+        Ok(!found)
     }
 
     /// What the store is.

@@ -1,7 +1,7 @@
 //! `eximgrey backup` and `restore`: a copy of what is known, taken and put back while Exim goes on.
 
 use super::common::driver::{Built, Driver};
-use super::common::{Ended, NOBODY, Place, is_root, skipped_without_root};
+use super::common::{Ended, NOBODY, Place, give_to_store_user, is_root, skipped_without_root};
 use super::purge::{key, record, with_store, write};
 use super::{Done, done, eximgrey, filled};
 use eximgrey::evidence::Known;
@@ -82,6 +82,17 @@ fn what_was_known_comes_back() {
     let copy = place.path("copy");
     assert_eq!(eximgrey(&new, &["restore", copy.to_str().unwrap()]).code, Some(0));
     assert_eq!(known(&new), before);
+
+    // The copy is a store's directory itself.
+    let by_hand = Place::new("");
+    let dir = by_hand.store().join("known");
+    fs::create_dir(&dir).unwrap();
+    fs::copy(copy.join("known/data.mdb"), dir.join("data.mdb")).unwrap();
+    give_to_store_user(&dir);
+    give_to_store_user(&dir.join("data.mdb"));
+    assert_eq!(known(&by_hand), before);
+    let call = ["explain", "10.0.0.1", "x@y.example", "b@rcpt.example", "host=mx.here.example"];
+    assert!(eximgrey(&by_hand, &call).out.contains("reason=whitelisted"));
 }
 
 #[test]

@@ -1,12 +1,13 @@
 //! `eximgrey import` from other greylisters: files that real ones wrote (tests/fixtures/peers/make), and what Exim is
 //! answered afterwards. The files of the others are written after their documentation; see the command's own tests.
 
-use super::common::{Place, give_to_store_user};
+use super::common::driver::Built;
+use super::common::{Ended, Place, give_to_store_user};
 use super::{Done, done, eximgrey};
 use eximgrey::time::Timestamp;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// A time of the fixtures, about when they were written.
 const WRITTEN: u32 = 1_795_801_427;
@@ -189,6 +190,45 @@ fn a_database_is_printed_by_its_program() {
         let done = with_path(programs.to_str().unwrap());
         assert_eq!(done.code, Some(code), "{} {}", done.out, done.err);
     }
+}
+
+/// Live sessions go on while many records are taken in, and an import that was killed is simply made again.
+#[test]
+fn an_import_disturbs_nobody_and_may_be_killed() {
+    let place = Place::new("delay = \"0s\"");
+    let built = Built::new(&place);
+    let until = Timestamp::now().0 + 90_000;
+    let line =
+        |n: u32| format!("10.{}.{}.7\t<u{n}@x.example>\t<r@y.example>\t{until} AUTO\n", n / 250, n % 250);
+    let file = write(&place, "peer", &(0..6_000).map(line).collect::<String>());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_eximgrey"));
+    command.args(["import", "milter-greylist", &file, "--config"]).arg(place.config()).stdout(Stdio::null());
+    let mut driver = built.start();
+    let mut rounds = 0;
+    let mut decide = || {
+        let recipient = format!("{rounds}@rcpt.example");
+        let client = format!("198.{}.{}.1", rounds / 250, rounds % 250);
+        let mail = [client.as_str(), "alice@sender.example", &recipient];
+        assert_eq!(driver.greylist(&place, &mail), "action=defer reason=new wait=0");
+        assert!(driver.greylist(&place, &mail).starts_with("action=pass"));
+        rounds += 1;
+        rounds
+    };
+    let mut killed = Ended(command.spawn().unwrap());
+    while decide() < 4 {}
+    killed.signal(libc::SIGKILL);
+    assert!(!killed.wait().success(), "it was at work");
+    let mut whole = Ended(command.spawn().unwrap());
+    while whole.0.try_wait().unwrap().is_none() {
+        decide();
+    }
+    assert!(whole.wait().success());
+    let rounds = decide();
+    assert!(rounds > 15, "{rounds}");
+    driver.end();
+    let known = eximgrey(&place, &["list", "known"]);
+    let imported = known.lines().iter().filter(|line| line.contains("@y.example")).count();
+    assert_eq!(imported, 6_000);
 }
 
 /// What strangers wrote is shown as one harmless word, and a file of something else imports nothing.

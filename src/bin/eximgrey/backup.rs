@@ -103,8 +103,8 @@ pub fn run_restore(command: &Restore, settings: &Settings, out: &mut impl Write)
         writeln!(out, "aside      {}", restored.aside.display())?;
         writeln!(
             out,
-            "Sessions of Exim that began before go on in the old files until they end; what they record is not kept. The old \
-             files hold who writes to whom: remove them when nothing is missed."
+            "Sessions of Exim that began before go on in the old files until they end; what they record is \
+             not kept. The old files hold who writes to whom: remove them when nothing is missed."
         )?;
     }
     Ok(Outcome::Done)

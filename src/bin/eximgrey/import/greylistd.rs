@@ -90,8 +90,8 @@ impl Peer for Greylistd {
     }
 
     fn end(&self) -> Option<(u64, &'static str)> {
-        let lost = "hashes without their other half: both files of one save are needed, states and triplets, and \
-                    savetriplets = true";
+        let lost = "hashes without their other half: both files of one save are needed, states and triplets, \
+                    and savetriplets = true";
         let many = self.states.len() + self.mails.len();
         (many > 0).then_some((many as u64, lost))
     }

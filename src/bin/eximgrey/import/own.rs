@@ -30,19 +30,17 @@ pub fn run(files: &[PathBuf], dry_run: bool, settings: &Settings, out: &mut impl
     let mut whole = true;
     for (mut source, head) in sources.into_iter().zip(heads) {
         let same = match &mut store {
-            Some(store) if dry_run => store.secret() == &head.secret,
+            Some(store) if dry_run => store.secret() == &head.secret || store.holds_nothing()?,
             Some(store) => store.adopt(head)?,
             None => true,
         };
         let secret = if same { None } else { store.as_ref().map(|store| *store.secret()) };
-        let is_whole =
-            read(&mut source, secret.as_ref(), settings, &mut summary, now, &mut |records| match store
-                .as_ref()
-                .filter(|_| !dry_run)
-            {
-                Some(store) => Ok(store.take_in(records, now)?),
-                None => Ok(Default::default()),
-            })?;
+        let written = store.as_ref().filter(|_| !dry_run);
+        let mut take_in = |records| match written {
+            Some(store) => Ok(store.take_in(records, now)?),
+            None => Ok(TakenIn::default()),
+        };
+        let is_whole = read(&mut source, secret.as_ref(), settings, &mut summary, now, &mut take_in)?;
         whole &= is_whole;
         if !is_whole {
             let name = source.name;
@@ -51,7 +49,8 @@ pub fn run(files: &[PathBuf], dry_run: bool, settings: &Settings, out: &mut impl
         if secret.is_some() {
             writeln!(
                 out,
-                "another store's secret: records come under new keys, made from their texts, first attempts not at all"
+                "another store's secret: records come under new keys, made from their texts, first attempts \
+                 not at all"
             )?;
         }
     }

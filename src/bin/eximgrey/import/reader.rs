@@ -101,7 +101,7 @@ fn dumped(path: &Path, name: String) -> Result<Source> {
         }
     }
     Err(Failure::Usage(format!(
-        "{name} is a Berkeley DB, which db_dump prints: install db5.3-util (Debian) or libdb-utils (Fedora), or import what \
-         `db_dump -p` prints elsewhere"
+        "{name} is a Berkeley DB, which db_dump prints: install db5.3-util (Debian) or libdb-utils \
+         (Fedora), or import what `db_dump -p` prints elsewhere"
     )))
 }

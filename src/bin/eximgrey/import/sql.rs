@@ -44,9 +44,16 @@ impl Peer for Iredapd {
                 let first = time(first)?;
                 let passed = *passed == b"1";
                 let until = Last::Until(time(until)?);
-                Ok(Some(if passed { Said::Passed { mail, first, last: until } } else { Said::Waits { mail, first } }))
+                Ok(Some(if passed {
+                    Said::Passed { mail, first, last: until }
+                } else {
+                    Said::Waits { mail, first }
+                }))
             }
-            _ => Err("client_address, sender, recipient, init_time, record_expired, passed, with tabs between them".into()),
+            _ => {
+                let columns = "client_address, sender, recipient, init_time, record_expired, passed";
+                Err(format!("{columns}, with tabs between them"))
+            }
         }
     }
 }
