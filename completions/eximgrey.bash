@@ -16,6 +16,9 @@ _eximgrey() {
             ",$1")
                 cmd="eximgrey"
                 ;;
+            eximgrey,backup)
+                cmd="eximgrey__subcmd__backup"
+                ;;
             eximgrey,check-config)
                 cmd="eximgrey__subcmd__check__subcmd__config"
                 ;;
@@ -28,14 +31,23 @@ _eximgrey() {
             eximgrey,explain)
                 cmd="eximgrey__subcmd__explain"
                 ;;
+            eximgrey,export)
+                cmd="eximgrey__subcmd__export"
+                ;;
             eximgrey,forget)
                 cmd="eximgrey__subcmd__forget"
                 ;;
             eximgrey,help)
                 cmd="eximgrey__subcmd__help"
                 ;;
+            eximgrey,import)
+                cmd="eximgrey__subcmd__import"
+                ;;
             eximgrey,list)
                 cmd="eximgrey__subcmd__list"
+                ;;
+            eximgrey,log)
+                cmd="eximgrey__subcmd__log"
                 ;;
             eximgrey,metrics)
                 cmd="eximgrey__subcmd__metrics"
@@ -51,6 +63,9 @@ _eximgrey() {
                 ;;
             eximgrey,report)
                 cmd="eximgrey__subcmd__report"
+                ;;
+            eximgrey,restore)
+                cmd="eximgrey__subcmd__restore"
                 ;;
             eximgrey,status)
                 cmd="eximgrey__subcmd__status"
@@ -88,6 +103,9 @@ _eximgrey() {
             eximgrey__subcmd__exim__subcmd__help,status)
                 cmd="eximgrey__subcmd__exim__subcmd__help__subcmd__status"
                 ;;
+            eximgrey__subcmd__help,backup)
+                cmd="eximgrey__subcmd__help__subcmd__backup"
+                ;;
             eximgrey__subcmd__help,check-config)
                 cmd="eximgrey__subcmd__help__subcmd__check__subcmd__config"
                 ;;
@@ -100,14 +118,23 @@ _eximgrey() {
             eximgrey__subcmd__help,explain)
                 cmd="eximgrey__subcmd__help__subcmd__explain"
                 ;;
+            eximgrey__subcmd__help,export)
+                cmd="eximgrey__subcmd__help__subcmd__export"
+                ;;
             eximgrey__subcmd__help,forget)
                 cmd="eximgrey__subcmd__help__subcmd__forget"
                 ;;
             eximgrey__subcmd__help,help)
                 cmd="eximgrey__subcmd__help__subcmd__help"
                 ;;
+            eximgrey__subcmd__help,import)
+                cmd="eximgrey__subcmd__help__subcmd__import"
+                ;;
             eximgrey__subcmd__help,list)
                 cmd="eximgrey__subcmd__help__subcmd__list"
+                ;;
+            eximgrey__subcmd__help,log)
+                cmd="eximgrey__subcmd__help__subcmd__log"
                 ;;
             eximgrey__subcmd__help,metrics)
                 cmd="eximgrey__subcmd__help__subcmd__metrics"
@@ -123,6 +150,9 @@ _eximgrey() {
                 ;;
             eximgrey__subcmd__help,report)
                 cmd="eximgrey__subcmd__help__subcmd__report"
+                ;;
+            eximgrey__subcmd__help,restore)
+                cmd="eximgrey__subcmd__help__subcmd__restore"
                 ;;
             eximgrey__subcmd__help,status)
                 cmd="eximgrey__subcmd__help__subcmd__status"
@@ -194,8 +224,30 @@ _eximgrey() {
 
     case "${cmd}" in
         eximgrey)
-            opts="-h -V --config --color --help --version status list metrics watch explain check-config release trap forget whitelist purge normalize report doctor exim help"
+            opts="-h -V --config --color --help --version status list metrics watch explain log check-config release trap forget whitelist import export backup restore purge normalize report doctor exim help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        eximgrey__subcmd__backup)
+            opts="-h --config --color --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -451,6 +503,28 @@ _eximgrey() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        eximgrey__subcmd__export)
+            opts="-h --config --color --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         eximgrey__subcmd__forget)
             opts="-h --config --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -474,8 +548,22 @@ _eximgrey() {
             return 0
             ;;
         eximgrey__subcmd__help)
-            opts="status list metrics watch explain check-config release trap forget whitelist purge normalize report doctor exim help"
+            opts="status list metrics watch explain log check-config release trap forget whitelist import export backup restore purge normalize report doctor exim help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        eximgrey__subcmd__help__subcmd__backup)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -585,6 +673,20 @@ _eximgrey() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        eximgrey__subcmd__help__subcmd__export)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         eximgrey__subcmd__help__subcmd__forget)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -613,7 +715,35 @@ _eximgrey() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        eximgrey__subcmd__help__subcmd__import)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         eximgrey__subcmd__help__subcmd__list)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        eximgrey__subcmd__help__subcmd__log)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -684,6 +814,20 @@ _eximgrey() {
             return 0
             ;;
         eximgrey__subcmd__help__subcmd__report)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        eximgrey__subcmd__help__subcmd__restore)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -809,6 +953,28 @@ _eximgrey() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        eximgrey__subcmd__import)
+            opts="-h --dry-run --pending --config --color --help eximgrey postgrey greylistd sqlgrey milter-greylist spamd fedora iredapd"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         eximgrey__subcmd__list)
             opts="-h --all --json --sort --limit --since --no-pager --config --color --help pending known auto trapped whitelist"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -821,6 +987,36 @@ _eximgrey() {
                     return 0
                     ;;
                 --limit)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --since)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        eximgrey__subcmd__log)
+            opts="-h --file --since --utc --json --config --color --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --file)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -962,6 +1158,28 @@ _eximgrey() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        eximgrey__subcmd__restore)
+            opts="-h --config --color --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

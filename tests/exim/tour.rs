@@ -24,6 +24,7 @@ const STEPS: &[(&str, &str)] = &[
     ("metrics", "metrics"),
     ("report", "report --since 24h"),
     ("explain", "explain 192.0.2.1 carol@sender.test user@example.org"),
+    ("log", "log @sender.test"),
     ("release", "release carol@sender.test user@example.org"),
     ("release-nothing", "release nobody@sender.test user@example.org"),
     ("trap", "trap 203.0.113.9"),
@@ -34,6 +35,11 @@ const STEPS: &[(&str, &str)] = &[
     ("whitelist-remove", "whitelist remove spf partner.test"),
     ("normalize", "normalize bounces-1234@list.test prvs=0123456789=alice@sender.test"),
     ("normalize-why", "normalize --why SRS0=HHH=TT=sender.test=alice@forwarder.test"),
+    ("export-all", "export DIR/export.jsonl"),
+    ("import-eximgrey", "import eximgrey DIR/export.jsonl"),
+    ("import", "import postgrey --dry-run DIR/postgrey.dump"),
+    ("backup", "backup DIR/backup"),
+    ("restore", "restore DIR/backup"),
     ("forget", "forget 198.51.100.7"),
     ("purge", "purge"),
     ("check-config", "check-config"),
@@ -50,6 +56,7 @@ const CHANGING: &[(&str, &str)] = &[
     (r"(?m)(^  20\d\d-\d\d-\d\d \d\d:\d\d .*\n)+", "  HOURS\n"),
     (r"\b20\d\d-\d\d-\d\d \d\d:\d\d\b", "TIME"),
     (r"Greylisting at \S+,", "Greylisting at HOST,"),
+    (r"-restore-20\d\d-\d\d-\d\dT\d+", "-restore-TIME"),
     (r"\b20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ", "TIME"),
     // An hour is the delay of the tour: less is left of it with each second.
     (r" *\b((\d+[dhm] ?)*\d+s|1h)\b", " SPAN"),
@@ -57,6 +64,7 @@ const CHANGING: &[(&str, &str)] = &[
     (r"\b\d+(\.\d)? (B|kB|MB|GB)\b", "SIZE"),
     (r"\d+\.\d( a minute|/s| s\b| ms\b)", "N$1"),
     (r"\b4\.(9|1\d)\d(\.\d+)?\b", "EXIM"),
+    (r"\b[0-9A-Za-z]{6}-[0-9A-Za-z]{6}([0-9A-Za-z]{5})?-[0-9A-Za-z]{2}([0-9A-Za-z]{2})?\b", "ID"),
     (r"#\d+ built \S+ \S+\d", "#N built DATE"),
     (r"(?m)^(eximgrey_(store_made_timestamp_seconds|used_bytes\S+)) \d+$", "$1 N"),
     (r#"\bversion=("?)\d+\.\d+\.\d+"#, "version=${1}VERSION"),
@@ -95,6 +103,10 @@ fn a_tour_through_every_subcommand() {
 
         fs::write(world.path("postgrey_clients"), "# tour\nmx.partner.test\n/^mail\\d/\n203.0.113\n")
             .unwrap();
+        // As `db_dump -p` writes it.
+        let dump = "VERSION=3\nformat=print\ntype=btree\nHEADER=END\n \
+                    203.0.113.0/dave@partner.test/user@example.org\n 4000000000,4000000900\nDATA=END\n";
+        fs::write(world.path("postgrey.dump"), dump).unwrap();
         let schemas = schema::all();
         for (name, line) in STEPS {
             // First, because the step may change what there is to see.

@@ -8,12 +8,14 @@ mod check_config;
 mod command;
 mod doctor;
 mod exim;
+mod exim_log;
 mod explain;
 mod export;
 mod filter;
 mod forget;
 mod import;
 mod list;
+mod log;
 mod metrics;
 mod normalize;
 mod output;
@@ -67,6 +69,7 @@ enum Command {
     Metrics(metrics::Metrics),
     Watch(watch::Watch),
     Explain(explain::Explain),
+    Log(log::Log),
     CheckConfig(check_config::CheckConfig),
     Release(release::Release),
     Trap(trap::Trap),
@@ -111,6 +114,7 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> Result {
         Command::List(command) => list::run(command, &load(config)?, out),
         Command::Metrics(command) => metrics::run(command, config, out),
         Command::Watch(command) => watch::run(command, &load(config)?, out),
+        Command::Log(command) => log::run(command, &load(config)?, out),
         Command::Explain(command) => explain::run(command, config, out),
         Command::Release(command) => release::run(command, &load(config)?, out),
         Command::Trap(command) => trap::run(command, &load(config)?, out),

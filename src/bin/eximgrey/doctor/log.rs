@@ -3,6 +3,7 @@
 
 use super::Findings;
 use crate::exim::daemon::Exim;
+use crate::exim_log::places;
 use eximgrey::sender::Printable;
 use eximgrey::time::{Seconds, Timestamp};
 use std::collections::BTreeMap;
@@ -65,16 +66,9 @@ fn said(time: Timestamp) -> String {
 
 /// The file of Exim's main log; `None` where Exim logs to syslog only.
 fn main_log(exim: &Exim, now: Timestamp) -> Option<PathBuf> {
-    let option = exim.option("log_file_path").unwrap_or_default();
-    // An empty item is the path that Exim was built with, which Exim does not tell: mostly this one.
-    let mut items = option.split(':').map(str::trim).filter(|item| *item != "syslog").peekable();
-    items.peek()?;
-    let named = items.find(|item| !item.is_empty()).map(str::to_owned);
-    let usual = || Some(format!("{}/log/%slog", exim.option("spool_directory")?));
     let date: String = said(now).chars().take(10).filter(char::is_ascii_digit).collect();
     let month = date.get(..6).unwrap_or_default();
-    let named = named.or_else(usual)?.replace("%s", "main").replace("%D", &date).replace("%M", month);
-    Some(PathBuf::from(named))
+    Some(places::main_log(exim)?.replace("%D", &date).replace("%M", month).into())
 }
 
 /// The end of a file, from the beginning of a line.
