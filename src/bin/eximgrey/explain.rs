@@ -130,7 +130,7 @@ fn simple(command: &Explain, reply: &Reply, because: &str, told: &Told, out: &mu
         told.add_to(&mut value);
         writeln!(out, "{value}")?;
     } else {
-        write_answer(out, &reply, &because)?;
+        write_answer(out, reply, because)?;
         told.lines().try_for_each(|(title, text)| line(out, title, text))?;
     }
     Ok(Outcome::Done)

@@ -101,9 +101,12 @@ impl<'l> Fields<'l> {
     }
 }
 
+/// An address, a name, and what follows in a line.
+type Host<'l> = (IpAddr, Option<&'l [u8]>, &'l [u8]);
+
 /// `mx.x.example (helo) [192.0.2.1]:1234 `: the address, the name that Exim has verified, and what follows. The name that the
 /// client claims is its own choice.
-fn host_and_address(text: &[u8]) -> Option<(IpAddr, Option<&[u8]>, &[u8])> {
+fn host_and_address(text: &[u8]) -> Option<Host<'_>> {
     let (name, rest) = match text.first()? {
         b'(' | b'[' => (None, text),
         _ => {
