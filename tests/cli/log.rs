@@ -96,3 +96,39 @@ fn packed_logs_are_read_in_the_order_of_time() {
     piped.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
     assert_eq!(String::from_utf8(piped.wait_with_output().unwrap().stdout).unwrap(), expected);
 }
+
+/// What was deferred after DATA is found by the id that the message had; the journal is read as it prints times; and what
+/// came before the time asked for tells of what was delivered since.
+#[test]
+fn odd_lines_are_read() {
+    let read = |text: &str, arguments: &[&str]| {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), text).unwrap();
+        log(&[arguments, &["--file", file.path().to_str().unwrap()]].concat()).out
+    };
+    let after_data = "2026-11-27 12:00:00 +0000 1vP8sy-000000001Sm-2Zdk H=mx.b.test [192.0.2.1] F=<> temporarily rejected RCPT \
+                      <bob@rcpt.example> after DATA: greylisted by eximgrey: action=defer reason=new wait=300\n";
+    let told = read(after_data, &["1vP8sy-000000001Sm-2Zdk"]);
+    assert!(told.starts_with("<> -> bob@rcpt.example") && told.contains("first attempt"), "{told}");
+    for time in ["2026-11-27T13:00:00+0100", "2026-11-27T13:00:00+01:00", "2026-11-27T12:00:00Z"] {
+        let journal = format!(
+            "{time} mx exim4[77]: H=(x) [192.0.2.1] F=<a@b.test> temporarily rejected RCPT <c@d.test>: greylisted by \
+             eximgrey: action=defer reason=new wait=300\n"
+        );
+        let told = read(&journal, &["a@b.test"]);
+        assert!(told.contains("2026-11-27T12:00:00Z first attempt"), "{time}: {told}");
+    }
+    let day = |back: u64| {
+        let time = std::time::SystemTime::now() - std::time::Duration::from_secs(back * 86_400);
+        let seconds = time.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+        eximgrey::time::Timestamp(seconds as u32).to_string().replace('T', " ").replace('Z', " +0000")
+    };
+    let long = format!(
+        "{} 1vP8sy-000000001Sm-2Zdk <= a@b.test H=x [192.0.2.1] P=esmtp S=9\n\
+         {} 1vP8sy-000000001Sm-2Zdk => c@d.test R=dns T=smtp\n",
+        day(3),
+        day(1)
+    );
+    let told = read(&long, &["a@b.test", "--since", "2d"]);
+    assert!(told.contains("= delivered"), "{told}");
+}

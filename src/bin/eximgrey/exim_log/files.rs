@@ -61,6 +61,7 @@ impl Logs {
     /// Calls `take` with each line of Exim's.
     pub fn read(self, mut take: impl FnMut(&Line<'_>) -> Result<()>) -> Result<Lines> {
         let Self { sources, mut clock } = self;
+        clock.start_over();
         let mut lines = Lines::default();
         let mut buffer = Vec::new();
         for Source { name, input, .. } in sources {
@@ -135,9 +136,11 @@ impl Source {
 }
 
 /// Told by how they begin: not every .gz is called so.
-fn unpacked(file: Box<dyn Read>) -> io::Result<Box<dyn BufRead>> {
-    let mut file = BufReader::with_capacity(BUFFER, file);
-    let begin = file.fill_buf()?;
+fn unpacked(mut file: Box<dyn Read>) -> io::Result<Box<dyn BufRead>> {
+    // A pipe may have less to read at first.
+    let mut begin = Vec::new();
+    file.by_ref().take(6).read_to_end(&mut begin)?;
+    let file = BufReader::with_capacity(BUFFER, io::Cursor::new(begin.clone()).chain(file));
     if begin.starts_with(b"\x1f\x8b") {
         return Ok(Box::new(BufReader::with_capacity(BUFFER, MultiGzDecoder::new(file))));
     }
@@ -204,7 +207,11 @@ impl Entry {
             Some(value) => value.to_vec(),
             None => {
                 let mut length = [0; 8];
-                input.read_exact(&mut length)?;
+                match input.read_exact(&mut length) {
+                    // Cut off there.
+                    Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+                    read => read?,
+                }
                 let length = u64::from_le_bytes(length);
                 let mut value = Vec::new();
                 input.take(length.min(LONGEST)).read_to_end(&mut value)?;

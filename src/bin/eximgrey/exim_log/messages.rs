@@ -3,10 +3,11 @@
 
 use super::Mail;
 use eximgrey::time::Timestamp;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 
-/// The most messages that are remembered. A queue of so many is rare; of the oldest the deliveries are missed.
+/// The most messages that are remembered, from the oldest on that is still to be dealt with: of that one the deliveries are
+/// missed then.
 const MOST: usize = 200_000;
 
 #[derive(Default)]
@@ -23,14 +24,15 @@ pub struct Message {
     pub host: Option<Vec<u8>>,
     pub sender: Vec<u8>,
     pub authenticated: bool,
-    /// Those that have been named.
-    pub recipients: Vec<Vec<u8>>,
+    /// Those that have been named, in small letters.
+    pub recipients: HashSet<Vec<u8>>,
 }
 
 impl Messages {
-    pub fn arrived(&mut self, id: &[u8], time: Timestamp, mail: &Mail<'_>, recipients: Vec<Vec<u8>>) {
+    pub fn arrived(&mut self, id: &[u8], time: Timestamp, mail: &Mail<'_>, recipients: &[Vec<u8>]) {
         let Mail { client, host, sender, authenticated } = *mail;
         let (host, sender) = (host.map(<[u8]>::to_vec), sender.to_vec());
+        let recipients = recipients.iter().map(|recipient| recipient.to_ascii_lowercase()).collect();
         self.open.insert(id.to_vec(), Message { time, client, host, sender, authenticated, recipients });
         self.order.push_back(id.to_vec());
         while self.order.len() > MOST {
@@ -43,10 +45,7 @@ impl Messages {
     /// A recipient of a message was named; `None` if the message is not known. `true`: for the first time.
     pub fn named(&mut self, id: &[u8], recipient: &[u8]) -> Option<(&Message, bool)> {
         let message = self.open.get_mut(id)?;
-        let news = !message.recipients.iter().any(|known| known.eq_ignore_ascii_case(recipient));
-        if news {
-            message.recipients.push(recipient.to_vec());
-        }
+        let news = message.recipients.insert(recipient.to_ascii_lowercase());
         Some((message, news))
     }
 

@@ -35,6 +35,11 @@ impl Clock {
         Self { zone, now, cached: None, last: 0 }
     }
 
+    /// Lines are read from the first one again.
+    pub const fn start_over(&mut self) {
+        self.last = 0;
+    }
+
     /// The time of a line, and what follows. `None` for a line without a time, or one of another program.
     pub fn read<'l>(&mut self, line: &'l [u8]) -> Option<(Timestamp, &'l [u8])> {
         if line.first().is_some_and(u8::is_ascii_digit) && line.get(10) == Some(&b' ') {
@@ -102,7 +107,8 @@ impl Clock {
         let (zone, rest) = split(after_fraction(rest))?;
         let zone = match zone {
             b"Z" => Zone::Offset(0),
-            [sign, h, hh, b':', m, mm] => offset(&[*sign, *h, *hh, *m, *mm, b' '])?,
+            // journalctl's short-iso lacks the colon.
+            [sign, h, hh, b':', m, mm] | [sign, h, hh, m, mm] => offset(&[*sign, *h, *hh, *m, *mm, b' '])?,
             _ => return None,
         };
         Some((self.time(head, zone)?, rest))

@@ -45,7 +45,9 @@ impl Search {
     }
 
     pub fn take(&mut self, line: &Line<'_>) -> Result<()> {
-        if self.since.is_some_and(|since| line.time < since) {
+        // What arrived before may be delivered since.
+        let is_old = self.since.is_some_and(|since| line.time < since);
+        if is_old && !matches!(line.what, What::Arrived(_) | What::Completed) {
             return Ok(());
         }
         match (&line.what, line.id) {
@@ -55,31 +57,32 @@ impl Search {
                     None if *for_now && What::is_greylisted(why) => Happened::GreylistedByOther(text(why)),
                     None => Happened::Refused { for_now: *for_now, why: text(why) },
                 };
-                self.attempt(line.time, mail, recipient, what)
+                self.attempt(line.time, (mail, recipient), line.id, what)
             }
             (What::Passed { mail, recipient, reply }, _) => {
-                self.attempt(line.time, mail, recipient, Happened::Passed(text(reply)))
+                self.attempt(line.time, (mail, recipient), line.id, Happened::Passed(text(reply)))
             }
             (What::Arrived(arrival), Some(id)) => {
-                let wanted = self.is_wanted(&arrival.mail, b"", Some(id));
+                let wanted = !is_old && self.is_wanted(&arrival.mail, b"", Some(id));
                 let recipients: Vec<_> = arrival.recipients().map(<[u8]>::to_vec).collect();
                 for recipient in &recipients {
-                    if wanted || self.is_wanted(&arrival.mail, recipient, Some(id)) {
+                    if wanted || !is_old && self.is_wanted(&arrival.mail, recipient, Some(id)) {
                         self.accepted(line.time, &arrival.mail, recipient, id)?;
                     }
                 }
-                self.messages.arrived(id, line.time, &arrival.mail, recipients);
+                self.messages.arrived(id, line.time, &arrival.mail, &recipients);
                 Ok(())
             }
             (What::Sent { recipient, how, why }, Some(id)) => {
                 let Some((message, news)) = self.messages.named(id, recipient) else { return Ok(()) };
-                let message = message.clone();
-                let mail = message.mail();
+                let (time, host, sender) = (message.time, message.host.clone(), message.sender.clone());
+                let Mail { client, authenticated, .. } = message.mail();
+                let mail = Mail { client, host: host.as_deref(), sender: &sender, authenticated };
                 if !self.is_wanted(&mail, recipient, Some(id)) {
                     return Ok(());
                 }
                 if news {
-                    self.accepted(message.time, &mail, recipient, id)?;
+                    self.accepted(time, &mail, recipient, id)?;
                 }
                 self.add(line.time, &mail, recipient, Some(id), Happened::Sent(*how, text(why)))
             }
@@ -109,8 +112,16 @@ impl Search {
         }
     }
 
-    fn attempt(&mut self, time: Timestamp, mail: &Mail<'_>, recipient: &[u8], what: Happened) -> Result<()> {
-        if matches!(self.wanted, Wanted::Message(_)) {
+    fn attempt(
+        &mut self,
+        time: Timestamp,
+        (mail, recipient): (&Mail<'_>, &[u8]),
+        id: Option<&[u8]>,
+        what: Happened,
+    ) -> Result<()> {
+        // After DATA it has the message's id.
+        let is_wanted = self.is_wanted(mail, recipient, id);
+        if matches!(self.wanted, Wanted::Message(_)) && !is_wanted {
             let event = Event { time, client: mail.client, id: None, what };
             self.before.push_back((self.key(mail, recipient), event));
             if self.before.len() > BEFORE {
@@ -118,10 +129,10 @@ impl Search {
             }
             return Ok(());
         }
-        if !self.is_wanted(mail, recipient, None) {
+        if !is_wanted {
             return Ok(());
         }
-        self.add(time, mail, recipient, None, what)
+        self.add(time, mail, recipient, id, what)
     }
 
     /// A message was accepted for a recipient. Where it is looked for by its id, what came before is found now.
