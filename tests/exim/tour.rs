@@ -95,6 +95,7 @@ fn a_tour_through_every_subcommand() {
         attempt("192.0.2.1", "odd*\\{name@odd.test", "root@example.org").expect_greylisted();
         attempt("198.51.100.7", "alice@sender.test", "user@example.org").expect_accepted();
         world.wait_for_log("<= alice@sender.test", 2);
+        world.wait_for_log("Completed", 2);
         // SAFETY: no memory is passed; the child has not been waited for, so the number is still its.
         unsafe { libc::kill(watching.id() as libc::pid_t, libc::SIGINT) };
         let watched = watching.wait_with_output().unwrap();

@@ -143,7 +143,8 @@ impl Search {
             let (mine, others) = before.into_iter().partition(|(of, event)| *of == key && event.time <= time);
             self.before = others;
             let mine: VecDeque<_> = mine;
-            let story = self.found.entry(key).or_insert_with(|| Story::new(mail, recipient));
+            let place = self.found.len();
+            let story = self.found.entry(key).or_insert_with(|| Story::new(mail, recipient, place));
             story.events.extend(mine.into_iter().map(|(_, event)| event));
         }
         self.add(time, mail, recipient, Some(id), Happened::Accepted)
@@ -164,7 +165,8 @@ impl Search {
             )));
         }
         let key = self.key(mail, recipient);
-        let story = self.found.entry(key).or_insert_with(|| Story::new(mail, recipient));
+        let place = self.found.len();
+        let story = self.found.entry(key).or_insert_with(|| Story::new(mail, recipient, place));
         story.client(mail);
         story.events.push(Event { time, client: mail.client, id: id.map(<[u8]>::to_vec), what });
         Ok(())
@@ -188,7 +190,7 @@ impl Search {
         }
         let mut stories: Vec<_> = self.found.into_values().collect();
         stories.iter_mut().for_each(|story| story.events.sort_by_key(|event| event.time));
-        stories.sort_by_key(|story| story.events.first().map(|event| event.time));
+        stories.sort_by_key(|story| (story.events.first().map(|event| event.time), story.place));
         stories
     }
 }

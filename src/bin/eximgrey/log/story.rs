@@ -14,6 +14,8 @@ pub struct Story {
     host: Option<Vec<u8>>,
     sender: Vec<u8>,
     recipient: Vec<u8>,
+    /// How many were found before: what the log has in one second stays in its order.
+    pub place: usize,
     /// In order of time.
     pub events: Vec<Event>,
 }
@@ -137,10 +139,10 @@ fn printable(text: &[u8]) -> String {
 }
 
 impl Story {
-    pub fn new(mail: &Mail<'_>, recipient: &[u8]) -> Self {
+    pub fn new(mail: &Mail<'_>, recipient: &[u8], place: usize) -> Self {
         let host = mail.host.map(<[u8]>::to_vec);
         let (client, sender, recipient) = (mail.client, mail.sender.to_vec(), recipient.to_vec());
-        Self { client, host, sender, recipient, events: Vec::new() }
+        Self { client, host, sender, recipient, place, events: Vec::new() }
     }
 
     pub fn client(&mut self, mail: &Mail<'_>) {
