@@ -103,7 +103,7 @@ fn a_disk_that_is_full_from_the_start_lets_mail_pass() {
     if skipped_without_root("a small disk") {
         return;
     }
-    on_a_small_disk(1 << 20, |disk| {
+    on_a_small_disk(3 << 20, |disk| {
         let tools = Place::new("");
         let built = Built::new(&tools);
         let place = Place::in_directory(disk, "delay = \"0s\"");
