@@ -12,7 +12,7 @@ fn on_terminal(place: &Place, arguments: &str, environment: &[(&str, &str)]) -> 
     let command = format!("{} {arguments} --config {config}", env!("CARGO_BIN_EXE_eximgrey"));
     let mut script = Command::new("script");
     script.args(["-qec", &command, "/dev/null"]).env("TERM", "xterm");
-    for name in ["PAGER", "LESS", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"] {
+    for name in ["PAGER", "LESS", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "CI"] {
         script.env_remove(name);
     }
     done(script.envs(environment.iter().copied()))
