@@ -275,7 +275,13 @@ unsafe fn arguments<'a>(argc: c_int, argv: *mut *mut uschar) -> Option<Vec<&'a [
         // SAFETY: the pointer is not null then, and the text ends in NUL and outlives the call.
         (!argument.is_null()).then(|| unsafe { CStr::from_ptr(argument.cast::<c_char>()) }.to_bytes())
     };
-    (0..usize::try_from(argc).ok()?).map(text).collect()
+    let count = usize::try_from(argc).ok()?;
+    // Collected through an `Option`, it would grow as it goes.
+    let mut texts = Vec::with_capacity(count);
+    for i in 0..count {
+        texts.push(text(i)?);
+    }
+    Some(texts)
 }
 
 /// Runs `body`; `None` for a panic. Nothing is printed: the standard error may be the client's connection.

@@ -10,8 +10,7 @@ use crate::recipient::{Delimiters, Recipient};
 use crate::sender::{Level, SenderKey, normalise};
 use crate::time::Timestamp;
 use crate::words;
-use siphasher::sip128::{Hasher128, SipHasher24};
-use std::hash::Hasher;
+use siphasher::sip128::SipHasher24;
 use std::net::IpAddr;
 
 /// The secret of a store. Whoever knows it can choose addresses whose keys collide.
@@ -62,13 +61,14 @@ words! {
 
 impl Secret {
     fn key(&self, tag: Tag, parts: &[&[u8]]) -> Key {
-        let mut hasher = SipHasher24::new_with_key(&self.0);
-        hasher.write(&[tag as u8]);
+        // In one piece: a hasher that is fed by bits takes three times as long.
+        let mut bytes = Vec::with_capacity(128);
+        bytes.push(tag as u8);
         for part in parts {
-            hasher.write(&(part.len() as u64).to_le_bytes());
-            hasher.write(part);
+            bytes.extend_from_slice(&(part.len() as u64).to_le_bytes());
+            bytes.extend_from_slice(part);
         }
-        Key(hasher.finish128().as_bytes())
+        Key(SipHasher24::new_with_key(&self.0).hash(&bytes).as_bytes())
     }
 }
 

@@ -172,7 +172,7 @@ pub(super) fn split(local: &[u8]) -> Vec<Segment> {
         let (start, rest) = (at + skipped, rest.get(skipped..).unwrap_or_default());
         // Each run is measured once, however many segments it has: the pass stays linear.
         let mut composite = uuid(rest);
-        if composite.is_none() && start >= base64_until {
+        if composite.is_none() && start >= base64_until && rest.len() > SHORTEST_BASE64 {
             let (run, padded) = base64(rest);
             base64_until = start + run;
             composite = padded;
@@ -230,6 +230,9 @@ fn uuid(rest: &[u8]) -> Option<usize> {
     (fits && ends && text.iter().any(u8::is_ascii_digit)).then_some(LENGTH)
 }
 
+/// As long as base64 is, without its padding, before it is told from words.
+const SHORTEST_BASE64: usize = 20;
+
 /// The run of base64 at the start, and the whole length if it is long and ends in padding.
 fn base64(rest: &[u8]) -> (usize, Option<usize>) {
     let in_alphabet = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/".contains(byte);
@@ -238,7 +241,7 @@ fn base64(rest: &[u8]) -> (usize, Option<usize>) {
     // Without what follows the padding, the `=` of `user=domain` would be one.
     let ends = rest.get(run + padding).is_none_or(|&byte| !is_inside(byte));
     let digit = || rest.iter().take(run).any(u8::is_ascii_digit);
-    (run, (run >= 20 && (1..=2).contains(&padding) && ends && digit()).then_some(run + padding))
+    (run, (run >= SHORTEST_BASE64 && (1..=2).contains(&padding) && ends && digit()).then_some(run + padding))
 }
 
 /// `2026-11-21`, in any separators, is one date, though each part is short.
