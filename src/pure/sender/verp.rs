@@ -63,7 +63,10 @@ pub(super) fn find(local: &[u8], from: usize, signs: Signs) -> Option<Guess> {
         end = at;
     }
     // `example.org=alice`, where nothing else can be meant.
-    let swapped = domain(local, from).filter(|&end| signs == Signs::Any && local.get(end) == Some(&b'='))?;
+    if signs != Signs::Any || !local.contains(&b'=') {
+        return None;
+    }
+    let swapped = domain(local, from).filter(|&end| local.get(end) == Some(&b'='))?;
     (swapped + 1 < local.len()).then_some(Guess { span: from..local.len(), sign: swapped })
 }
 
