@@ -160,6 +160,40 @@ fn as_root_the_files_stay_the_owners() {
     }
 }
 
+/// Each command that writes to the store does so as its owner; files that the administrator named are his own.
+#[test]
+fn as_root_what_is_moved_in_and_out_has_the_right_owner() {
+    if skipped_without_root("acting for another user") {
+        return;
+    }
+    let place = filled();
+    let named = |name: &str| place.path(name).display().to_string();
+    let (backup, lines, metrics, page) = (named("backup"), named("lines"), named("m.prom"), named("r.html"));
+    for arguments in [
+        &["export", &lines][..],
+        &["backup", &backup],
+        &["forget", "192.0.2.0/24"],
+        &["import", "eximgrey", &lines],
+        &["restore", &backup],
+        &["report", "--html", &page],
+        &["metrics", "--textfile", &metrics],
+        &["whitelist", "add", "host", "mx.example.org"],
+        &["release", "--client", "192.0.2.9"],
+        &["trap", "198.51.100.77"],
+        &["purge"],
+        &["status"],
+    ] {
+        let answer = eximgrey(&place, arguments);
+        assert_eq!(answer.code, Some(0), "{arguments:?}: {}", answer.err);
+        for line in place.tree() {
+            assert!(line.ends_with(&format!(" {NOBODY}")), "{arguments:?}: {line}");
+        }
+    }
+    let owner = |path: &str| std::os::unix::fs::MetadataExt::uid(&fs::metadata(path).unwrap());
+    assert_eq!([&lines, &metrics, &page].map(|path| owner(path)), [0; 3]);
+    assert_eq!(owner(&backup), NOBODY);
+}
+
 /// Owners that only a directory server knows have their names, as those of /etc/passwd do.
 #[test]
 fn owners_that_only_a_directory_server_knows_have_names() {
