@@ -102,12 +102,15 @@ fn frame(host: &str, content: &Markup) -> String {
 
 fn cards(total: &Counts) -> Markup {
     let (first, back, never) = (total.first_attempts(), total.came_back(), total.never_came_back);
-    let ended = percent(share(never, never + back));
+    let ended = match share(never, never + back) {
+        Some(share) => format!("{} of those whose end is known: spam held off", percent(Some(share))),
+        None => "nothing has come to its end yet".into(),
+    };
     let waits = wording::waits(total).unwrap_or_else(|| "and passed".into());
     html! {
         section.cards aria-label="What matters most" {
             div.card.held { strong { (number(first)) } " first attempts" small { "of strangers, answered “come back later”" } }
-            div.card.held { strong { (number(never)) } " never came back" small { (ended) " of those whose end is known: spam held off" } }
+            div.card.held { strong { (number(never)) } " never came back" small { (ended) } }
             div.card.back {
                 strong { (number(back)) } " came back"
                 small { (waits) }
@@ -236,10 +239,19 @@ fn faults(total: &Counts) -> Markup {
             div.scroll { table.reasons {
                 tbody {
                     @for fault in Fault::ALL.iter().filter(|fault| total.fault(**fault) > 0) {
-                        tr { th { "error=" (fault.word()) } td { (number(total.fault(*fault))) } td.about { (fault.about()) } }
+                        tr { th { "error=" (fault.word()) } td { (number(total.fault(*fault))) } td.about { (marked(fault.about())) } }
                     }
                 }
             } }
+        }
+    }
+}
+
+/// A text in which what stands between backticks is a name of the configuration.
+fn marked(text: &str) -> Markup {
+    html! {
+        @for (i, piece) in text.split('`').enumerate() {
+            @if i % 2 == 1 { code { (piece) } } @else { (piece) }
         }
     }
 }
