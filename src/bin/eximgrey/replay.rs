@@ -32,7 +32,7 @@ use std::path::{Path, PathBuf};
 /// Every attempt of the log is decided as Exim would have been answered, at the log's own time, as if the store had been empty at the
 /// log's beginning. In a log of greylisting, by eximgrey or another, the retries are real. Where mail was accepted that would have
 /// had to wait, its sender is taken to have come back as soon as the delay was over. Times are UTC. Exit status 1: the log
-/// has no attempt.
+/// has no attempt, or nothing to be learnt.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -121,7 +121,8 @@ pub fn run(command: &Replay, config: Option<&Path>, out: &mut impl Write) -> Res
         known = records;
     }
     let learnt = store.map(|store| learn(&store, known, now)).transpose()?;
-    let found = told.iter().any(|told| told.figures.attempts() > 0);
+    let found = told.iter().any(|told| told.figures.attempts() > 0)
+        && learnt.as_ref().is_none_or(|learnt| learnt.triplets > 0);
     let replayed = Replayed { lines, from, to, left_out, told, learnt };
     if command.json {
         writeln!(out, "{}", json::value(&replayed))?;

@@ -9,11 +9,12 @@ use eximgrey::memory::{Decision, Event, Memory, Question, Records};
 use eximgrey::policy::{Change, DueTo, Verdict, count_pass, holds};
 use eximgrey::reply::Effect;
 use eximgrey::settings::StoreSettings;
+use eximgrey::store::Table;
 use eximgrey::store::any::Any;
 use eximgrey::store::error::StoreError;
 use eximgrey::store::record::{Facts, Record, Texts};
 use eximgrey::store::records::{MOST_OF_A_PAIR, crowd};
-use eximgrey::time::Timestamp;
+use eximgrey::time::{Seconds, Timestamp};
 use eximgrey::triplet::{IdentityKeys, Key, Secret};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
@@ -34,9 +35,16 @@ struct Tables {
     known: HashMap<Key, Record>,
     /// Those of one sender and recipient side by side, as in the store.
     pending: BTreeMap<Key, Attempt>,
-    /// With as many records it is time to look for what has run out.
-    crowded: [usize; 2],
+    known_sweep: Sweep,
+    pending_sweep: Sweep,
     never_came_back: Crowd,
+}
+
+/// When a table was last looked through for what has run out, and with how many records it is to be done again.
+#[derive(Clone, Copy, Default)]
+struct Sweep {
+    at: usize,
+    last: Timestamp,
 }
 
 struct Attempt {
@@ -111,20 +119,30 @@ impl Tables {
         });
     }
 
-    /// Makes room; `false` where there is none.
-    fn has_room(&mut self, table: usize, most: u64, now: Timestamp) -> bool {
-        let length = |tables: &Self| if table == 0 { tables.known.len() } else { tables.pending.len() };
-        let crowded = self.crowded.get(table).copied().unwrap_or(0).max(FEW);
-        if length(self) < crowded {
-            return true;
-        }
+    const fn sweep(&mut self, table: Table) -> &mut Sweep {
         match table {
-            0 => self.known.retain(|_, record| record.expires >= now),
-            _ => self.sweep_pending(now),
+            Table::Known => &mut self.known_sweep,
+            Table::Pending => &mut self.pending_sweep,
         }
-        let left = length(self);
-        self.crowded.iter_mut().skip(table).take(1).for_each(|crowded| *crowded = 2 * left);
-        (left as u64) < most
+    }
+
+    /// Makes room; `false` where there is none.
+    fn has_room(&mut self, table: Table, most: u64, now: Timestamp) -> bool {
+        let length = |tables: &Self| match table {
+            Table::Known => tables.known.len(),
+            Table::Pending => tables.pending.len(),
+        };
+        let is_full = |length: usize| length as u64 >= most;
+        let Sweep { at, last } = *self.sweep(table);
+        // What is full is not looked through for each attempt.
+        if length(self) >= at.max(FEW) || is_full(length(self)) && now.since(last) >= Seconds::HOUR {
+            match table {
+                Table::Known => self.known.retain(|_, record| record.expires >= now),
+                Table::Pending => self.sweep_pending(now),
+            }
+            *self.sweep(table) = Sweep { at: 2 * length(self), last: now };
+        }
+        !is_full(length(self))
     }
 
     fn known(&self, key: Key) -> Found<Known> {
@@ -177,7 +195,7 @@ impl Recollected<'_> {
         let Question { rules, now, .. } = *self.question;
         let network = self.network();
         let expires = first_seen.plus(rules.window);
-        let room = tables.has_room(1, self.memory.settings.max_pending, now);
+        let room = tables.has_room(Table::Pending, self.memory.settings.max_pending, now);
         for (place, keys) in self.keys.iter().enumerate() {
             if places.holds(place) && (room || tables.pending.contains_key(&keys.pending)) {
                 let attempt = Attempt { first_seen, expires, network, used_up: false, first: None };
@@ -202,7 +220,7 @@ impl Recollected<'_> {
                 }
             }
         }
-        let room = tables.has_room(0, self.memory.settings.max_known, now);
+        let room = tables.has_room(Table::Known, self.memory.settings.max_known, now);
         let counts = due_to == DueTo::Client;
         let expires = now.plus(rules.keep());
         for (identity, keys) in triplet.identities.iter().zip(&self.keys) {
