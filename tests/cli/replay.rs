@@ -381,3 +381,45 @@ fn mail_that_passed_is_counted_once() {
         assert_eq!(told["waits"]["median"], wait);
     }
 }
+
+/// Who has come back has come back for the whole message, also in a replay: the second recipient was never tried before.
+#[test]
+fn the_other_recipients_of_a_message_pass_with_it() {
+    let place = Place::new("");
+    let begin = begin();
+    let (client, sender) = ("198.51.100.1", "alice@a.test");
+    let passed = |time, recipient: &str, by: &str| {
+        let reply = format!("action=pass reason=retried delay=600 by={by}");
+        let at = stamp(time);
+        format!("{at} mail-may-pass eximgrey: {reply} H=[{client}] F=<{sender}> RCPT=<{recipient}>\n")
+    };
+    let recipients = ["a@rcpt.test", "b@rcpt.test"];
+    let lines = [
+        refused(begin, client, sender, recipients[0]),
+        passed(begin + 600, recipients[0], "network"),
+        passed(begin + 601, recipients[1], "message"),
+        accepted(begin + 602, 1, client, sender, &recipients),
+        // Another connection, much later, has come back for nothing.
+        accepted(begin + 9_000, 2, client, sender, &["c@rcpt.test"]),
+    ];
+    let (_, told) = told(&place, &[&write(&place, "mainlog", &lines)]);
+    assert_eq!((&told["reasons"]["retried"], &told["reasons"]["new"]), (&2.into(), &2.into()), "{told:#}");
+    assert_eq!(told["waits"]["p99"], 601);
+}
+
+/// What would have been forgotten since is not learnt, and where nothing is learnt the command does not say that it is done.
+#[test]
+fn an_old_log_teaches_nothing() {
+    let place = Place::new("lifetime = \"10d\"");
+    let log = write(&place, "mainlog", &log_of_a_greylister(begin()));
+    let old = replay(&place, &[&log, "--learn"]);
+    assert_eq!(old.code, Some(1), "{}", old.err);
+    assert!(old.out.contains("\nLearnt: 0 triplets known, 0 clients\n"), "{}", old.out);
+    assert!(known(&place).is_empty());
+    place.configure("");
+    let young = replay(&place, &[&log, "--learn"]);
+    assert_eq!(young.code, Some(0), "{}", young.err);
+    assert!(young.out.contains("\nLearnt: 2 triplets known, 2 clients\n"), "{}", young.out);
+    let listed = known(&place).join("\n");
+    assert!(listed.contains("alice@a.test") && !listed.contains("spam.test"), "{listed}");
+}
