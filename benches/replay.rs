@@ -29,8 +29,9 @@ impl Numbers {
 /// What a log is made of.
 #[derive(Clone, Copy)]
 enum Mix {
-    /// Of a hundred things that happen, so many are deferred by a greylister, ten mails come in, five go out, and the rest is
-    /// what servers on the Internet mostly log: connections that come to nothing, and refusals by other rules.
+    /// Of a hundred things that happen, so many are deferred by a greylister, ten mails come in, five go out,
+    /// and the rest is what servers on the Internet mostly log: connections that come to nothing, and
+    /// refusals by other rules.
     Usual { deferred: u64 },
     /// Every line is an attempt.
     Attempts,
@@ -106,8 +107,8 @@ fn processor_time() -> f64 {
     seconds(usage.ru_utime) + seconds(usage.ru_stime)
 }
 
-/// The seconds of a processor that a replay takes on one core, the median of five, and what it read. Not the time on the
-/// wall: others may work on this machine.
+/// The seconds of a processor that a replay takes on one core, the median of five, and what it read. Not the
+/// time on the wall: others may work on this machine.
 fn run(arguments: &[&str]) -> (f64, serde_json::Value) {
     let mut value = serde_json::Value::Null;
     let mut times: Vec<f64> = (0..5)

@@ -1,5 +1,5 @@
-//! `eximgrey replay` on logs that Exim has written: its counts are those of the live decisions, and what it learns is what
-//! the live store knows.
+//! `eximgrey replay` on logs that Exim has written: its counts are those of the live decisions, and what it
+//! learns is what the live store knows.
 
 use serde_json::Value;
 use std::fs;
@@ -45,8 +45,8 @@ fn configure_learner(world: &World, settings: &str) {
     fs::write(world.path("learner.toml"), text).unwrap();
 }
 
-/// Some mail of each kind: new, early, back in time, from another host of its pool, to several recipients, known, of a client that has proved
-/// itself, a bounce.
+/// Some mail of each kind: new, early, back in time, from another host of its pool, to several recipients,
+/// known, of a client that has proved itself, a bounce.
 fn send() {
     attempt("198.51.100.7", "alice@sender.test", USER).expect_greylisted();
     attempt("198.51.100.7", "alice@sender.test", USER).expect_accepted();

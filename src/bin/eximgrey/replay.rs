@@ -29,10 +29,10 @@ use std::path::{Path, PathBuf};
 
 /// Says what greylisting would have done to the mail of Exim's main log, by this configuration.
 ///
-/// Every attempt of the log is decided as Exim would have been answered, at the log's own time, as if the store had been empty at the
-/// log's beginning. In a log of greylisting, by eximgrey or another, the retries are real. Where mail was accepted that would have
-/// had to wait, its sender is taken to have come back as soon as the delay was over. Times are UTC. Exit status 1: the log
-/// has no attempt, or nothing to be learnt.
+/// Every attempt of the log is decided as Exim would have been answered, at the log's own time, as if the
+/// store had been empty at the log's beginning. In a log of greylisting, by eximgrey or another, the retries
+/// are real. Where mail was accepted that would have had to wait, its sender is taken to have come back as
+/// soon as the delay was over. Times are UTC. Exit status 1: the log has no attempt, or nothing to be learnt.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:

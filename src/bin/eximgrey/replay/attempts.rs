@@ -1,8 +1,8 @@
 //! Attempts at mail from outside, as Exim's main log tells of them.
 //!
-//! A recipient that a greylister deferred is one, and so is one of each message that was accepted. Of what has waited our own line
-//! comes first; the message that follows it is the same attempt. What was refused for another reason is none: eximgrey
-//! is asked about recipients that nothing else stands against.
+//! A recipient that a greylister deferred is one, and so is one of each message that was accepted. Of what
+//! has waited our own line comes first; the message that follows it is the same attempt. What was refused for
+//! another reason is none: eximgrey is asked about recipients that nothing else stands against.
 
 use crate::exim_log::messages::Messages;
 use crate::exim_log::{Line, Mail, What};
@@ -39,7 +39,8 @@ pub struct LeftOut {
 /// The most that is remembered of either kind; with more, the older goes.
 const MOST: usize = 100_000;
 
-/// A message ends so long after its recipients were accepted: Exim's own limit for a command and for data is half of it.
+/// A message ends so long after its recipients were accepted: Exim's own limit for a command and for data is
+/// half of it.
 const MESSAGE: Seconds = Seconds::MINUTE.times(10);
 
 /// So long after our line the message's recipients may still be named, by their deliveries.

@@ -1,7 +1,8 @@
-//! How it would have gone by one configuration: each attempt is decided as Exim would have been answered, at the log's own time.
+//! How it would have gone by one configuration: each attempt is decided as Exim would have been answered, at
+//! the log's own time.
 //!
-//! Mail that Exim accepted, and that would have had to wait, is tried once more as soon as its wait is over: its sender is taken
-//! to have come back, at the earliest.
+//! Mail that Exim accepted, and that would have had to wait, is tried once more as soon as its wait is over:
+//! its sender is taken to have come back, at the earliest.
 
 use super::attempts::Attempt;
 use super::figures::Figures;

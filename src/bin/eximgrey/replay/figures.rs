@@ -11,7 +11,8 @@ use std::collections::BTreeMap;
 pub struct Figures {
     /// By what would have been answered to each attempt.
     reasons: [u64; Reason::ALL.len()],
-    /// First attempts and early retries that the log says were accepted: their senders are taken to have come back.
+    /// First attempts and early retries that the log says were accepted: their senders are taken to have come
+    /// back.
     pub assumed: u64,
     /// How long mail waited whose retry the log has.
     pub waits: Waits,

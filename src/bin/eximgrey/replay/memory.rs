@@ -19,7 +19,8 @@ use eximgrey::triplet::{IdentityKeys, Key, Secret};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 
-/// What has run out is taken out when there are twice as many records as after the last time, and not before there are so many.
+/// What has run out is taken out when there are twice as many records as after the last time, and not before
+/// there are so many.
 const FEW: usize = 10_000;
 
 pub struct Recollection {
@@ -40,7 +41,8 @@ struct Tables {
     never_came_back: Crowd,
 }
 
-/// When a table was last looked through for what has run out, and with how many records it is to be done again.
+/// When a table was last looked through for what has run out, and with how many records it is to be done
+/// again.
 #[derive(Clone, Copy, Default)]
 struct Sweep {
     at: usize,

@@ -35,8 +35,8 @@ fn known(store: &Store) -> BTreeMap<Key, Record> {
     known
 }
 
-/// Mail of few senders from a few networks and pools: each attempt is answered as the store answers it, and what is known in the
-/// end is what the store knows.
+/// Mail of few senders from a few networks and pools: each attempt is answered as the store answers it, and
+/// what is known in the end is what the store knows.
 #[test]
 fn it_answers_and_knows_what_the_store_does() {
     let mut verdicts = BTreeMap::new();
