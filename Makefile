@@ -23,7 +23,7 @@ cargo_home = $(or $(CARGO_HOME),$(HOME)/.cargo)
 as_shipped = RUSTFLAGS='$(RUSTFLAGS) --remap-path-prefix=$(cargo_home)=cargo --remap-path-prefix=$(CURDIR)=eximgrey' \
     CFLAGS='$(CFLAGS) -fno-plt -ffile-prefix-map=$(cargo_home)=cargo'
 
-.PHONY: help build setup setup-deb setup-rpm setup-dist setup-clean-systems demo test check bench bench-many bench-exim bench-scale bench-beside bench-report report-picture senders pools bindings install uninstall clean
+.PHONY: help build setup setup-deb setup-rpm setup-dist setup-clean-systems demo test check bench bench-many bench-exim bench-scale bench-beside bench-report bench-replay report-picture senders pools bindings install uninstall clean
 .PHONY: deb rpm dist test-dist test-install test-moving test-postfix-probe test-exims test-senders torture torture-damage torture-calls torture-kills torture-power torture-memory torture-flood fuzz check-reproducible
 
 help:
@@ -55,6 +55,7 @@ help:
 	@echo 'make bench-scale  decisions, room, memory and purge in stores of up to 10,000,000 triplets'
 	@echo 'make bench-beside what listings and watching cost those who decide meanwhile, in a store of a million records'
 	@echo 'make bench-report  time and memory of eximgrey report on a million records; make report-picture: docs/report.png'
+	@echo 'make bench-replay lines of a log that eximgrey replay reads in a second, on one core'
 	@echo 'make pools     what greylisting costs sending pools, here and with postgrey and greylistd'
 	@echo 'make bindings  write src/ffi/bindings anew from Exim'"'"'s header; make completions: completions/'
 	@echo 'make deny      licences, sources and known weaknesses of the dependencies (needs cargo-deny)'
@@ -190,6 +191,9 @@ bench-beside:
 
 bench-report:
 	$(as_shipped) $(CARGO) bench --locked --bench report
+
+bench-replay:
+	$(as_shipped) $(CARGO) bench --locked --bench replay
 
 report-picture: setup
 	scripts/report-picture

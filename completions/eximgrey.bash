@@ -61,6 +61,9 @@ _eximgrey() {
             eximgrey,release)
                 cmd="eximgrey__subcmd__release"
                 ;;
+            eximgrey,replay)
+                cmd="eximgrey__subcmd__replay"
+                ;;
             eximgrey,report)
                 cmd="eximgrey__subcmd__report"
                 ;;
@@ -148,6 +151,9 @@ _eximgrey() {
             eximgrey__subcmd__help,release)
                 cmd="eximgrey__subcmd__help__subcmd__release"
                 ;;
+            eximgrey__subcmd__help,replay)
+                cmd="eximgrey__subcmd__help__subcmd__replay"
+                ;;
             eximgrey__subcmd__help,report)
                 cmd="eximgrey__subcmd__help__subcmd__report"
                 ;;
@@ -224,7 +230,7 @@ _eximgrey() {
 
     case "${cmd}" in
         eximgrey)
-            opts="-h -V --config --color --help --version status list metrics watch explain log check-config release trap forget whitelist import export backup restore purge normalize report doctor exim help"
+            opts="-h -V --config --color --help --version status list metrics watch explain log check-config release trap forget whitelist import export backup restore purge normalize report replay doctor exim help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -548,7 +554,7 @@ _eximgrey() {
             return 0
             ;;
         eximgrey__subcmd__help)
-            opts="status list metrics watch explain log check-config release trap forget whitelist import export backup restore purge normalize report doctor exim help"
+            opts="status list metrics watch explain log check-config release trap forget whitelist import export backup restore purge normalize report replay doctor exim help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -800,6 +806,20 @@ _eximgrey() {
             return 0
             ;;
         eximgrey__subcmd__help__subcmd__release)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        eximgrey__subcmd__help__subcmd__replay)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -1125,6 +1145,32 @@ _eximgrey() {
             fi
             case "${prev}" in
                 --client)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        eximgrey__subcmd__replay)
+            opts="-h --compare --learn --utc --json --config --color --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --compare)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -30,6 +30,8 @@ mod pager;
 mod purge;
 #[path = "cli/repair.rs"]
 mod repair;
+#[path = "cli/replay.rs"]
+mod replay;
 #[path = "cli/report.rs"]
 mod report;
 #[path = "cli/schemas.rs"]

@@ -17,7 +17,7 @@ use std::cell::Cell;
 
 /// As many first attempts with one sender and recipient are looked at: more than any pool has networks, and
 /// about as many as a page holds.
-const MOST_OF_A_PAIR: usize = 64;
+pub const MOST_OF_A_PAIR: usize = 64;
 
 /// Looks at a key and its value; `false` says stop.
 type Visit<'v> = &'v mut dyn FnMut(&[u8], &[u8]) -> bool;

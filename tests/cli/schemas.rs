@@ -52,6 +52,8 @@ fn what_is_printed_is_what_the_schemas_say() {
         ("purge", &["purge"]),
         ("report", &["report"]),
         ("log", &["log", "alice@sender.test", "--file", super::log::MAIN_LOG]),
+        ("replay", &["replay", super::log::MAIN_LOG]),
+        ("replay", &["replay", super::log::MAIN_LOG, "--learn"]),
     ] {
         for place in [&full, &private, &empty, &wrong] {
             let told = eximgrey(place, &[arguments, &["--json"]].concat());

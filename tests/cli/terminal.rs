@@ -91,3 +91,21 @@ fn colours_are_for_terminals() {
     let wrong = on_terminal(&place, "list everything", &[]);
     assert!(wrong.out.starts_with("\x1b[1m\x1b[31meximgrey:\x1b[0m "), "{}", wrong.out);
 }
+
+/// How far the reading of a log is, is said on a terminal, and is gone in the end; in a pipe it is not.
+#[test]
+fn how_far_a_log_is_read_is_said_on_a_terminal() {
+    let place = filled();
+    let log = place.path("mainlog");
+    let line = "2026-11-20 10:00:00 +0100 H=(x) [192.0.2.1] F=<a@b.test> temporarily rejected RCPT <c@d.test>: greylisted\n";
+    fs::write(&log, line.repeat(3_000)).unwrap();
+    let arguments = format!("replay {}", log.display());
+    let told = on_terminal(&place, &arguments, &[]);
+    assert!(
+        told.code == Some(0) && told.out.contains("reading ") && told.out.contains(" % "),
+        "{}",
+        told.out
+    );
+    let piped = eximgrey(&place, &arguments.split(' ').collect::<Vec<_>>());
+    assert!(piped.out.starts_with("Replayed 3,000 lines") && piped.err.is_empty(), "{}", piped.err);
+}

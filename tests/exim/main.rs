@@ -23,6 +23,7 @@ mod identities;
 mod logs;
 mod name_servers;
 mod recipes;
+mod replay;
 mod topologies;
 mod tour;
 mod words;

@@ -25,6 +25,7 @@ const STEPS: &[(&str, &str)] = &[
     ("report", "report --since 24h"),
     ("explain", "explain 192.0.2.1 carol@sender.test user@example.org"),
     ("log", "log @sender.test"),
+    ("replay", "replay"),
     ("release", "release carol@sender.test user@example.org"),
     ("release-nothing", "release nobody@sender.test user@example.org"),
     ("trap", "trap 203.0.113.9"),
@@ -53,6 +54,7 @@ const ON_THE_WAY: &[&str] = &["exim enable", "watch"];
 
 /// What changes from run to run, or from Exim to Exim, and what stands for it.
 const CHANGING: &[(&str, &str)] = &[
+    (r"Replayed \d+ lines", "Replayed N lines"),
     (r"(?m)(^  20\d\d-\d\d-\d\d \d\d:\d\d .*\n)+", "  HOURS\n"),
     (r"\b20\d\d-\d\d-\d\d \d\d:\d\d\b", "TIME"),
     (r"Greylisting at \S+,", "Greylisting at HOST,"),

@@ -23,6 +23,7 @@ mod owner;
 mod purge;
 mod release;
 mod repair;
+mod replay;
 mod report;
 mod rows;
 mod status;
@@ -82,6 +83,7 @@ enum Command {
     Purge(purge::Purge),
     Normalize(normalize::Normalize),
     Report(report::Report),
+    Replay(replay::Replay),
     Doctor(doctor::Doctor),
     Exim(exim::EximCommand),
 }
@@ -126,6 +128,7 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> Result {
         Command::Restore(command) => backup::run_restore(command, &load(config)?, out),
         Command::Purge(command) => purge::run(command, &load(config)?, out),
         Command::Report(command) => report::run(command, config, out),
+        Command::Replay(command) => replay::run(command, config, out),
         Command::CheckConfig(command) => check_config::run(command, config, out),
         Command::Doctor(command) => doctor::run(command, config, out),
         Command::Exim(command) => exim::run(command, config, out),

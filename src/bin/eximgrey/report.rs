@@ -1,13 +1,13 @@
 //! `eximgrey report`: what greylisting has done here, as text, as JSON, or as a page for a browser.
 
-mod busiest;
+pub mod busiest;
 mod charts;
 mod figures;
 mod file;
 mod html;
 mod json;
 mod text;
-mod wording;
+pub mod wording;
 
 #[cfg(test)]
 mod golden_tests;

@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use nix::sys::signal::{SigSet, Signal};
 use std::env;
 use std::fmt::{self, Display};
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal, Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -139,10 +139,9 @@ impl Progress {
         Self::styled(what, steps, "{prefix:<10} {wide_bar} {percent:>3} % {msg}")
     }
 
-    /// Of so many bytes that are read; `None`: nobody knows how many.
-    #[allow(dead_code, reason = "for whoever reads files")]
-    pub fn bytes(what: &'static str, bytes: Option<u64>) -> Self {
-        Self::styled(what, bytes, "{prefix:<10} {wide_bar} {percent:>3} % {bytes_per_sec} {msg}")
+    /// Of so many bytes that are read.
+    pub fn bytes(what: &'static str, bytes: u64) -> Self {
+        Self::styled(what, Some(bytes), "{prefix:<10} {wide_bar} {percent:>3} % {bytes_per_sec} {msg}")
     }
 
     fn styled(what: &'static str, length: Option<u64>, template: &str) -> Self {
@@ -164,10 +163,9 @@ impl Progress {
         self.0.set_position(done);
     }
 
-    /// So many more.
-    #[allow(dead_code, reason = "for whoever reads files")]
-    pub fn add(&self, more: u64) {
-        self.0.inc(more);
+    /// What is read from `file` counts.
+    pub fn reading<R: Read>(&self, file: R) -> impl Read + use<R> {
+        self.0.wrap_read(file)
     }
 
     /// A few words on it.

@@ -15,15 +15,12 @@ impl<'l> Iterator for Fields<'l> {
         if text.is_empty() {
             return None;
         }
-        let length = length(text);
-        let (field, rest) = text.split_at_checked(length)?;
-        self.0 = rest.strip_prefix(b" ").unwrap_or(rest);
-        Some(field)
+        self.take(length(text, b"="))
     }
 }
 
-/// How long the field is that `text` begins with.
-fn length(text: &[u8]) -> usize {
+/// How long the field is that `text` begins with. Quotations begin with it, or behind one of `openers`.
+fn length(text: &[u8], openers: &[u8]) -> usize {
     let mut opens = true;
     let mut at = 0;
     while let Some(&byte) = text.get(at) {
@@ -33,7 +30,7 @@ fn length(text: &[u8]) -> usize {
             b'<' if opens => bracketed(text, at),
             _ => None,
         };
-        opens = byte == b'=';
+        opens = openers.contains(&byte);
         // What does not end is no quotation.
         at = closed.unwrap_or(at + 1);
     }
@@ -77,14 +74,28 @@ pub fn inside(text: &[u8]) -> &[u8] {
 }
 
 impl<'l> Fields<'l> {
+    fn take(&mut self, length: usize) -> Option<&'l [u8]> {
+        let (field, rest) = self.0.trim_ascii_start().split_at_checked(length)?;
+        self.0 = rest.strip_prefix(b" ").unwrap_or(rest);
+        Some(field)
+    }
+
+    /// The address that comes next, of which any word may be quoted: `a."b c"@d`.
+    pub fn address(&mut self) -> Option<&'l [u8]> {
+        let text = self.0.trim_ascii_start();
+        if text.is_empty() { None } else { self.take(length(text, b".")) }
+    }
+
     /// The next field, if it is not one that tells who sends: that goes into `mail`.
     pub fn mail(&mut self, mail: &mut Mail<'l>) -> Option<Option<&'l [u8]>> {
         let text = self.0.trim_ascii_start();
-        if let Some(host) = text.strip_prefix(b"H=").filter(|_| mail.client.is_none())
-            && let Some((client, name, rest)) = host_and_address(host)
-        {
-            (mail.client, mail.host, self.0) = (Some(client), name, rest);
-            return Some(None);
+        if let Some(host) = text.strip_prefix(b"H=").filter(|_| mail.client.is_none()) {
+            let found = host_and_address(host);
+            mail.unclear |= found.is_none();
+            if let Some((client, name, rest)) = found {
+                (mail.client, mail.host, self.0) = (Some(client), name, rest);
+                return Some(None);
+            }
         }
         let field = self.next()?;
         if let Some(sender) = field.strip_prefix(b"F=") {
@@ -114,16 +125,38 @@ fn host_and_address(text: &[u8]) -> Option<Host<'_>> {
             (Some(name), rest.trim_ascii_start())
         }
     };
-    let rest = match rest.first()? {
-        b'(' => rest.get(rest.windows(3).position(|part| part == b") [")? + 2..)?,
-        _ => rest,
+    let (address, rest) = match rest.first()? {
+        b'(' => {
+            let mut ends = (0..rest.len()).filter_map(|at| rest.get(at..)?.strip_prefix(b") "));
+            ends.find_map(address)?
+        }
+        _ => address(rest)?,
     };
-    let rest = rest.strip_prefix(b"[")?;
-    let (address, rest) = rest.split_at_checked(rest.iter().position(|&byte| byte == b']')?)?;
-    let address = str::from_utf8(address).ok()?.split('%').next()?.parse::<IpAddr>().ok()?;
     // The port.
     let rest = rest.get(rest.iter().position(|&byte| byte == b' ').unwrap_or(rest.len())..)?;
-    Some((address.to_canonical(), name, rest))
+    Some((address, name, rest))
+}
+
+/// `[192.0.2.1]`, and what follows.
+fn address(text: &[u8]) -> Option<(IpAddr, &[u8])> {
+    let inside = text.strip_prefix(b"[")?;
+    // No address is longer than 45 characters, and few interfaces are.
+    let (address, rest) = inside.split_at_checked(inside.iter().take(64).position(|&byte| byte == b']')?)?;
+    let address = str::from_utf8(address).ok()?.split('%').next()?.parse::<IpAddr>().ok()?;
+    Some((address.to_canonical(), rest.get(1..)?))
+}
+
+/// Whether there is another address than `client` where Exim may have written the client's. In front of that stands what
+/// the client has said at HELO, which Exim does not escape: with `helo_accept_junk_hosts` it may be an address and all that
+/// comes behind one.
+pub fn has_another_address(text: &[u8], client: IpAddr) -> bool {
+    let opens = text.iter().enumerate().filter(|(_, byte)| **byte == b'[').map(|(at, _)| at);
+    let mut addresses = opens.filter_map(|at| {
+        let (before, from) = text.split_at_checked(at)?;
+        let may_be = before.ends_with(b" ") || before.ends_with(b"H=");
+        Some(address(from).filter(|_| may_be)?.0)
+    });
+    addresses.any(|other| other != client)
 }
 
 /// The envelope recipient of a line of a delivery, and the reason behind it: `bob <bob@x> F=<a@b> R=local: reason`. What

@@ -2,6 +2,7 @@
 
 use super::{Clock, Line};
 use crate::command::{Failure, Result};
+use crate::terminal::Progress;
 use eximgrey::time::Timestamp;
 use flate2::read::MultiGzDecoder;
 use lzma_rust2::XzReader;
@@ -23,6 +24,8 @@ const XZ_MEMORY_KB: u32 = 128 << 10;
 pub struct Logs {
     sources: Vec<Source>,
     clock: Clock,
+    /// All together; `None` where one of them is no file.
+    bytes: Option<u64>,
 }
 
 struct Source {
@@ -54,20 +57,26 @@ impl Logs {
             Source::open(path, &mut clock).map_err(|error| trouble(&name, &error))
         };
         let mut sources = paths.iter().map(open).collect::<Result<Vec<_>>>()?;
+        let bytes = sources.iter().map(Source::bytes).sum();
         sources.sort_by_key(|source| source.first.unwrap_or(Timestamp(u32::MAX)));
-        Ok(Self { sources, clock })
+        Ok(Self { sources, clock, bytes })
     }
 
     /// Calls `take` with each line of Exim's.
     pub fn read(self, mut take: impl FnMut(&Line<'_>) -> Result<()>) -> Result<Lines> {
-        let Self { sources, mut clock } = self;
+        let Self { sources, mut clock, bytes } = self;
+        let progress = bytes.map(|bytes| Progress::bytes("reading", bytes));
         clock.start_over();
         let mut lines = Lines::default();
         let mut buffer = Vec::new();
         for Source { name, input, .. } in sources {
             let trouble = |error| trouble(&name, &error);
             let mut input = match input {
-                Input::File(file) => unpacked(Box::new(file)).map_err(trouble)?,
+                Input::File(file) => match &progress {
+                    Some(progress) => unpacked(Box::new(progress.reading(file))),
+                    None => unpacked(Box::new(file)),
+                }
+                .map_err(trouble)?,
                 Input::Begun(input) => input,
             };
             let mut entry = None;
@@ -109,6 +118,13 @@ fn trouble(name: &str, error: &io::Error) -> Failure {
 }
 
 impl Source {
+    fn bytes(&self) -> Option<u64> {
+        match &self.input {
+            Input::File(file) => Some(file.metadata().ok()?.len()),
+            Input::Begun(_) => None,
+        }
+    }
+
     fn open(path: &Path, clock: &mut Clock) -> io::Result<Self> {
         let name = path.display().to_string();
         if path == Path::new("-") {

@@ -24,16 +24,18 @@ pub struct Message {
     pub host: Option<Vec<u8>>,
     pub sender: Vec<u8>,
     pub authenticated: bool,
+    pub unclear: bool,
     /// Those that have been named, in small letters.
     pub recipients: HashSet<Vec<u8>>,
 }
 
 impl Messages {
     pub fn arrived(&mut self, id: &[u8], time: Timestamp, mail: &Mail<'_>, recipients: &[Vec<u8>]) {
-        let Mail { client, host, sender, authenticated } = *mail;
+        let Mail { client, host, sender, authenticated, unclear } = *mail;
         let (host, sender) = (host.map(<[u8]>::to_vec), sender.to_vec());
         let recipients = recipients.iter().map(|recipient| recipient.to_ascii_lowercase()).collect();
-        self.open.insert(id.to_vec(), Message { time, client, host, sender, authenticated, recipients });
+        self.open
+            .insert(id.to_vec(), Message { time, client, host, sender, authenticated, unclear, recipients });
         self.order.push_back(id.to_vec());
         while self.order.len() > MOST {
             if let Some(oldest) = self.order.pop_front() {
@@ -50,15 +52,24 @@ impl Messages {
     }
 
     /// It is dealt with.
-    pub fn completed(&mut self, id: &[u8]) {
-        self.open.remove(id);
+    pub fn completed(&mut self, id: &[u8]) -> Option<Message> {
+        let message = self.open.remove(id);
         while self.order.front().is_some_and(|id| !self.open.contains_key(id)) {
             self.order.pop_front();
         }
+        message
     }
 
     /// All that are still there.
     pub fn rest(self) -> impl Iterator<Item = (Vec<u8>, Message)> {
         self.open.into_iter()
+    }
+}
+
+impl Message {
+    pub fn mail(&self) -> Mail<'_> {
+        let Self { client, host, sender, authenticated, unclear, .. } = self;
+        let (client, authenticated, unclear) = (*client, *authenticated, *unclear);
+        Mail { client, host: host.as_deref(), sender, authenticated, unclear }
     }
 }

@@ -54,6 +54,8 @@ pub struct Mail<'l> {
     pub host: Option<&'l [u8]>,
     pub sender: &'l [u8],
     pub authenticated: bool,
+    /// The client may have written its address itself.
+    pub unclear: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -74,17 +76,24 @@ impl<'l> Line<'l> {
 
     /// The text of a line without its time.
     pub fn of(time: Timestamp, text: &'l [u8]) -> Self {
-        let mut text = text;
+        let (mut text, mut in_parts) = (text, false);
         // `[77] ` with +pid, and of a line that was too long for syslog `[1/2] `.
         while let Some((inside, rest)) = bracketed(text) {
             if inside.contains(&b'\\') {
                 return Self { time, id: None, what: What::Other };
             }
+            in_parts |= inside.contains(&b'/');
             text = rest;
         }
         let id = text.split(|&byte| byte == b' ').next().filter(|word| is_message_id(word));
         let text = id.and_then(|id| text.get(id.len() + 1..)).unwrap_or(text);
-        Self { time, id, what: What::of(id.is_some(), text).unwrap_or(What::Other) }
+        let mut what = What::of(id.is_some(), text).unwrap_or(What::Other);
+        if let What::Arrived(Arrival { mail, .. }) | What::Refused { mail, .. } = &mut what {
+            // Of a long name only the next part may have what Exim wrote behind it.
+            let other = |client| fields::has_another_address(text, client);
+            mail.unclear |= in_parts || mail.client.is_some_and(other);
+        }
+        Self { time, id, what }
     }
 }
 
@@ -199,7 +208,7 @@ impl<'l> Arrival<'l> {
     /// `a@b H=mx.x.example [192.0.2.1] P=esmtp S=1234 id=x@y T="subject" for c@d e@f`
     fn of(text: &'l [u8]) -> Option<Self> {
         let mut fields = Fields(text);
-        let sender = fields::inside(fields.next()?);
+        let sender = fields::inside(fields.address()?);
         let mut mail = Mail { sender, ..Mail::default() };
         let mut recipients: &[u8] = b"";
         while let Some(field) = fields.mail(&mut mail) {

@@ -25,8 +25,7 @@ pub fn main_log(exim: &Exim) -> Option<String> {
 pub fn files(since: Option<Timestamp>) -> Result<Vec<PathBuf>, String> {
     let pattern = match Exim::find(None, None) {
         Ok(exim) => {
-            let syslog =
-                "Exim logs to syslog only; try: journalctl -u exim4 -o export | eximgrey log ... --file -";
+            let syslog = "Exim logs to syslog only; give me what `journalctl -u exim4 -o export` prints, and - as its file";
             main_log(&exim).ok_or(syslog)?
         }
         Err(trouble) => {

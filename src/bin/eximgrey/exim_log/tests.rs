@@ -137,3 +137,51 @@ fn strangers_forge_nothing() {
         assert_eq!(said(text), "other", "{text}");
     }
 }
+
+/// With `helo_accept_junk_hosts` a client may say anything at HELO, and a sender may be quoted anywhere: such a line is told from one
+/// whose address is Exim's word.
+#[test]
+fn a_client_that_may_have_forged_its_address_is_told() {
+    let unclear = |text: &str| {
+        at(&format!("2026-11-27 12:00:00 {text}"), |line| match &line.what {
+            What::Arrived(Arrival { mail, .. }) | What::Refused { mail, .. } => (mail.client, mail.unclear),
+            other => panic!("{other:?}"),
+        })
+    };
+    let forged = "(x) [198.51.100.1] P=esmtp S=9 T=\"";
+    for helo in [
+        "x) [198.51.100.1] (y",
+        "x) [198.51.100.1]:5 P=esmtp T=\"",
+        forged,
+        "[198.51.100.1]) [x",
+        "x) [198.51.100.1",
+    ] {
+        for text in [
+            format!("{ID} <= a@b.test H=({helo}) [192.0.2.1] P=esmtp S=9 T=\"c\" for d@e.test"),
+            format!("{ID} <= a@b.test H=mx.b.test ({helo}) [192.0.2.1]:77 P=esmtp S=9"),
+            format!("H=({helo}) [192.0.2.1] F=<a@b.test> temporarily rejected RCPT <c@d.test>: greylisted"),
+        ] {
+            let (client, unclear) = unclear(&text);
+            assert!(unclear || client == Some("192.0.2.1".parse().unwrap()), "{text}");
+        }
+    }
+    for sender in [
+        "\"a H=[198.51.100.1] b\"@c.test",
+        "a.\"b H=[198.51.100.1] c\"@d.test",
+        "a.\"b H=(x) [198.51.100.1] c\"@d.test",
+    ] {
+        let local = unclear(&format!("{ID} <= {sender} U=u P=local S=9"));
+        assert_eq!(local.0, None, "{sender}");
+        let (client, unclear) = unclear(&format!("{ID} <= {sender} H=[192.0.2.1] P=smtp S=9"));
+        assert!(unclear || client == Some("192.0.2.1".parse().unwrap()), "{sender}");
+    }
+    assert!(unclear(&format!("[1/2] {ID} <= a@b.test H=(x) [198.51.100.1] P=esmtp S=9")).1);
+    assert!(unclear("H=(x F=<a@b.test> temporarily rejected RCPT <c@d.test>: no").1);
+    for clear in [
+        format!("{ID} <= a@b.test H=mx.b.test ([192.0.2.77]) [192.0.2.1]:5 I=[192.0.2.9]:25 P=esmtps S=9"),
+        format!("{ID} <= a@b.test H=([IPv6:2001:db8::7]) [192.0.2.1] P=esmtps S=9 T=\"[list] [7] a\""),
+        "H=(x) [192.0.2.1] F=<a@b.test> temporarily rejected RCPT <c@d.test>: Greylisted [192.0.2.1]".into(),
+    ] {
+        assert_eq!(unclear(&clear), (Some("192.0.2.1".parse().unwrap()), false), "{clear}");
+    }
+}

@@ -5,7 +5,7 @@ pub mod command;
 mod gather;
 mod greylistd;
 mod milter_greylist;
-mod own;
+pub mod own;
 mod peer;
 pub mod postgrey;
 mod postgrey_db;

@@ -76,8 +76,8 @@ impl Search {
             (What::Sent { recipient, how, why }, Some(id)) => {
                 let Some((message, news)) = self.messages.named(id, recipient) else { return Ok(()) };
                 let (time, host, sender) = (message.time, message.host.clone(), message.sender.clone());
-                let Mail { client, authenticated, .. } = message.mail();
-                let mail = Mail { client, host: host.as_deref(), sender: &sender, authenticated };
+                let Mail { client, authenticated, unclear, .. } = message.mail();
+                let mail = Mail { client, host: host.as_deref(), sender: &sender, authenticated, unclear };
                 if !self.is_wanted(&mail, recipient, Some(id)) {
                     return Ok(());
                 }
@@ -197,13 +197,6 @@ impl Search {
 
 fn text(text: &[u8]) -> Vec<u8> {
     text.get(..TEXT).unwrap_or(text).to_vec()
-}
-
-impl crate::exim_log::messages::Message {
-    pub fn mail(&self) -> Mail<'_> {
-        let Self { client, host, sender, authenticated, .. } = self;
-        Mail { client: *client, host: host.as_deref(), sender, authenticated: *authenticated }
-    }
 }
 
 impl Sent {

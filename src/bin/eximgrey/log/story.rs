@@ -11,6 +11,8 @@ use std::net::IpAddr;
 pub struct Story {
     /// The last that was seen.
     client: Option<IpAddr>,
+    /// The client may have written that itself.
+    unclear: bool,
     host: Option<Vec<u8>>,
     sender: Vec<u8>,
     recipient: Vec<u8>,
@@ -141,12 +143,20 @@ fn printable(text: &[u8]) -> String {
 impl Story {
     pub fn new(mail: &Mail<'_>, recipient: &[u8], place: usize) -> Self {
         let host = mail.host.map(<[u8]>::to_vec);
-        let (client, sender, recipient) = (mail.client, mail.sender.to_vec(), recipient.to_vec());
-        Self { client, host, sender, recipient, place, events: Vec::new() }
+        let (sender, recipient) = (mail.sender.to_vec(), recipient.to_vec());
+        Self {
+            client: mail.client,
+            unclear: mail.unclear,
+            host,
+            sender,
+            recipient,
+            place,
+            events: Vec::new(),
+        }
     }
 
     pub fn client(&mut self, mail: &Mail<'_>) {
-        self.client = mail.client;
+        (self.client, self.unclear) = (mail.client, mail.unclear);
         // Our own lines have no name.
         self.host = mail.host.map(<[u8]>::to_vec).or_else(|| self.host.take());
     }
@@ -202,14 +212,16 @@ impl Story {
         let client = match (client, host) {
             (Some(client), Some(host)) => format!("{} [{client}]", word(host)),
             (Some(client), None) => format!("[{client}]"),
+            (None, _) if self.unclear => "a client".into(),
             (None, _) => "this host".into(),
         };
+        let claims = if self.unclear { ", unless its HELO forged that" } else { "" };
         let to = if self.recipient.is_empty() {
             "recipients not yet known".into()
         } else {
             word(&self.recipient).to_string()
         };
-        writeln!(out, "{} -> {to}, from {client}", sender(&self.sender))?;
+        writeln!(out, "{} -> {to}, from {client}{claims}", sender(&self.sender))?;
         for event in &self.events {
             let id = event.id.as_ref().map(|id| format!(" ({})", word(id))).unwrap_or_default();
             writeln!(out, "  {} {}{id}", event.time, event.explained())?;
@@ -250,7 +262,7 @@ impl Story {
             Outcome::NeverCameBack { until, .. } => ("never-came-back", None, Some(until.0)),
         };
         json!({
-            "client": self.client.map(|client| client.to_string()), "host": self.host.as_deref().map(text),
+            "client": self.client.map(|client| client.to_string()), "unclear": self.unclear, "host": self.host.as_deref().map(text),
             "sender": text(&self.sender), "recipient": text(&self.recipient),
             "events": self.events.iter().map(event).collect::<Vec<_>>(),
             "outcome": outcome, "waited": self.waited().map(|waited| waited.0),

@@ -225,7 +225,7 @@ fn sender_domain(texts: &Texts) -> Vec<u8> {
 }
 
 /// The domain of an address, in lower case; empty if it has none.
-fn domain(address: &[u8]) -> Vec<u8> {
+pub fn domain(address: &[u8]) -> Vec<u8> {
     let at = address.iter().rposition(|&byte| byte == b'@');
     at.and_then(|at| address.get(at + 1..)).unwrap_or_default().to_ascii_lowercase()
 }
@@ -244,7 +244,8 @@ impl Top {
     /// As many stay where there are twice as many. What is more than one in so many is not missed.
     const KEPT: usize = 4_000;
 
-    fn add(&mut self, text: &[u8], n: u64) {
+    /// It came so many times more.
+    pub fn add(&mut self, text: &[u8], n: u64) {
         if let Some(count) = self.counts.get_mut(text) {
             *count += n;
             return;
