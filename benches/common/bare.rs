@@ -9,6 +9,9 @@ use std::ptr::{null, null_mut};
 pub const KNOWN: &CStr = c"/var/lib/bare-known";
 pub const PENDING: &CStr = c"/var/lib/bare-pending";
 
+/// As long as the store's records of these triplets: twenty bytes and three texts.
+const RECORD: [u8; 86] = [7; 86];
+
 /// What one transaction does.
 pub enum Task {
     /// Writes so many records.
@@ -39,7 +42,7 @@ pub fn bare(dir: &CStr, task: &Task) {
         check(lmdb::mdb_txn_begin(env, null_mut(), read, &raw mut txn));
         check(lmdb::mdb_dbi_open(txn, null(), 0, &raw mut table));
         let put = |i: u32| {
-            let (mut key, mut record) = (key(i), [7_u8; 32]);
+            let (mut key, mut record) = (key(i), RECORD);
             let value =
                 |bytes: &mut [u8]| lmdb::MDB_val { mv_size: bytes.len(), mv_data: bytes.as_mut_ptr().cast() };
             check(lmdb::mdb_put(txn, table, &mut value(&mut key), &mut value(&mut record), 0));
