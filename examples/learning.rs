@@ -33,7 +33,7 @@ fn main() {
         }
     }
     println!("\nspammers with a mail server that a DNS list knows; on, messages 10000 to 40000");
-    for listed in [950, LISTED, 800, 700, 500] {
+    for listed in [980, LISTED, 900, 800, 500] {
         for feedback in [true, false] {
             let mut all = run(&mut Site::new("on", feedback), &mut Traffic::new(listed), &[10_000, 40_000]);
             let name = format!("{}%{}", listed / 10, if feedback { "" } else { ", no feedback" });

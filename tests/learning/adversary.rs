@@ -40,7 +40,7 @@ pub fn passed(looks: Looks, feedback: bool, bad: usize) -> usize {
         Message { is_spam: true, arguments, retries: Vec::new(), is_found }
     };
     // After all of the others' traffic.
-    let start = START.plus(Seconds::DAY.times(20));
+    let start = START.plus(Seconds::DAY.times(60));
     for nth in 0..GOOD {
         let now = start.plus(Seconds(nth as u32 * 60));
         let good = Message { is_found: false, ..mail(nth) };

@@ -10,8 +10,8 @@ pub const SEED: u64 = 18;
 /// Of the adversary's traffic.
 pub const ADVERSARY_SEED: u64 = 500;
 
-/// How many messages are new in a day, spread evenly: 20 days for 100,000.
-pub const MESSAGES_A_DAY: u32 = 5_000;
+/// How many messages are new in a day, spread evenly: 50 days for 100,000.
+pub const MESSAGES_A_DAY: u32 = 2_000;
 
 /// Of 100 honest messages so many come from a domain that has not written here before; the others from one of those
 /// that have, each as likely.
@@ -51,7 +51,7 @@ pub enum Retries {
 }
 
 /// How many of 1,000 spammers with a mail server stand on a DNS list, where nothing else is said.
-pub const LISTED: usize = 900;
+pub const LISTED: usize = 950;
 
 /// Seven of ten first attempts are spam. `listed`: how many of 1,000 spammers with a mail server stand on a DNS list.
 pub fn kinds(listed: usize) -> Vec<Kind> {
@@ -86,7 +86,7 @@ pub fn kinds(listed: usize) -> Vec<Kind> {
         Kind {
             name: "bots",
             is_spam: true,
-            share: 600,
+            share: 620,
             spf: 10,
             host: [2, 48, 600],
             signs: [700, 700, 800],
@@ -104,7 +104,7 @@ pub fn kinds(listed: usize) -> Vec<Kind> {
         Kind {
             name: "spammers with a mail server",
             is_spam: true,
-            share: 40,
+            share: 20,
             spf: 800,
             host: [700, 200, 0],
             signs: [listed, 50, 100],

@@ -160,7 +160,9 @@ pub struct Site {
 
 impl Site {
     pub fn new(learn: &str, feedback: bool) -> Self {
-        let directory = tempfile::tempdir().expect("a temporary directory");
+        // Nothing here is about the disk, and each pass is flushed to it.
+        let in_memory = tempfile::tempdir_in("/dev/shm");
+        let directory = in_memory.or_else(|_| tempfile::tempdir()).expect("a temporary directory");
         let (store, config) = (directory.path().join("store"), directory.path().join("eximgrey.toml"));
         std::fs::create_dir(&store).expect("a directory for the store");
         let settings = format!("store = {store:?}\nlearn = {learn:?}\nsigns = {SIGNS:?}\n");
