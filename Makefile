@@ -23,7 +23,7 @@ cargo_home = $(or $(CARGO_HOME),$(HOME)/.cargo)
 as_shipped = RUSTFLAGS='$(RUSTFLAGS) --remap-path-prefix=$(cargo_home)=cargo --remap-path-prefix=$(CURDIR)=eximgrey' \
     CFLAGS='$(CFLAGS) -fno-plt -ffile-prefix-map=$(cargo_home)=cargo'
 
-.PHONY: help build setup setup-deb setup-rpm setup-dist setup-clean-systems demo test check bench bench-many bench-exim bench-scale bench-beside bench-report bench-replay report-picture senders pools bindings install uninstall clean
+.PHONY: help build setup setup-deb setup-rpm setup-dist setup-clean-systems demo test check bench bench-many bench-exim bench-scale bench-beside bench-report bench-replay report-picture senders pools learning bindings install uninstall clean
 .PHONY: deb rpm dist test-dist test-install test-moving test-postfix-probe test-exims test-senders torture torture-damage torture-calls torture-kills torture-power torture-memory torture-flood fuzz check-reproducible
 
 help:
@@ -57,6 +57,7 @@ help:
 	@echo 'make bench-report  time and memory of eximgrey report on a million records; make report-picture: docs/report.png'
 	@echo 'make bench-replay lines of a log that eximgrey replay reads in a second, on one core'
 	@echo 'make pools     what greylisting costs sending pools, here and with postgrey and greylistd'
+	@echo 'make learning  what learning which first attempts come back comes to, with labelled traffic: docs/learning.md'
 	@echo 'make bindings  write src/ffi/bindings anew from Exim'"'"'s header; make completions: completions/'
 	@echo 'make deny      licences, sources and known weaknesses of the dependencies (needs cargo-deny)'
 	@echo 'make minimal-versions: build and test with the oldest dependencies that Cargo.toml allows'
@@ -204,6 +205,9 @@ senders:
 
 pools:
 	$(CARGO) run --locked --release --example pools
+
+learning:
+	$(CARGO) run --locked --release --example learning
 
 bindings: setup
 	EXIMGREY_WRITE_BINDINGS=1 $(CARGO) test --locked --test bindings

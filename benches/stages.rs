@@ -76,7 +76,7 @@ fn policy(c: &mut Criterion) {
     };
     let first = Found::Here(Pending { first_seen: NOW, passed: None });
     let identities = vec![first, Found::Absent, Found::Absent];
-    let pending = Some(PendingSide { identities, elsewhere: Vec::new() });
+    let pending = Some(PendingSide { identities, ..PendingSide::default() });
     let evidence = [
         ("known", Evidence { known: side(Found::Here(known)), ..Evidence::default() }),
         ("retried", Evidence { known: side(Found::Absent), pending, ..Evidence::default() }),

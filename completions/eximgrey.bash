@@ -996,7 +996,7 @@ _eximgrey() {
             return 0
             ;;
         eximgrey__subcmd__list)
-            opts="-h --all --json --sort --limit --since --no-pager --config --color --help pending known auto trapped whitelist"
+            opts="-h --all --json --sort --limit --since --no-pager --config --color --help pending known auto trapped learned whitelist"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -5,6 +5,7 @@ mod model;
 
 use super::*;
 use crate::identity::{ClientNetwork, Domain, Identity, Prefixes};
+use crate::learned::{Learn, Learned, Pattern, SignWords, Tried, slow_delay};
 use crate::memory::{Event, Finding, Scope};
 use crate::policy::{MANY_NETWORKS, MANY_NETWORKS_WAIT};
 use crate::sender::Level;
@@ -48,7 +49,8 @@ fn triplet(identities: &[usize], sender: &'static str, recipient: &str) -> Tripl
         other => network(&format!("10.0.{other}.1")),
     };
     let identities = identities.iter().map(identity).collect();
-    Triplet::new(identities, sender.as_bytes(), recipient.as_bytes(), b"", Level::Full)
+    let signs = SignWords::default().read(b"").unwrap();
+    Triplet { signs, ..Triplet::new(identities, sender.as_bytes(), recipient.as_bytes(), b"", Level::Full) }
 }
 
 fn attempt(
@@ -67,7 +69,7 @@ fn attempt(
 }
 
 fn deferred(verdict: Verdict) -> bool {
-    matches!(verdict, Verdict::New { .. } | Verdict::Early { .. })
+    matches!(verdict, Verdict::New { .. } | Verdict::NewButLikely { .. } | Verdict::Early { .. })
 }
 
 /// Whatever the rules and however the clock jumps, a sender who keeps retrying at sensible times gets
@@ -77,12 +79,15 @@ fn nobody_is_locked_out(memory: &impl Memory, rules: &Rules, jumps: &[u32], righ
     for jump in jumps {
         ask(Timestamp(*jump));
     }
-    let (first, after) = (ask(Timestamp(right)), Timestamp(right).plus(rules.delay));
+    // In the slow lane, too.
+    let longest = if rules.learn == Learn::On { slow_delay(rules) } else { rules.delay };
+    let (first, after) = (ask(Timestamp(right)), Timestamp(right).plus(longest));
     if deferred(first) {
         let retry = ask(after);
-        assert!(!deferred(retry) || retry == Verdict::New { wait: rules.delay }, "{first:?} {retry:?}");
+        let is_new = matches!(retry, Verdict::New { .. } | Verdict::NewButLikely { .. });
+        assert!(!deferred(retry) || is_new, "{first:?} {retry:?}");
         // A first attempt that left the window in between is new once more, and then its retry passes.
-        assert!(!deferred(retry) || !deferred(ask(after.plus(rules.delay))), "{first:?} {retry:?}");
+        assert!(!deferred(retry) || !deferred(ask(after.plus(longest))), "{first:?} {retry:?}");
     }
 }
 
@@ -93,11 +98,11 @@ fn no_pass_without_a_first_attempt(memory: &impl Memory, rules: &Rules, steps: &
     for step in steps {
         now = now.plus(Seconds(*step));
         match attempt(memory, MAIL, rules, None, now) {
-            Verdict::New { .. } => first_deferred = Some(now),
+            Verdict::New { .. } | Verdict::NewButLikely { .. } => first_deferred = Some(now),
             Verdict::Early { wait } => {
                 assert_eq!(now.since(first_deferred.unwrap()).0 + wait.0, rules.delay.0);
             }
-            Verdict::Retried { waited, .. } => {
+            Verdict::Retried { waited, .. } | Verdict::RetriedSoon { waited, .. } => {
                 assert_eq!(waited, now.since(first_deferred.unwrap()));
                 assert!(waited >= rules.delay && waited <= rules.window);
             }
@@ -167,6 +172,19 @@ fn who_never_comes_from_one_network_twice_gets_through(memory: &impl Memory, rul
     }
 }
 
+/// What was learned of all mail, in each lane and in none.
+fn tried() -> impl Strategy<Value = Tried> {
+    let of = |came_back, stayed_away| Tried { came_back, stayed_away, ..Tried::default() };
+    prop::sample::select(vec![of(2_000, 0), of(0, 2_000), of(190, 10), Tried::default()])
+}
+
+/// Lets both learn the same about [`MAIL`], and its likes.
+fn teach(model: &Model, store: &Store, tried: Tried) {
+    let mail = triplet(MAIL.0, MAIL.1, MAIL.2);
+    store.learned().unwrap().set(Pattern::of(&mail), tried, NOW);
+    model.learn(Some(Learned { tried, is_sample: false }));
+}
+
 /// One deed of somebody's traffic.
 #[derive(Clone, Debug)]
 struct Deed {
@@ -196,9 +214,9 @@ fn deed() -> impl Strategy<Value = Deed> {
     })
 }
 
-fn take(memory: &impl Memory, step: &Deed, now: Timestamp) -> String {
+fn take(memory: &impl Memory, step: &Deed, learn: Learn, now: Timestamp) -> String {
     let triplet = triplet(&step.identities, step.sender, step.recipient);
-    let rules = &Rules { auto_after: 2, ..RULES };
+    let rules = &Rules { auto_after: 2, learn, ..RULES };
     let question = Question { triplet: &triplet, rules, now };
     let event = match step.what {
         0 => Event::Sent(&question),
@@ -230,10 +248,13 @@ proptest! {
         auto_after in 0_u32..7,
         jumps in prop::collection::vec(0_u32..u32::MAX / 2, 0..20),
         right in 0_u32..u32::MAX / 2,
+        learn in prop::sample::select(Learn::ALL),
+        tried in tried(),
     ) {
-        let window = Seconds(delay + beyond);
-        let rules = Rules { delay: Seconds(delay), window, lifetime: Seconds(lifetime), auto_after, ..RULES };
+        let (window, lifetime) = (Seconds(delay + beyond), Seconds(lifetime));
+        let rules = Rules { delay: Seconds(delay), window, lifetime, auto_after, learn, ..RULES };
         let (model, _dir, store) = memories();
+        teach(&model, &store, tried);
         nobody_is_locked_out(&model, &rules, &jumps, right);
         nobody_is_locked_out(&store, &rules, &jumps, right);
         // Full with what others have just tried.
@@ -246,9 +267,12 @@ proptest! {
     fn no_memory_passes_a_first_attempt(
         steps in prop::collection::vec(0_u32..100_000, 1..30),
         delay in 1_u32..3_600,
+        learn in prop::sample::select(vec![Learn::Off, Learn::Watch]),
+        tried in tried(),
     ) {
-        let rules = Rules { delay: Seconds(delay), auto_after: 0, ..RULES };
+        let rules = Rules { delay: Seconds(delay), auto_after: 0, learn, ..RULES };
         let (model, _dir, store) = memories();
+        teach(&model, &store, tried);
         no_pass_without_a_first_attempt(&model, &rules, &steps);
         no_pass_without_a_first_attempt(&store, &rules, &steps);
     }
@@ -277,12 +301,56 @@ proptest! {
 
     /// Whatever happens in whatever order, a memory answers as the model does.
     #[test]
-    fn every_memory_answers_as_the_model_does(steps in prop::collection::vec(deed(), 1..120)) {
+    fn every_memory_answers_as_the_model_does(
+        steps in prop::collection::vec(deed(), 1..120),
+        learn in prop::sample::select(Learn::ALL),
+        tried in prop::collection::vec(tried(), 8),
+    ) {
         let (model, _dir, store) = memories();
         let mut now = NOW;
         for (i, step) in steps.iter().enumerate() {
             now = now.plus(Seconds(step.pause));
-            prop_assert_eq!(take(&model, step, now), take(&store, step, now), "step {}: {:?}", i, step);
+            let triplet = triplet(&step.identities, step.sender, step.recipient);
+            let question = Question { triplet: &triplet, rules: &RULES, now };
+            let pattern = Pattern::of(&triplet);
+            // Each of the patterns in another lane, for some of the time.
+            store.learned().unwrap().set(pattern, tried[(pattern.place() / 128 + i / 40) % 8], now);
+            model.learn(store.about(&question).unwrap().pending().unwrap().learned);
+            let [of_model, of_store] = [take(&model, step, learn, now), take(&store, step, learn, now)];
+            prop_assert_eq!(of_model, of_store, "step {}: {:?}", i, step);
+        }
+    }
+
+    /// Nothing learned changes what is known, trapped, proved or permitted: such an answer is the same with
+    /// whatever was learned, and so is that for what waits and is not new.
+    #[test]
+    fn what_is_learned_changes_nothing_but_first_attempts_and_delays(
+        steps in prop::collection::vec(deed(), 1..120),
+        tried in prop::collection::vec(tried(), 8),
+    ) {
+        let model = Model::default();
+        let mut now = NOW;
+        for (i, step) in steps.iter().enumerate() {
+            now = now.plus(Seconds(step.pause));
+            let triplet = triplet(&step.identities, step.sender, step.recipient);
+            model.learn(Some(Learned { tried: tried[i % 8], is_sample: false }));
+            let [off, watch, on] = [Learn::Off, Learn::Watch, Learn::On].map(|learn| {
+                let rules = &Rules { auto_after: 2, learn, ..RULES };
+                decide(&model, &Question { triplet: &triplet, rules, now }, Access::Look).unwrap()
+            });
+            let usual = |verdict| match verdict {
+                Verdict::NewButLikely { wait } => Verdict::New { wait },
+                Verdict::RetriedSoon { waited, by } => Verdict::Retried { waited, by },
+                other => other,
+            };
+            prop_assert_eq!(usual(watch), off, "step {}: {:?}", i, step);
+            match off {
+                Verdict::New { .. } | Verdict::Early { .. } if deferred(on) => {}
+                Verdict::New { .. } => prop_assert_eq!(on, Verdict::Likely),
+                Verdict::Retried { .. } if deferred(on) => {}
+                _ => prop_assert_eq!(on, off, "step {}: {:?}", i, step),
+            }
+            take(&model, step, Learn::Off, now);
         }
     }
 }

@@ -24,6 +24,6 @@ pub mod settings;
 pub mod store;
 
 pub use pure::{
-    asked, evidence, identity, network, pasted, policy, recipient, reply, request, rules, sender, time,
-    triplet, value, whitelist, words,
+    asked, evidence, identity, learned, network, pasted, policy, recipient, reply, request, rules, sender,
+    time, triplet, value, whitelist, words,
 };

@@ -140,6 +140,9 @@ impl Access {
                 Verdict::New { .. }
                     | Verdict::Early { .. }
                     | Verdict::Retried { .. }
+                    | Verdict::NewButLikely { .. }
+                    | Verdict::RetriedSoon { .. }
+                    | Verdict::Likely
                     | Verdict::CameBack { .. }
                     | Verdict::SenderCameBack { .. }
             ),

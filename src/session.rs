@@ -5,6 +5,7 @@
 //! opened twice in a process: LMDB would lose its locks.
 
 use crate::decision;
+use crate::learned::Learn;
 use crate::memory::{Access, Event, Finding, Memory, Nothing, Question};
 use crate::policy::Verdict;
 use crate::prepared;
@@ -151,7 +152,9 @@ impl Session {
     fn decide(&mut self, arguments: &[&[u8]], access: Access, now: Timestamp) -> Result<Reply, CallError> {
         let request = Request::parse(arguments)?;
         let (settings, rules) = self.rules(&request)?;
-        let triplet = request.triplet(settings.prefixes, rules.sender_key);
+        // Who has to wait is looked at once more, with SPF, and only then is what is learned of use.
+        let rules = if access == Access::RecordKnown { Rules { learn: Learn::Off, ..rules } } else { rules };
+        let triplet = settings.triplet(&request, &rules)?;
         if let Some(verdict) = decision::without_records(&rules, triplet.as_ref(), now) {
             return Ok(verdict.reply(rules.mode));
         }
@@ -173,7 +176,7 @@ impl Session {
             });
         }
         // Who is only observed was never told to come back.
-        if let Verdict::Retried { waited, .. } = verdict
+        if let Verdict::Retried { waited, .. } | Verdict::RetriedSoon { waited, .. } = verdict
             && access == Access::Record
             && rules.mode == Mode::Enforce
         {
@@ -225,7 +228,7 @@ impl Session {
         let arguments = [&[*client, *sender, *recipient], options].concat();
         let request = Request::parse(&arguments)?;
         let (settings, rules) = self.rules(&request)?;
-        let triplet = request.triplet(settings.prefixes, rules.sender_key);
+        let triplet = settings.triplet(&request, &rules)?;
         let Some(triplet) = triplet.filter(|_| rules.mode != Mode::Off && access == Access::Record) else {
             return Ok(Effect::Nothing);
         };

@@ -5,9 +5,11 @@ mod file;
 pub use file::Problem;
 
 use crate::identity::Prefixes;
-use crate::request::Misuse;
+use crate::learned::SignWords;
+use crate::request::{Misuse, Request};
 use crate::rules::{Mode, RuleChanges, Rules};
 use crate::time::Seconds;
+use crate::triplet::Triplet;
 use crate::value::{Value, Written};
 use crate::words::Word;
 use std::collections::BTreeMap;
@@ -28,6 +30,8 @@ pub struct Settings {
     pub store: StoreSettings,
     /// What of an address names a client network.
     pub prefixes: Prefixes,
+    /// `signs`: the words that calls may give.
+    pub signs: SignWords,
     /// `[policy.NAME]`: rules of their own for calls with `policy=NAME`.
     pub policies: Vec<(String, RuleChanges)>,
     /// `[recipients]`: the policies of recipients and of their domains, in lower case.
@@ -87,6 +91,17 @@ impl Settings {
         rules.fault().map_or(Ok(rules), |fault| Err(Misuse::option(fault)))
     }
 
+    /// The triplet that a call asks about; `None` for a local submission.
+    ///
+    /// # Errors
+    /// A sign that is none of the file's.
+    pub fn triplet<'a>(&self, request: &Request<'a>, rules: &Rules) -> Result<Option<Triplet<'a>>, Misuse> {
+        let misuse = |expected: String| Misuse::found(&[&b"sign="[..], request.signs].concat(), &expected);
+        let signs = self.signs.read(request.signs).map_err(misuse)?;
+        let triplet = request.triplet(self.prefixes, rules.sender_key);
+        Ok(triplet.map(|triplet| Triplet { signs, ..triplet }))
+    }
+
     /// A policy of the file, or one that every configuration has: those only set the mode.
     fn policy(&self, name: &[u8]) -> Option<RuleChanges> {
         let named = self.policies.iter().find(|(known, _)| known.as_bytes() == name);
@@ -114,7 +129,7 @@ impl Settings {
     /// among them.
     #[must_use]
     pub fn shown(&self) -> Vec<(&'static str, String)> {
-        let Self { rules, store, prefixes, .. } = self;
+        let Self { rules, store, prefixes, signs, .. } = self;
         let mut shown = rules.shown();
         shown.extend([
             ("store", format!("{:?}", store.path)),
@@ -124,6 +139,7 @@ impl Settings {
             ("max_pending", store.max_pending.shown()),
             ("max_known", store.max_known.shown()),
             ("privacy", store.privacy.shown()),
+            ("signs", format!("{:?}", signs.words())),
         ]);
         shown
     }

@@ -18,6 +18,8 @@ mod explain;
 mod export;
 #[path = "cli/import.rs"]
 mod import;
+#[path = "cli/learned.rs"]
+mod learned;
 #[path = "cli/log.rs"]
 mod log;
 #[path = "cli/manners.rs"]

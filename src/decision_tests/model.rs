@@ -4,6 +4,7 @@ use crate::evidence::{
     Earned, Elsewhere, Found, Known, KnownEvidence, KnownSide, Pending, PendingSide, Permit, Trap,
 };
 use crate::identity::Identity;
+use crate::learned::{Learn, Learned};
 use crate::memory::{Decision, Event, Finding, Memory, Question, Records, Scope};
 use crate::policy::{Change, DueTo, count_pass, count_spam, has_proved_itself, holds};
 use crate::reply::Effect;
@@ -11,13 +12,13 @@ use crate::rules::Rules;
 use crate::store::error::StoreError;
 use crate::time::{Seconds, Timestamp};
 use crate::triplet::Triplet;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// What keeps records in plain maps.
 #[derive(Default)]
-pub struct Model(RefCell<Tables>);
+pub struct Model(RefCell<Tables>, Cell<Option<Learned>>);
 
 type Pair = (String, Vec<u8>);
 
@@ -69,6 +70,13 @@ fn domains(triplet: &Triplet<'_>) -> Vec<(String, Vec<u8>)> {
 fn releases(triplet: &Triplet<'_>) -> Vec<(Option<Pair>, Option<String>)> {
     let network = triplet.identities.first().map(name);
     vec![(Some(pair(triplet)), None), (Some(pair(triplet)), network.clone()), (None, network)]
+}
+
+impl Model {
+    /// From now on this was learned of every mail: what is counted when is up to tidying.
+    pub fn learn(&self, learned: Option<Learned>) {
+        self.1.set(learned);
+    }
 }
 
 impl Memory for Model {
@@ -223,7 +231,8 @@ impl Records for ModelRecords<'_> {
             counts.then_some(Elsewhere { network, first_seen })
         };
         let elsewhere = records.pending.iter().filter_map(elsewhere).collect();
-        Ok(PendingSide { identities: own.iter().map(of).collect(), elsewhere })
+        let learned = self.0.1.get().filter(|_| self.1.rules.learn != Learn::Off);
+        Ok(PendingSide { identities: own.iter().map(of).collect(), elsewhere, learned })
     }
 
     fn apply(&self, (verdict, change): Decision) -> Result<Decision, StoreError> {

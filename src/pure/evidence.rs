@@ -1,6 +1,7 @@
 //! What has been read of the records for a decision: values alone, of whatever keeps them.
 
 use crate::identity::MAX_IDENTITIES;
+use crate::learned::Learned;
 use crate::reply::By;
 use crate::time::Timestamp;
 use crate::whitelist::ListKind;
@@ -134,6 +135,8 @@ pub struct PendingSide {
     /// Those from other networks, by which no mail has passed yet: the first of them by key, where there are
     /// very many. One may be there for each of its identities.
     pub elsewhere: Vec<Elsewhere>,
+    /// What became of those like it; `None` where nothing was learned, or is to be.
+    pub learned: Option<Learned>,
 }
 
 /// The known records of one identity.

@@ -123,6 +123,15 @@ impl Identity {
         }
     }
 
+    /// The domain, of all but a network.
+    #[must_use]
+    pub const fn domain(&self) -> Option<&Domain> {
+        match self {
+            Self::Network(_) => None,
+            Self::Spf(domain) | Self::Dkim(domain) | Self::Host(domain) => Some(domain),
+        }
+    }
+
     /// Calls `f` with the bytes of the value: the domain, or family (4 or 6), prefix and network address.
     pub fn with_bytes<T>(&self, f: impl FnOnce(&[u8]) -> T) -> T {
         let ip = |family: u8, prefix: u8, octets: &[u8]| {

@@ -6,6 +6,7 @@
 pub mod asked;
 pub mod evidence;
 pub mod identity;
+pub mod learned;
 pub mod network;
 pub mod pasted;
 pub mod policy;

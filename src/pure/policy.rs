@@ -7,6 +7,7 @@
 use crate::evidence::{
     Earned, Evidence, Found, KnownEvidence, KnownSide, Outcomes, Pending, PendingSide, Permit, Places, Trap,
 };
+use crate::learned::{Lane, Learn, slow_delay};
 use crate::reply::{Action, By, Fault, Matched, Reason, Reply};
 use crate::rules::{Mode, Rules};
 use crate::time::{Seconds, Timestamp};
@@ -53,6 +54,20 @@ pub enum Verdict {
     SenderCameBack {
         /// Since the first attempt.
         waited: Seconds,
+    },
+    /// First seen, and nearly all first attempts like it came back.
+    Likely,
+    /// New, though with `learn = "on"` it would be likely.
+    NewButLikely {
+        /// The delay.
+        wait: Seconds,
+    },
+    /// Retried in time, though with `learn = "on"` it would have to wait longer.
+    RetriedSoon {
+        /// Since the first attempt.
+        waited: Seconds,
+        /// The identity that matched.
+        by: By,
     },
     /// Passed before.
     Known {
@@ -165,7 +180,10 @@ pub fn decide(rules: &Rules, evidence: &Evidence, now: Timestamp) -> Step {
         return Step::Answer(verdict, change);
     }
     let Some(pending) = &evidence.pending else { return Step::ReadPending };
-    let (verdict, change) = decide_pending(rules, known, pending, now);
+    let lane = lane(rules, known, pending, now);
+    let delay = if lane == Lane::Slow { slow_delay(rules) } else { rules.delay };
+    let in_force = if rules.learn == Learn::On { Rules { delay, ..*rules } } else { *rules };
+    let (verdict, change) = decide_pending(&in_force, known, pending, now);
     // Who has come back has come back for the whole message. A sender that stops at the first 451 would
     // otherwise need two attempts for each recipient. The recipient's own delay and window hold.
     if let Verdict::New { .. } | Verdict::Early { .. } = verdict
@@ -181,7 +199,26 @@ pub fn decide(rules: &Rules, evidence: &Evidence, now: Timestamp) -> Step {
         let verdict = Verdict::SenderCameBack { waited: now.since(first_seen) };
         return Step::Answer(verdict, Change::Admit { first_seen, due_to: DueTo::Sender });
     }
-    Step::Answer(verdict, change)
+    match (verdict, lane, rules.learn) {
+        // Nothing is recorded: it has proved nothing.
+        (Verdict::New { .. }, Lane::Fast, Learn::On) => Step::Answer(Verdict::Likely, Change::None),
+        (Verdict::New { wait }, Lane::Fast, _) => Step::Answer(Verdict::NewButLikely { wait }, change),
+        (Verdict::Retried { waited, by }, Lane::Slow, Learn::Watch) if waited < delay => {
+            Step::Answer(Verdict::RetriedSoon { waited, by }, change)
+        }
+        _ => Step::Answer(verdict, change),
+    }
+}
+
+/// What is to be done with an attempt by what others like it came to. Spam of the client itself says more.
+fn lane(rules: &Rules, known: &KnownSide, pending: &PendingSide, now: Timestamp) -> Lane {
+    let Some(learned) = pending.learned.filter(|_| rules.learn != Learn::Off) else { return Lane::Usual };
+    let mut earned = known.identities.iter().filter_map(|e| e.earned.here());
+    let sent_spam = |e: &Earned| e.outcomes.spam_of().0 > 0 && holds(e.last_seen, rules.keep(), now);
+    match learned.tried.lane() {
+        Lane::Fast if learned.is_sample || earned.any(sent_spam) => Lane::Usual,
+        lane => lane,
+    }
 }
 
 /// The decision, where the known records are enough for one.
@@ -376,10 +413,13 @@ impl Verdict {
     pub fn reply(self, mode: Mode) -> Reply {
         let identity = |by| Some(Matched::Identity(by));
         let (reason, wait, delay, by) = match self {
-            Self::New { wait } => (Reason::New, Some(wait), None, None),
+            Self::New { wait } | Self::NewButLikely { wait } => (Reason::New, Some(wait), None, None),
             Self::Early { wait } => (Reason::Early, Some(wait), None, None),
             Self::Trapped { wait } => (Reason::Trapped, Some(wait), None, None),
-            Self::Retried { waited, by } => (Reason::Retried, None, Some(waited), identity(by)),
+            Self::Retried { waited, by } | Self::RetriedSoon { waited, by } => {
+                (Reason::Retried, None, Some(waited), identity(by))
+            }
+            Self::Likely => (Reason::Likely, None, None, None),
             Self::CameBack { waited } => (Reason::Retried, None, Some(waited), Some(Matched::Message)),
             Self::SenderCameBack { waited } => (Reason::Retried, None, Some(waited), Some(Matched::Sender)),
             Self::Known { by } => (Reason::Known, None, None, identity(by)),
@@ -391,7 +431,12 @@ impl Verdict {
             Self::Off => (Reason::Off, None, None, None),
             Self::Unreadable => return Reply::error(Fault::StoreDamaged),
         };
-        let mut reply = Reply { wait, delay, by, ..Reply::new(reason) };
+        let would = match self {
+            Self::NewButLikely { .. } => Some(Action::Pass),
+            Self::RetriedSoon { .. } => Some(Action::Defer),
+            _ => None,
+        };
+        let mut reply = Reply { wait, delay, by, would, ..Reply::new(reason) };
         if mode == Mode::Observe && !matches!(reason, Reason::Local | Reason::Off) {
             reply.would = Some(reply.action);
             reply.action = Action::Pass;

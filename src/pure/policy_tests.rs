@@ -142,7 +142,7 @@ fn a_message_that_came_back_changes_nothing_where_something_else_decides() {
 fn with_others(rules: &Rules, known: KnownSide, own: Found<Pending>, others: &[(u32, Timestamp)]) -> Verdict {
     let known = KnownSide { identities: vec![nothing(By::Network)], ..known };
     let elsewhere = others.iter().map(|&(network, first_seen)| Elsewhere { network, first_seen }).collect();
-    let pending = Some(PendingSide { identities: vec![own], elsewhere });
+    let pending = Some(PendingSide { elsewhere, ..here(vec![own]) });
     let evidence = Evidence { known: Some(known), pending, ..Evidence::default() };
     match decide(rules, &evidence, NOW) {
         Step::Answer(verdict, change) => {

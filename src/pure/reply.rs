@@ -47,6 +47,8 @@ words! {
         Off = "off",
         /// Something is broken; `error=` says what. Mail passes.
         Error = "error",
+        /// First seen, and nearly all first attempts like it came back.
+        Likely = "likely",
     }
 }
 
@@ -57,7 +59,7 @@ impl Reason {
         match self {
             Self::New | Self::Early | Self::Trapped => Action::Defer,
             Self::Retried | Self::Known | Self::Auto | Self::Whitelisted | Self::Replied => Action::Pass,
-            Self::Released | Self::Local | Self::Off | Self::Error => Action::Pass,
+            Self::Released | Self::Local | Self::Off | Self::Error | Self::Likely => Action::Pass,
         }
     }
 }
@@ -157,7 +159,7 @@ pub struct Reply {
     pub delay: Option<Seconds>,
     /// `by=`.
     pub by: Option<Matched>,
-    /// `would=`: what would have happened, in observe mode.
+    /// `would=`: what would have happened, in observe mode, or with `learn = "on"` in place of "watch".
     pub would: Option<Action>,
 }
 
@@ -167,6 +169,12 @@ impl Reply {
     pub const fn new(reason: Reason) -> Self {
         let action = reason.action();
         Self { action, reason, fault: None, wait: None, delay: None, by: None, would: None }
+    }
+
+    /// Whether it would have been deferred, if it were not only observed.
+    #[must_use]
+    pub fn is_observed(&self) -> bool {
+        self.reason.action() == Action::Defer && self.would == Some(Action::Defer)
     }
 
     /// Whatever breaks, mail passes.

@@ -38,6 +38,8 @@ pub struct Request<'a> {
     pub host: Option<Domain>,
     /// `match=`: further text that a retry must repeat; empty for none.
     pub fingerprint: &'a [u8],
+    /// `sign=`: what else Exim knows of the attempt, in words of the configuration.
+    pub signs: &'a [u8],
 }
 
 words! {
@@ -50,6 +52,7 @@ words! {
         Dkim = "dkim",
         Host = "host",
         Match = "match",
+        Sign = "sign",
     }
 }
 
@@ -119,6 +122,7 @@ impl<'a> Request<'a> {
             Some(CallOption::Dkim) => self.dkim = Domain::parse(value),
             Some(CallOption::Host) => self.host = Domain::parse(value),
             Some(CallOption::Match) => self.fingerprint = value,
+            Some(CallOption::Sign) => self.signs = value,
             None if given.is_none() && Rules::options().any(|rule| rule.as_bytes() == name) => {}
             None => {
                 let unknown = || Err(format!("one of {}", Self::options().collect::<Vec<_>>().join(", ")));

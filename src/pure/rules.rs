@@ -2,6 +2,7 @@
 //! default and why. The types, the reader of the configuration file, the options of a call and what is shown
 //! of them are made from it.
 
+use crate::learned::Learn;
 use crate::recipient::Delimiters;
 use crate::sender::Level;
 use crate::time::Seconds;
@@ -100,6 +101,9 @@ rules! {
     /// How long a trapped network waits: a spam run is over in a day. After three days a mail server that was
     /// trapped by mistake still delivers.
     trap_time: Seconds = Seconds::DAY, ..=Seconds::DAY.times(3), FILE;
+    /// What is made of how often attempts like this one came back. First to be watched: what passes at once by
+    /// it is up to what has been seen at this site.
+    learn: Learn = Learn::Watch, .., CALL;
     /// Behind these signs a recipient has an extension: what holds for `codes@` of policies, the whitelist and
     /// permits to reply holds for `codes+bank@`, too. None: not every site reads addresses so.
     recipient_delimiter: Delimiters = Delimiters::NONE, .., FILE;

@@ -6,6 +6,7 @@
 //! its length before it.
 
 use crate::identity::{Domain, Identity, registered};
+use crate::learned::Signs;
 use crate::recipient::{Delimiters, Recipient};
 use crate::sender::{Level, SenderKey, normalise};
 use crate::time::Timestamp;
@@ -89,6 +90,8 @@ pub struct Triplet<'a> {
     pub client: Option<IpAddr>,
     /// The client's verified host name, for the whitelist.
     pub host: Option<Domain>,
+    /// What else Exim knows of the attempt.
+    pub signs: Signs,
     /// When the message was first tried, where its client has come back for it: see
     /// [`Evidence`](crate::evidence::Evidence).
     pub came_back: Option<Timestamp>,
@@ -106,8 +109,8 @@ impl<'a> Triplet<'a> {
     ) -> Self {
         let sender_key = normalise(sender, Some(recipient), level);
         let recipient = Recipient::new(recipient);
-        let (client, host, came_back) = (None, None, None);
-        Self { identities, sender, sender_key, recipient, fingerprint, client, host, came_back }
+        let (client, host, signs, came_back) = (None, None, Signs::default(), None);
+        Self { identities, sender, sender_key, recipient, fingerprint, client, host, signs, came_back }
     }
 
     /// The same with the recipient's address without its extension, if it has one. Not for the records of

@@ -2,6 +2,7 @@
 //! expected.
 
 use super::{DEFAULT_FILE, Settings};
+use crate::learned::SignWords;
 use crate::pasted;
 use crate::rules::{Mode, RuleChanges, Rules};
 use crate::store::may_be_trusted;
@@ -146,6 +147,7 @@ impl Reader<'_> {
 
     fn top(&mut self, table: &DeTable<'_>, settings: &mut Settings) {
         settings.rules = self.rules(None, table, settings).on(settings.rules);
+        self.signs(table, settings);
         for (name, value) in
             self.below(table, "policy", "tables such as [policy.strict]").into_iter().flatten()
         {
@@ -186,6 +188,18 @@ impl Reader<'_> {
         }
     }
 
+    fn signs(&mut self, table: &DeTable<'_>, settings: &mut Settings) {
+        let Some((key, value)) = table.get_key_value("signs") else { return };
+        let words = value.get_ref().as_array().and_then(|words| {
+            words.iter().map(|word| word.get_ref().as_str().map(str::to_owned)).collect::<Option<_>>()
+        });
+        let words = words.ok_or_else(|| "a list of words such as [\"dnsbl\", \"helo\"]".to_owned());
+        match words.and_then(SignWords::new) {
+            Ok(words) => settings.signs = words,
+            Err(expected) => self.unexpected(key, value, &expected),
+        }
+    }
+
     /// Reads the rules of a policy, or those at the top of the file, where all settings are.
     fn rules(&mut self, policy: Option<&str>, table: &DeTable<'_>, settings: &mut Settings) -> RuleChanges {
         let mut changes = RuleChanges::default();
@@ -211,7 +225,7 @@ impl Reader<'_> {
             match taken {
                 Some(Ok(())) => {}
                 Some(Err(expected)) => self.unexpected(key, value, &expected),
-                None if policy.is_none() && matches!(name, b"policy" | b"recipients") => {}
+                None if policy.is_none() && matches!(name, b"policy" | b"recipients" | b"signs") => {}
                 None => {
                     let (what, keys) = match policy {
                         Some(_) => {

@@ -29,6 +29,10 @@ const FIRST_FAULT: usize = 20;
 /// Passes in observe mode that would have been deferred.
 const WOULD_DEFER: usize = 30;
 
+/// Deferred, though with `learn = "on"` they would have passed.
+const WOULD_PASS: usize = 19;
+const _: () = assert!(Reason::ALL.len() <= WOULD_PASS);
+
 /// How long retries that passed had waited, at most; the last one also takes what waited longer. Closer
 /// where most servers come back (5 to 30 minutes), and where a window ends.
 pub const WAITED: [Seconds; 16] = [
@@ -203,10 +207,16 @@ impl Tally {
         self.cells.get(WOULD_DEFER).copied().unwrap_or(0)
     }
 
+    /// Deferred, though with `learn = "on"` they would have passed.
+    #[must_use]
+    pub fn would_pass(&self) -> u64 {
+        self.cells.get(WOULD_PASS).copied().unwrap_or(0)
+    }
+
     /// All decisions.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.cells.iter().take(FIRST_FAULT).sum()
+        self.cells.iter().take(WOULD_PASS).sum()
     }
 
     /// How many retries that passed had waited for up to each of [`WAITED`] and longer than the one before;
@@ -264,8 +274,11 @@ impl<'s> Counters<'s> {
         if let Some(fault) = reply.fault {
             self.bump(&DECISIONS, FIRST_FAULT + fault as usize, (now, 1), now);
         }
-        if reply.would == Some(Action::Defer) {
+        if reply.is_observed() {
             self.bump(&DECISIONS, WOULD_DEFER, (now, 1), now);
+        }
+        if (reply.action, reply.would) == (Action::Defer, Some(Action::Pass)) {
+            self.bump(&DECISIONS, WOULD_PASS, (now, 1), now);
         }
         if let Some(waited) = reply.delay.filter(|_| reply.reason == Reason::Retried) {
             let place = WAITED.iter().position(|bound| waited <= *bound).unwrap_or(RETURNED - 1);

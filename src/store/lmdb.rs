@@ -141,7 +141,7 @@ impl Opened {
     }
 
     fn write<T>(&self, change: &mut impl FnMut(&mut Writer<'_>) -> Result<T, Trouble>) -> Result<T, Trouble> {
-        let mut writer = Writer { txn: self.env.begin_rw_txn()?, db: self.db };
+        let mut writer = Writer { txn: self.env.begin_rw_txn()?, db: self.db, ended: Vec::new() };
         let value = change(&mut writer)?;
         writer.txn.commit()?;
         Ok(value)

@@ -18,6 +18,7 @@ pub mod error;
 mod events;
 mod files;
 mod gate;
+pub mod learned;
 pub mod lmdb;
 mod make;
 mod mapping;
@@ -42,6 +43,7 @@ use self::counters::Counters;
 use self::error::StoreError;
 pub use self::files::may_be_trusted;
 use self::gate::Gate;
+use self::learned::LearnedTable;
 use self::lmdb::{Durability, Env, Patience, Purpose};
 use self::record::{Meta, Record, Texts};
 use self::state::State;
@@ -249,6 +251,7 @@ impl Store {
             return Ok(there);
         }
         if let boot @ Some(_) = boot_id()? {
+            self.learned().iter().for_each(LearnedTable::forget_those_that_wait);
             remove_other_boots(&self.settings.path, &pending_dir(&self.settings.path, boot));
         }
         self.open_pending(Purpose::Make)

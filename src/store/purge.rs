@@ -10,7 +10,7 @@
 
 use super::error::StoreError;
 use super::lmdb::{Env, Patience};
-use super::record::{self, Neighbour};
+use super::record::{self, Ended, Neighbour};
 use super::{Store, Table, is_own};
 use crate::time::{Seconds, Timestamp};
 use std::thread::sleep;
@@ -73,7 +73,8 @@ impl Store {
             let mut left = found.expired.as_slice();
             while !left.is_empty() {
                 env.prepare()?;
-                let (done, deleted, hold) = delete(env, left.get(..batch).unwrap_or(left), now)?;
+                let (done, ended, deleted, hold) = delete(env, left.get(..batch).unwrap_or(left), now)?;
+                self.count_ended(&ended, now);
                 left = left.get(done..).unwrap_or_default();
                 purged.deleted += deleted;
                 purged.kept += done as u64 - deleted;
@@ -100,10 +101,14 @@ impl Store {
 }
 
 /// Deletes the first of `keys` in one transaction, as many as time allows, where they are still expired. Says
-/// how many it looked at, how many were deleted, and how long it held the lock.
-fn delete(env: &Env, keys: &[Vec<u8>], now: Timestamp) -> Result<(usize, u64, Duration), StoreError> {
+/// how many it looked at, which first attempts ended so, how many were deleted, and how long it held the lock.
+fn delete(
+    env: &Env,
+    keys: &[Vec<u8>],
+    now: Timestamp,
+) -> Result<(usize, Vec<Ended>, u64, Duration), StoreError> {
     let mut start = None;
-    let (done, deleted) = env.write(PATIENCE, |writer| {
+    let (done, ended, deleted) = env.write(PATIENCE, |writer| {
         let start = *start.get_or_insert_with(Instant::now);
         let (mut done, mut deleted) = (0, 0);
         for key in keys {
@@ -113,13 +118,13 @@ fn delete(env: &Env, keys: &[Vec<u8>], now: Timestamp) -> Result<(usize, u64, Du
             done += 1;
             let record = writer.get(key)?.and_then(record::neighbour);
             if record.is_some_and(|record| record.expires < now) {
-                writer.delete(key)?;
+                writer.tidy_away(key, true)?;
                 deleted += 1;
             }
         }
-        Ok((done, deleted))
+        Ok((done, std::mem::take(&mut writer.ended), deleted))
     })?;
-    Ok((done, deleted, start.map_or(Duration::ZERO, |start| start.elapsed())))
+    Ok((done, ended, deleted, start.map_or(Duration::ZERO, |start| start.elapsed())))
 }
 
 /// What a look has found.
@@ -185,7 +190,7 @@ mod tests {
         let found = look(env, &[0], now, &mut Purged::default()).unwrap();
         assert_eq!(found.expired, [[1; 16], [2; 16]]);
         change((&[2; 16], 2_000));
-        let (done, deleted, _) = delete(env, &found.expired, now).unwrap();
+        let (done, _, deleted, _) = delete(env, &found.expired, now).unwrap();
         assert_eq!((done, deleted), (2, 1));
         let is_there = |key: u8| env.read(|s| Ok(s.get(&[key; 16])?.is_some())).unwrap();
         assert_eq!([1, 2, 3].map(is_there), [false, true, true]);

@@ -24,7 +24,7 @@ use super::Store;
 use super::record::{Decoder, Encoder};
 use super::state::Place;
 use crate::memory::Question;
-use crate::reply::{Action, By, Matched, Reason, Reply};
+use crate::reply::{By, Matched, Reason, Reply};
 use crate::time::{Seconds, Timestamp};
 use crate::triplet::Triplet;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -103,7 +103,7 @@ impl Store {
             Some(Matched::Message) => MESSAGE,
             Some(Matched::Sender) => SENDER,
         };
-        let flags = if reply.would == Some(Action::Defer) { WOULD_DEFER } else { 0 };
+        let flags = if reply.is_observed() { WOULD_DEFER } else { 0 };
         let seconds = reply.wait.or(reply.delay).unwrap_or_default();
         self.write_place(watched, triplet, [reply.reason as u8, by, flags], (now, seconds));
     }
@@ -296,10 +296,10 @@ mod tests {
         let retried = Reply {
             delay: Some(Seconds(u32::MAX)),
             by: Some(Matched::Identity(By::Spf)),
-            would: Some(Action::Defer),
             ..Reply::new(Reason::Retried)
         };
-        store.note(&triplet(b"a \n\xff@x.example", b"b@y.example"), &reply(), NOW);
+        let observed = Reply { would: Some(crate::reply::Action::Defer), ..reply() };
+        store.note(&triplet(b"a \n\xff@x.example", b"b@y.example"), &observed, NOW);
         store.note(&triplet(b"", b"b@y.example"), &retried, NOW.plus(Seconds(3)));
         let rules = Rules { trap_time: Seconds(7), ..Rules::default() };
         store.note_trap(&Question { triplet: &triplet(b"", b""), rules: &rules, now: NOW });
@@ -308,7 +308,7 @@ mod tests {
             time: NOW,
             reason: Some(Reason::New),
             seconds: Seconds(300),
-            would_defer: false,
+            would_defer: true,
             by: None,
             sender: b"a \n\xff@x.example".to_vec(),
             recipient: b"b@y.example".to_vec(),
@@ -319,7 +319,7 @@ mod tests {
             time: NOW.plus(Seconds(3)),
             reason: Some(Reason::Retried),
             seconds: Seconds(u32::MAX),
-            would_defer: true,
+            would_defer: false,
             by: Some(Matched::Identity(By::Spf)),
             sender: vec![],
             ..first.clone()

@@ -20,6 +20,9 @@
 //!         20       texts: identity, sender, recipient
 //!                  With flag 8 a retry has passed at the first of these times, and the update of `known` is queued.
 //!                  With flag 16 mail has passed from another network because of it, and no more does.
+//!                  With flag 32 these stand behind the texts, of which there are empty ones then with `privacy = true`:
+//!             u32  the pattern that it counts for: see learned.rs
+//!             [8]  the first half of the key of its client's network
 //! kind 2  12  u32  passed: the retry
 //!         16  u32  last seen
 //!         20       texts: identity, sender, recipient
@@ -33,6 +36,7 @@
 //! ```
 
 use crate::evidence::{Earned, Elsewhere, Found, Known, Outcomes, Pending};
+use crate::learned::Pattern;
 use crate::reply::By;
 use crate::time::Timestamp;
 use crate::triplet::Secret;
@@ -54,6 +58,7 @@ const COUNTED: u8 = 4;
 const PASSED: u8 = 8;
 const USED_UP: u8 = 16;
 const COUNTED_AGAIN: u32 = 3;
+const ON_TRIAL: u8 = 32;
 
 /// How often a triplet's identity can be counted for it: what its flags have room for.
 pub const MOST_COUNTED: u8 = 32;
@@ -239,6 +244,71 @@ pub fn used_up(bytes: &[u8]) -> Option<Vec<u8>> {
     let mut used = bytes.to_vec();
     *used.get_mut(3)? |= USED_UP;
     Some(used)
+}
+
+/// What a first attempt counts for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trial {
+    /// What was known of it.
+    pub pattern: Pattern,
+    /// What the key of its client's network begins with.
+    pub client: [u8; 8],
+}
+
+impl Trial {
+    /// The bytes of a first attempt with this behind its texts.
+    pub(super) fn behind(self, mut bytes: Vec<u8>) -> Vec<u8> {
+        if bytes.len() == FIXED {
+            bytes.extend([0; 3]);
+        }
+        bytes.extend(self.pattern.0.to_le_bytes());
+        bytes.extend(self.client);
+        bytes.iter_mut().skip(3).take(1).for_each(|flags| *flags |= ON_TRIAL);
+        bytes
+    }
+}
+
+/// The bytes of a first attempt before its texts.
+const FIXED: usize = 20;
+
+/// What a first attempt counts for, and when it was, if it has not been counted.
+#[must_use]
+pub fn trial(bytes: &[u8]) -> Option<(Timestamp, Trial)> {
+    let (head, _, mut reader) = read(bytes).filter(|(head, ..)| head.kind == PENDING)?;
+    if head.flags & ON_TRIAL == 0 || head.flags & PASSED != 0 {
+        return None;
+    }
+    (0..3).try_for_each(|_| reader.text().map(|_| ()))?;
+    let trial = Trial { pattern: Pattern(reader.number()?), client: reader.array()? };
+    Some((head.first_seen, trial))
+}
+
+/// The same record after it has been counted.
+#[must_use]
+pub fn counted(bytes: &[u8]) -> Vec<u8> {
+    let mut counted = bytes.to_vec();
+    counted.iter_mut().skip(3).take(1).for_each(|flags| *flags &= !ON_TRIAL);
+    counted
+}
+
+/// A first attempt that has ended by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// What it counts for.
+    pub trial: Trial,
+    /// When it was.
+    pub first_seen: Timestamp,
+    /// Whether it had all its time, and let no other mail of its sender pass.
+    pub is_over: bool,
+}
+
+/// What ends with the record that `bytes` hold. Of an attempt the record of its network counts alone.
+#[must_use]
+pub fn ended(bytes: &[u8], had_its_time: bool) -> Option<Ended> {
+    let (first_seen, trial) = trial(bytes)?;
+    let [_, _, what, flags, ..] = *bytes else { return None };
+    let is_over = had_its_time && flags & USED_UP == 0;
+    (what == By::Network as u8).then_some(Ended { trial, first_seen, is_over })
 }
 
 /// The known triplet that `bytes` hold.

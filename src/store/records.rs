@@ -3,13 +3,15 @@
 use super::entries::{Entry, Summary};
 use super::error::StoreError;
 use super::lmdb::{Patience, Snapshot, Trouble, Writer};
-use super::record::{self, Facts, Record, Texts};
+use super::record::{self, Ended, Facts, Record, Texts, Trial};
 use super::update::{Subject, Update, What};
 use super::{SUMMARY_KEY, Store, Table, breaker};
 use crate::evidence::{Found, KnownEvidence, KnownSide, Pending, PendingSide, Places};
 use crate::identity::Identity;
+use crate::learned::{Learn, Learned, Outcome, Pattern};
 use crate::memory::{Decision, Question, Records};
 use crate::policy::{Change, DueTo, Verdict};
+use crate::rules::Mode;
 use crate::time::Timestamp;
 use crate::triplet::{IdentityKeys, Key, Secret};
 use crate::whitelist::{ListKind, sender_is_authenticated};
@@ -30,6 +32,8 @@ pub struct StoredRecords<'s> {
     /// The last commits of `known` and of `pending` when they were read: while they are the last, what was
     /// read holds.
     seen: [Cell<usize>; 2],
+    /// Whether the client's network had a record of a first attempt then.
+    was_tried: Cell<bool>,
     _under_way: Option<breaker::Call<'s>>,
 }
 
@@ -37,7 +41,7 @@ impl<'s> StoredRecords<'s> {
     pub(super) fn of(store: &'s Store, question: &'s Question<'s>) -> Result<Self, StoreError> {
         let keys = question.triplet.keys(store.secret());
         let _under_way = store.begin(&keys, question.now)?;
-        Ok(Self { store, question, keys, seen: Default::default(), _under_way })
+        Ok(Self { store, question, keys, seen: Default::default(), was_tried: Cell::default(), _under_way })
     }
 }
 
@@ -55,7 +59,7 @@ impl Records for StoredRecords<'_> {
             }),
             None => {
                 let identities = vec![Found::Absent; self.keys.len()];
-                Ok(PendingSide { identities, ..PendingSide::default() })
+                Ok(PendingSide { identities, learned: self.learned(), ..PendingSide::default() })
             }
         }
     }
@@ -98,8 +102,9 @@ impl StoredRecords<'_> {
     fn record(&self, decision: Decision) -> Result<Decision, StoreError> {
         let Question { rules, now, .. } = *self.question;
         let mut queued = None;
+        let mut counts = Counts::default();
         let decision = self.store.pending()?.write(self.store.patience(), |writer| {
-            queued = None;
+            (queued, counts) = (None, Counts::default());
             let (verdict, change) = if self.still_holds(writer.version_before()) {
                 decision
             } else {
@@ -113,31 +118,102 @@ impl StoredRecords<'_> {
             };
             match change {
                 Change::Pend { first_seen, places } => {
-                    let attempt = Pending { first_seen, passed: None };
-                    let room = self.put_pending(writer, attempt, first_seen.plus(rules.window), places)?;
+                    let (is_new, wait) = match verdict {
+                        Verdict::New { wait } | Verdict::NewButLikely { wait } => (true, wait),
+                        Verdict::Early { wait } => (false, wait),
+                        _ => (false, rules.delay),
+                    };
+                    let attempt = Attempt {
+                        record: Pending { first_seen, passed: None },
+                        ripe: now.plus(wait),
+                        expires: first_seen.plus(rules.window),
+                        trial: self.trial().filter(|_| is_new),
+                    };
+                    let room = self.put_pending(writer, &attempt, places)?;
                     // An early retry has its record. What is new, and could not come back to one, passes.
-                    if !room && matches!(verdict, Verdict::New { .. }) {
+                    if !room && is_new {
                         return Err(StoreError::Crowded { path: self.store.settings.path.clone() }.into());
                     }
+                    counts.tried = attempt.trial.map(|trial| (trial, Outcome::Began));
                 }
                 Change::Admit { first_seen, due_to } => {
                     if due_to == DueTo::Sender {
                         self.use_up(writer)?;
                     }
+                    if due_to == DueTo::Client {
+                        let came_back = self.take_trial(writer, first_seen)?;
+                        counts.tried = came_back.map(|trial| (trial, Outcome::CameBack));
+                    }
                     // Marked until it is among what is known, which takes a second at most.
-                    let attempt = Pending { first_seen, passed: Some(now) };
+                    let attempt = Attempt {
+                        record: Pending { first_seen, passed: Some(now) },
+                        ripe: now,
+                        expires: now.plus(rules.window),
+                        trial: None,
+                    };
                     let all = Places::such_that(&self.keys, |_| true);
-                    self.put_pending(writer, attempt, now.plus(rules.window), all)?;
+                    self.put_pending(writer, &attempt, all)?;
                     queued = Some(self.store.enqueue(writer, &self.admission(first_seen, due_to))?);
                 }
                 Change::None | Change::Renew => return Ok((verdict, change)),
             }
+            counts.ended = std::mem::take(&mut writer.ended);
             Ok((verdict, Change::None))
         })?;
+        self.count(&counts);
         if let Some(long) = queued {
             self.store.carry_at_once(long, now)?;
         }
         Ok(decision)
+    }
+
+    /// What a first attempt counts for, if anything is learned from it. Who is only observed need not come back.
+    fn trial(&self) -> Option<Trial> {
+        let Question { triplet, rules, .. } = self.question;
+        let learns = rules.learn != Learn::Off && rules.mode == Mode::Enforce;
+        let client = *self.keys.first()?.identity.0.first_chunk()?;
+        learns.then(|| Trial { pattern: Pattern::of(triplet), client })
+    }
+
+    /// What became of attempts like this one.
+    pub(super) fn learned(&self) -> Option<Learned> {
+        let Question { triplet, rules, .. } = self.question;
+        let table = self.store.learned().filter(|_| rules.learn != Learn::Off)?;
+        Some(Learned::new(table.tried(Pattern::of(triplet))?, &self.keys.first()?.pending))
+    }
+
+    /// What the first attempt counts for that has come back, from whatever network. Its record there counts no
+    /// more.
+    fn take_trial(&self, writer: &mut Writer<'_>, first_seen: Timestamp) -> lmdb::Result<Option<Trial>> {
+        let trial_of = |value: &[u8]| record::trial(value).filter(|(since, _)| *since == first_seen);
+        let mut found = None;
+        for keys in &self.keys {
+            found = writer.get(&keys.pending.0)?.and_then(trial_of);
+            if found.is_some() {
+                break;
+            }
+        }
+        let Some(((_, trial), own)) = found.zip(self.keys.first()) else { return Ok(None) };
+        // See `Triplet::keys`: the keys of one mail differ by the first halves of their identities' keys.
+        let Key(mut there) = own.pending;
+        for ((byte, own), other) in there.iter_mut().skip(8).zip(own.identity.0).zip(trial.client) {
+            *byte ^= own ^ other;
+        }
+        if there != own.pending.0
+            && let Some(value) = writer.get(&there)?.filter(|value| trial_of(value).is_some())
+        {
+            let counted = record::counted(value);
+            writer.put(&there, &counted)?;
+        }
+        Ok(Some(trial))
+    }
+
+    fn count(&self, counts: &Counts) {
+        let now = self.question.now;
+        if let Some(((trial, outcome), table)) = counts.tried.zip(self.store.learned()) {
+            table.count(trial.pattern, outcome, now);
+        }
+        self.store.count_ended(&counts.ended, now);
     }
 
     pub(super) fn update(&self, what: What) -> Update {
@@ -227,8 +303,11 @@ impl StoredRecords<'_> {
         each_from: impl FnOnce(&[u8], Visit<'_>) -> lmdb::Result<()>,
         get: impl Fn(&[u8]) -> lmdb::Result<Option<&'t [u8]>>,
     ) -> lmdb::Result<PendingSide> {
-        let mut side =
-            PendingSide { identities: vec![Found::Absent; self.keys.len()], elsewhere: Vec::new() };
+        let mut side = PendingSide {
+            identities: vec![Found::Absent; self.keys.len()],
+            elsewhere: Vec::new(),
+            learned: self.learned(),
+        };
         let Some(pair) = self.pending_pair() else { return Ok(side) };
         let mut own_network = None;
         let mut visited = 0;
@@ -252,6 +331,7 @@ impl StoredRecords<'_> {
                 *found = record::pending(get(&keys.pending.0)?);
             }
         }
+        self.was_tried.set(side.identities.first().is_some_and(|own| own.here().is_some()));
         Ok(side)
     }
 
@@ -285,24 +365,30 @@ impl StoredRecords<'_> {
     fn put_pending(
         &self,
         writer: &mut Writer<'_>,
-        attempt: Pending,
-        expires: Timestamp,
+        Attempt { record: attempt, ripe, expires, trial }: &Attempt,
         places: Places,
     ) -> lmdb::Result<bool> {
-        let Question { triplet, rules, now } = *self.question;
+        let Question { triplet, now, .. } = *self.question;
         let network = self.network();
         let bound = self.store.bound(Table::Pending, now);
         let mut room = true;
         for (place, (identity, keys)) in triplet.identities.iter().zip(&self.keys).enumerate() {
             if places.holds(place) {
-                let ripe = attempt.first_seen.plus(rules.delay);
                 let record = Record {
                     by: identity.by(),
-                    expires,
-                    facts: Facts::Pending { record: attempt, ripe, network },
+                    expires: *expires,
+                    facts: Facts::Pending { record: *attempt, ripe: *ripe, network },
                     texts: self.texts(identity),
                 };
-                writer.put(&keys.pending.0, &record.encode())?;
+                let bytes = match trial {
+                    Some(trial) => trial.behind(record.encode()),
+                    None => record.encode(),
+                };
+                // In the place of one that has ended.
+                if trial.is_some() && place == 0 && self.was_tried.get() {
+                    writer.tidy_away(&keys.pending.0, true)?;
+                }
+                writer.put(&keys.pending.0, &bytes)?;
                 if !writer.tidy(&keys.pending, bound)? && attempt.passed.is_none() {
                     writer.delete(&keys.pending.0)?;
                     room = false;
@@ -316,6 +402,21 @@ impl StoredRecords<'_> {
         let triplet = self.question.triplet;
         self.store.texts(identity.to_string(), triplet.sender, triplet.recipient.as_bytes())
     }
+}
+
+/// A first attempt as it is written.
+struct Attempt {
+    record: Pending,
+    ripe: Timestamp,
+    expires: Timestamp,
+    trial: Option<Trial>,
+}
+
+/// What is counted after a commit.
+#[derive(Default)]
+struct Counts {
+    tried: Option<(Trial, Outcome)>,
+    ended: Vec<Ended>,
 }
 
 /// Whose flood a first attempt of this network may be part of: a quarter of a key, enough to tell networks

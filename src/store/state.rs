@@ -11,6 +11,8 @@
 //!       4072  the boot in which the file was made, as a number; 0: nobody knew
 //!       4080  whether somebody watches: see `recent`
 //! page 1      what was counted before
+//! behind it   what became of first attempts, 508 patterns a page, and at byte 4064 of its first page its head: see
+//!             `learned`
 //! behind it   the newest decisions, while somebody watches: see `recent`
 //! ```
 //!
@@ -32,6 +34,7 @@ use super::mapping::{Held, Mapping, SharedLock};
 use super::recent::PLACES;
 use super::sys;
 use super::table::Table;
+use crate::learned::PATTERNS;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
@@ -57,9 +60,13 @@ pub(super) type Row = [AtomicU64; COUNTED_WORDS];
 /// The cells of a place of the newest decisions.
 pub(super) type Place = [AtomicU64; 63];
 
-const RECENT: usize = PAGE + ((ROWS - 1) * ROW_SIZE).next_multiple_of(PAGE);
+const LEARNED: usize = PAGE + ((ROWS - 1) * ROW_SIZE).next_multiple_of(PAGE);
+/// Patterns on a page: a page has a head, and [`PADDING`].
+const LEARNED_CELLS: usize = 508;
+const LEARNED_HEAD: usize = LEARNED + LEARNED_CELLS * 8;
+const RECENT: usize = LEARNED + PATTERNS.div_ceil(LEARNED_CELLS) * PAGE;
 const SIZE: usize = RECENT + PLACES * PLACE_SIZE;
-const MAGIC: [u8; 12] = *b"eximgrey\x05\0\0\0";
+const MAGIC: [u8; 12] = *b"eximgrey\x06\0\0\0";
 const PAGE: usize = 4096;
 const BREAKER: usize = 16;
 const QUEUE: usize = 96;
@@ -155,6 +162,22 @@ impl State {
         let at = row.checked_sub(1).map_or(COUNTED, |row| PAGE + row * ROW_SIZE);
         let usable = row < ROWS && (!writing || self.prepare(at).is_ok());
         usable.then(|| self.map.cells(at, const { size_of::<Row>() / 8 }).first_chunk()).flatten()
+    }
+
+    /// The head of what became of first attempts: see [`learned`](super::learned).
+    pub(super) fn learned_head(&self, writing: bool) -> Option<&AtomicU64> {
+        self.learned_cell(LEARNED_HEAD, writing)
+    }
+
+    /// What became of those of the pattern that is counted in this place.
+    pub(super) fn learned(&self, place: usize, writing: bool) -> Option<&AtomicU64> {
+        let at = LEARNED + place / LEARNED_CELLS * PAGE + place % LEARNED_CELLS * 8;
+        (place < PATTERNS).then(|| self.learned_cell(at, writing)).flatten()
+    }
+
+    fn learned_cell(&self, at: usize, writing: bool) -> Option<&AtomicU64> {
+        let usable = !writing || self.prepare(at).is_ok();
+        usable.then(|| self.map.cells(at, 1).first()).flatten()
     }
 
     /// Whether somebody watches: see [`recent`](super::recent).

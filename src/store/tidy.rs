@@ -36,7 +36,7 @@ impl Writer<'_> {
         for record in self.page_of(key)? {
             let (Key(other), neighbour) = record;
             if neighbour.expires < bound.now && other != key.0 {
-                self.delete(&other)?;
+                self.tidy_away(&other, true)?;
                 gone += 1;
             } else {
                 page.push(record);
@@ -50,7 +50,7 @@ impl Writer<'_> {
                 out = out.max(crowded_out(&self.page_of(&another(key))?, key, bound.now));
             }
             let Some(out) = out else { break };
-            self.delete(&out.key.0)?;
+            self.tidy_away(&out.key.0, false)?;
             page.retain(|(key, _)| *key != out.key);
             gone += 1;
         }

@@ -2,6 +2,7 @@
 
 use super::error::StoreError;
 use super::lmdb::transaction_id;
+use super::record::{self, Ended};
 use lmdb::{Cursor, Database, RoTransaction, RwTransaction, Transaction, WriteFlags};
 
 /// What can stop a write: LMDB in this environment, or the store elsewhere.
@@ -84,6 +85,8 @@ impl Snapshot<'_> {
 pub struct Writer<'env> {
     pub(super) txn: RwTransaction<'env>,
     pub(super) db: Database,
+    /// First attempts that it has tidied away: to be counted after the commit.
+    pub(super) ended: Vec<Ended>,
 }
 
 impl Writer<'_> {
@@ -123,6 +126,16 @@ impl Writer<'_> {
     /// What LMDB says.
     pub fn delete(&mut self, key: &[u8]) -> lmdb::Result<()> {
         optional(self.txn.del(self.db, &key, None)).map(|_| ())
+    }
+
+    /// Deletes a record that nobody came back to, or none `had_its_time` to come back to.
+    ///
+    /// # Errors
+    /// What LMDB says.
+    pub fn tidy_away(&mut self, key: &[u8], had_its_time: bool) -> lmdb::Result<()> {
+        let ended = self.get(key)?.and_then(|value| record::ended(value, had_its_time));
+        self.ended.extend(ended);
+        self.delete(key)
     }
 }
 

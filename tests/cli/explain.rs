@@ -268,7 +268,7 @@ fn what_exim_could_not_ask_is_wrong_usage() {
         (&["config=x.toml"], "config=x.toml: expected an absolute path"),
         (
             &["colour=grey"],
-            "colour=grey: expected one of config, policy, spf, dkim, host, match, mode, delay, window, ",
+            "colour=grey: expected one of config, policy, spf, dkim, host, match, sign, mode, delay, ",
         ),
         (&["auto_after=1"], "auto_after=1: expected one of config, "),
         (&["grey"], "grey: expected OPTION=VALUE"),

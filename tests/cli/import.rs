@@ -209,7 +209,7 @@ fn an_import_disturbs_nobody_and_may_be_killed() {
         let recipient = format!("{rounds}@rcpt.example");
         let client = format!("198.{}.{}.1", rounds / 250, rounds % 250);
         let mail = [client.as_str(), "alice@sender.example", &recipient];
-        assert_eq!(driver.greylist(&place, &mail), "action=defer reason=new wait=0");
+        assert!(driver.greylist(&place, &mail).starts_with("action=defer reason=new wait=0"));
         assert!(driver.greylist(&place, &mail).starts_with("action=pass"));
         rounds += 1;
         rounds

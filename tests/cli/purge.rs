@@ -145,7 +145,7 @@ fn a_purge_disturbs_nobody() {
                 let recipient = format!("{session}.{rounds}@rcpt.example");
                 let client = format!("10.{session}.{}.1", rounds % 250);
                 let arguments = [client.as_str(), "alice@sender.example", &recipient];
-                assert_eq!(driver.greylist(place, &arguments), "action=defer reason=new wait=0");
+                assert!(driver.greylist(place, &arguments).starts_with("action=defer reason=new wait=0"));
                 let retried = driver.greylist(place, &arguments);
                 assert!(
                     retried.starts_with("action=pass reason=retried") || retried.contains("auto"),

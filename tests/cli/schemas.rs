@@ -40,6 +40,7 @@ fn what_is_printed_is_what_the_schemas_say() {
         ("list-known", &["list", "known"]),
         ("list-auto", &["list", "auto", "--all"]),
         ("list-trapped", &["list", "trapped"]),
+        ("list-learned", &["list", "learned"]),
         ("whitelist-list", &["list", "whitelist"]),
         ("whitelist-list", &["whitelist", "list"]),
         ("explain", &["explain", "192.0.2.7", from, to]),

@@ -273,7 +273,7 @@ fn trace(place: &Place) -> Vec<Event> {
         for expected in [NEW, RETRIED] {
             for (client, recipient) in (0..).zip(&recipients) {
                 let client = format!("10.{second}.{client}.1");
-                assert_eq!(driver.greylist(place, &[&client, SENDER, recipient]), expected);
+                assert!(driver.greylist(place, &[&client, SENDER, recipient]).starts_with(expected));
                 if expected == RETRIED {
                     call(&mut driver, "mark", &[&format!("{second}:{recipient}")]);
                 }

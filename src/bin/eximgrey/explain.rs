@@ -6,12 +6,14 @@ mod sources;
 
 use self::sources::{Sources, Told};
 use crate::command::{self, Failure, Outcome, Result};
+use crate::learned::Line;
 use crate::output::{json, sender, span, word};
 use crate::terminal;
 use clap::Args;
 use eximgrey::decision;
 use eximgrey::evidence::{Earned, Elsewhere, Evidence, Found, Known, KnownEvidence, Pending, Trap};
 use eximgrey::identity::{Identity, registrable};
+use eximgrey::learned::{Pattern, SignWords, slow_delay};
 use eximgrey::memory::{Access, Memory, Nothing, Question};
 use eximgrey::pasted;
 use eximgrey::policy::{
@@ -73,7 +75,7 @@ pub fn run(command: &Explain, config: Option<&Path>, out: &mut impl Write) -> Re
     let mut request = Request::parse(&arguments).map_err(usage)?;
     let settings = command::load(request.config.or(config))?;
     let rules = settings.rules_for(request.policy, request.recipient, &request.rules).map_err(usage)?;
-    let triplet = request.triplet(settings.prefixes, rules.sender_key);
+    let triplet = settings.triplet(&request, &rules).map_err(usage)?;
     let without_records = |verdict: Verdict, out| {
         let because = reason(verdict, &rules, &Evidence::default(), Timestamp::default());
         simple(command, &verdict.reply(rules.mode), &because, &sources.told(&[]), out)
@@ -88,7 +90,7 @@ pub fn run(command: &Explain, config: Option<&Path>, out: &mut impl Write) -> Re
             return Ok((verdict, evidence, Vec::new()));
         };
         let seen = sources.take_seen(&mut request, &triplet, &store)?;
-        triplet = request.triplet(settings.prefixes, rules.sender_key).unwrap_or_else(|| triplet.clone());
+        triplet = settings.triplet(&request, &rules).map_err(usage)?.unwrap_or_else(|| triplet.clone());
         let (verdict, evidence) = ask(&store, &Question { triplet: &triplet, rules: &rules, now })?;
         Ok((verdict, evidence, seen))
     });
@@ -103,7 +105,14 @@ pub fn run(command: &Explain, config: Option<&Path>, out: &mut impl Write) -> Re
     let told = sources.told(&seen);
     let reply = verdict.reply(rules.mode);
     let because = reason(verdict, &rules, &evidence, now);
-    let report = Report { request: &request, triplet: &triplet, rules: &rules, evidence: &evidence, now };
+    let report = Report {
+        request: &request,
+        triplet: &triplet,
+        rules: &rules,
+        signs: &settings.signs,
+        evidence: &evidence,
+        now,
+    };
     if command.json {
         let mut value = report.json(&reply, &because);
         told.add_to(&mut value);
@@ -143,6 +152,12 @@ fn reason(verdict: Verdict, rules: &Rules, evidence: &Evidence, now: Timestamp) 
         Verdict::New { .. } => {
             format!("no attempt is recorded for any of the client's identities within the window of {window}")
         }
+        Verdict::NewButLikely { .. } => format!(
+            "no attempt is recorded for any of the client's identities within the window of {window}; \
+             with learn = \"on\" it would pass at once: {}",
+            learned(evidence)
+        ),
+        Verdict::Likely => learned(evidence),
         Verdict::Early { wait } => {
             let rest = span(wait);
             format!("the first attempt was less than the delay of {delay} ago; a retry passes in {rest}")
@@ -154,6 +169,13 @@ fn reason(verdict: Verdict, rules: &Rules, evidence: &Evidence, now: Timestamp) 
                  the triplet becomes known"
             )
         }
+        Verdict::RetriedSoon { waited, by } => format!(
+            "the first attempt was {} ago, more than the delay of {delay}, and the {by} matches; \
+             with learn = \"on\" it would have to wait for {}: {}",
+            span(waited),
+            slow_delay(rules),
+            learned(evidence)
+        ),
         Verdict::CameBack { .. } => "its client has come back with another recipient of the message".into(),
         Verdict::SenderCameBack { waited } => format!(
             "the first attempt was {} ago, at least the delay of {delay} and {MANY_NETWORKS_WAIT}, and the sender \
@@ -192,10 +214,17 @@ fn reason(verdict: Verdict, rules: &Rules, evidence: &Evidence, now: Timestamp) 
     if rules.mode == Mode::Observe { format!("{text} (observe mode: mail passes)") } else { text }
 }
 
+/// How often attempts like this one came back.
+fn learned(evidence: &Evidence) -> String {
+    let learned = evidence.pending.as_ref().and_then(|side| side.learned);
+    learned.map_or_else(String::new, |learned| learned.tried.to_string())
+}
+
 struct Report<'a> {
     request: &'a Request<'a>,
     triplet: &'a Triplet<'a>,
     rules: &'a Rules,
+    signs: &'a SignWords,
     evidence: &'a Evidence,
     now: Timestamp,
 }
@@ -223,7 +252,17 @@ impl Report<'_> {
             rules.shown().iter().map(|(key, value)| format!("{key}={}", value.trim_matches('"'))).collect();
         block(out, "rules", rules.chunks(5).map(|line| line.join(" ")))?;
         block(out, "records", self.records().into_iter())?;
+        if let Some(learned) = self.learned() {
+            line(out, "learned", format_args!("{} ({})", learned.tried, learned.pattern))?;
+        }
         write_answer(out, reply, because)
+    }
+
+    /// What became of attempts like this one, if any have ended.
+    fn learned(&self) -> Option<Line> {
+        let tried = self.evidence.pending.as_ref()?.learned?.tried;
+        let pattern = Pattern::of(self.triplet).shown(self.signs);
+        (tried.outcomes() > 0).then_some(Line { pattern, tried })
     }
 
     /// Why a host name that was given is no identity.
@@ -334,7 +373,7 @@ impl Report<'_> {
             "sender": text(triplet.sender), "sender_key": triplet.sender_key.to_string(),
             "recipient": text(triplet.recipient.as_bytes()),
             "rules": rules.shown().into_iter().map(json).map(rule).collect::<Map<_, _>>(),
-            "records": self.records(), "answer": reply.to_string(), "because": because,
+            "records": self.records(), "learned": self.learned().map(|line| line.json()), "answer": reply.to_string(), "because": because,
         })
     }
 }

@@ -19,18 +19,19 @@ const EXAMPLES: &str = "\
 Examples:
   eximgrey forget 192.0.2.1                             # what the network has earned
   eximgrey forget sender.example                        # what the domain has earned
-  eximgrey forget alice@sender.example bob@example.org  # that mail, from any client";
+  eximgrey forget alice@sender.example bob@example.org  # that mail, from any client
+  eximgrey forget learned                               # which first attempts came back";
 
 /// Make a client, or mail that has passed, wait again.
 ///
 /// With a client's address or network, or a domain: what it has earned is forgotten, and all mail that is
 /// known by it. With SENDER and RECIPIENT: that mail, from whatever client, and that the recipient wrote to
-/// the sender. The whitelist stays as it is. Exit status 1: there was nothing to forget.
+/// the sender. With the word learned: how often first attempts came back. The whitelist stays as it is. Exit status 1: there was nothing to forget.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Forget {
-    /// The client's address or network, a domain, or the envelope sender ("" or "<>" for the null sender)
-    #[arg(value_name = "CLIENT|DOMAIN|SENDER")]
+    /// The client's address or network, a domain, the word learned, or the envelope sender ("" or "<>" for the null sender)
+    #[arg(value_name = "CLIENT|DOMAIN|SENDER|learned")]
     who: OsString,
     /// The recipient
     recipient: Option<OsString>,
@@ -48,6 +49,11 @@ pub fn run(command: &Forget, settings: &Settings, out: &mut impl Write) -> Resul
             let question = Question { triplet: &triplet, rules: &rules, now };
             let store = command::open_store_to_write(settings, now)?;
             (store.tell(&Event::ForgetPair(&question))?, format!("{} to {}", sender(from), word(to)))
+        }
+        None if who == b"learned" => {
+            let store = command::open_store_to_write(settings, now)?;
+            let any = store.learned().is_some_and(|table| table.clear());
+            (if any { Effect::Recorded } else { Effect::Nothing }, "what was learned".into())
         }
         None => {
             let identities = identities(who, settings)?;

@@ -29,6 +29,7 @@ Columns, separated by blanks:
   known    FIRST-SEEN LAST-SEEN BY IDENTITY SENDER RECIPIENT
   auto     PASSES LAST-SEEN BY IDENTITY
   trapped  SINCE UNTIL NETWORK
+  learned  SHARE BACK AWAY SPAM WAITING LANE PATTERN, the best first
 A text that the store does not keep is \"-\", the null sender \"<>\". Exit status 1: nothing found.
 
 Examples:
@@ -64,6 +65,8 @@ words! {
         Auto = "auto",
         /// Client networks that are trapped.
         Trapped = "trapped",
+        /// What became of first attempts, by what was known of them.
+        Learned = "learned",
         /// The administrator's entries; as `eximgrey whitelist list`.
         Whitelist = "whitelist",
     }
@@ -96,6 +99,9 @@ pub fn run(command: &List, settings: &Settings, out: &mut impl Write) -> Result 
     if what == What::Whitelist {
         return crate::whitelist::list(selection, store.as_ref(), now, out);
     }
+    if what == What::Learned {
+        return crate::learned::list(selection, store.as_ref(), &settings.signs, now, out);
+    }
     if settings.store.privacy && selection.has_filters() {
         let text =
             "with `privacy = true` the store keeps no addresses: filters find only what was recorded before";
@@ -113,7 +119,7 @@ pub fn run(command: &List, settings: &Settings, out: &mut impl Write) -> Result 
         What::Auto => {
             (&["PASSES", "LAST-SEEN", "BY", "IDENTITY"], "no client has proved itself", Order::Stored)
         }
-        What::Trapped | What::Whitelist => {
+        What::Trapped | What::Whitelist | What::Learned => {
             (&["SINCE", "UNTIL", "NETWORK"], "nothing is trapped", Order::Oldest)
         }
     };

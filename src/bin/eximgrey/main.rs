@@ -14,6 +14,7 @@ mod export;
 mod filter;
 mod forget;
 mod import;
+mod learned;
 mod list;
 mod log;
 mod metrics;

@@ -146,6 +146,8 @@ impl Seen<'_> {
         text.family("faults_total", "counter", "Answers that let mail pass over a fault.", &faults)?;
         let help = "Passes in observe mode that would have been deferred.";
         text.family("would_defer_total", "counter", help, &one(tally.would_defer()))?;
+        let help = "Deferred, though with learn = on they would have passed.";
+        text.family("would_pass_total", "counter", help, &one(tally.would_pass()))?;
         let help = "First attempts that came back and passed.";
         text.family("came_back_total", "counter", help, &one(tally.came_back()))?;
         text.waits(tally)?;

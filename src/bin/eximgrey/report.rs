@@ -15,6 +15,7 @@ mod golden_tests;
 use self::busiest::Scanned;
 use self::figures::{Counted, Counts, Figures, Period, Site};
 use crate::command::{self, Outcome, Result};
+use crate::learned;
 use clap::Args;
 use eximgrey::settings::Settings;
 use eximgrey::store::Store;
@@ -102,7 +103,8 @@ fn gather(
     };
     let scanned = Scanned::new(store, &settings.rules, period)?;
     let counted = store.counters().map(|counters| count(counters, period, step).without_open(&scanned));
-    Ok(Figures { site, period, counted, scanned })
+    let learned = learned::lines(store, &settings.signs);
+    Ok(Figures { site, period, counted, scanned, learned })
 }
 
 fn count(counters: Counters<'_>, Period { from, to, .. }: Period, step: Seconds) -> Counted {

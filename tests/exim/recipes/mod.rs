@@ -13,6 +13,7 @@ mod junk;
 mod manners;
 mod selective;
 mod sent;
+mod signs;
 mod spared;
 mod traps;
 mod wording;
@@ -38,7 +39,7 @@ pub enum Place {
 }
 
 /// Every recipe, and where it belongs.
-pub const RECIPES: [(&str, Place); 13] = [
+pub const RECIPES: [(&str, Place); 14] = [
     ("at-data", Place::Main),
     ("dkim", Place::Main),
     ("fingerprint", Place::Main),
@@ -47,6 +48,7 @@ pub const RECIPES: [(&str, Place); 13] = [
     ("url", Place::Main),
     ("x-greylist", Place::Main),
     ("selective", Place::Choice),
+    ("signs", Place::Choice),
     ("tls-certificate", Place::Choice),
     ("opt-out", Place::Choice),
     ("spamtrap", Place::Choice),

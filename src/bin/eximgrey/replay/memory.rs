@@ -295,7 +295,8 @@ impl Records for Recollected<'_> {
             Some(attempt) => Found::Here(Pending { first_seen: attempt.first_seen, passed: None }),
             None => Found::Absent,
         };
-        Ok(PendingSide { identities: self.keys.iter().map(read).collect(), elsewhere })
+        // Nothing is learned here: as with `learn = "off"`.
+        Ok(PendingSide { identities: self.keys.iter().map(read).collect(), elsewhere, learned: None })
     }
 
     fn apply(&self, (verdict, change): Decision) -> Result<Decision, StoreError> {

@@ -180,7 +180,7 @@ mod tests {
     use super::*;
 
     fn rows(many: u32, step: Seconds) -> Vec<(Timestamp, Counts)> {
-        let counts = |n| Counts { reasons: [n; 12], ..Counts::default() };
+        let counts = |n| Counts { reasons: [n; eximgrey::reply::Reason::ALL.len()], ..Counts::default() };
         (0..many).map(|n| (Timestamp(1_764_201_600 + n * step.0), counts(n.into()))).collect()
     }
 

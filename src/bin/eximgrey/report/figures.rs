@@ -1,6 +1,7 @@
 //! The figures of a report: values alone, made of what was counted and of one scan of the store.
 
 use super::busiest::Scanned;
+use crate::learned::Line;
 use eximgrey::reply::{Fault, Reason};
 use eximgrey::store::counters::{Tally, WAITED};
 use eximgrey::time::{Seconds, Timestamp};
@@ -13,6 +14,8 @@ pub struct Figures {
     /// `None`: the counters cannot be used.
     pub counted: Option<Counted>,
     pub scanned: Scanned,
+    /// What became of first attempts, the best first.
+    pub learned: Vec<Line>,
 }
 
 /// Whose report it is.
@@ -53,6 +56,8 @@ pub struct Counts {
     pub faults: [u64; Fault::ALL.len()],
     /// Passes in observe mode that would have been deferred.
     pub would_defer: u64,
+    /// Deferred, though with `learn = "on"` they would have passed.
+    pub would_pass: u64,
     /// How many retries had waited for up to each of [`WAITED`]; the last also has those that waited longer.
     pub waits: [u64; WAITED.len()],
     /// First attempts that have not come back; in the total of a report, those whose time ended without.
@@ -63,6 +68,7 @@ impl From<&Tally> for Counts {
     fn from(tally: &Tally) -> Self {
         let mut counts = Self {
             would_defer: tally.would_defer(),
+            would_pass: tally.would_pass(),
             waits: *tally.waits(),
             never_came_back: tally.never_came_back(),
             ..Self::default()
@@ -82,13 +88,14 @@ impl AddAssign<&Self> for Counts {
         add(&mut self.faults, &other.faults);
         add(&mut self.waits, &other.waits);
         self.would_defer += other.would_defer;
+        self.would_pass += other.would_pass;
         self.never_came_back += other.never_came_back;
     }
 }
 
 /// The reasons for which mail passes that has not waited. `known` first: it is not from strangers.
-pub const AT_ONCE: [Reason; 5] =
-    [Reason::Known, Reason::Auto, Reason::Whitelisted, Reason::Replied, Reason::Released];
+pub const AT_ONCE: [Reason; 6] =
+    [Reason::Known, Reason::Auto, Reason::Whitelisted, Reason::Replied, Reason::Released, Reason::Likely];
 
 impl Counts {
     pub fn reason(&self, reason: Reason) -> u64 {
@@ -141,6 +148,7 @@ impl Counts {
             + self.reason(Reason::Auto)
             + self.reason(Reason::Replied)
             + self.reason(Reason::Released)
+            + self.reason(Reason::Likely)
     }
 
     pub fn waited(&self) -> u64 {

@@ -4,7 +4,9 @@ use super::busiest::Scanned;
 use super::figures::{Counted, Counts, Figures, Period, Site};
 use super::text::{Drawn, write};
 use super::{html, json};
+use crate::learned::Line;
 use eximgrey::evidence::{Earned, Known, Pending};
+use eximgrey::learned::Tried;
 use eximgrey::reply::{By, Fault, Reason};
 use eximgrey::rules::Rules;
 use eximgrey::store::record::{Facts, Record, Texts};
@@ -46,7 +48,18 @@ fn figures() -> Figures {
         period,
         counted: Some(Counted { total, step: Seconds::HOUR, rows }),
         scanned: scanned(period),
+        learned: vec![
+            learned("spf=pass host=named sender=own", 812, 9),
+            learned("spf=none host=named sender=own", 195, 5),
+            learned("spf=none host=none sender=null", 9, 1),
+            learned("spf=none host=generated sender=other sign=dnsbl", 3, 1_400),
+        ],
     }
+}
+
+fn learned(pattern: &str, came_back: u16, stayed_away: u16) -> Line {
+    let tried = Tried { came_back, stayed_away, ..Tried::default() };
+    Line { pattern: pattern.into(), tried }
 }
 
 fn scanned(period: Period) -> Scanned {

@@ -6,8 +6,8 @@ use super::charts::{self, Chart, NARROW, WIDE};
 use super::figures::{AT_ONCE, Counted, Counts, Figures, IN_2003, Whitepaper, histogram, share};
 use super::wording;
 use super::wording::{
-    bucket, column, heading, headline, minute, notes, number, percent, period, row, shown, step,
-    whitepaper_rows, why,
+    best_and_worst, bucket, column, heading, headline, minute, notes, number, percent, period, row, shown,
+    step, whitepaper_rows, why,
 };
 use crate::output::span;
 use eximgrey::reply::{Fault, Reason};
@@ -48,6 +48,7 @@ pub fn page(figures: &Figures) -> io::Result<String> {
             }
             @for class in classes { (busiest(figures, *class)) }
             (odd(figures))
+            (learned(figures))
             @if let Some(counted) = counted {
                 @if counted.total.first_attempts() > 0 { (whitepaper(&Whitepaper::of(&counted.total, scanned))) }
             }
@@ -118,6 +119,26 @@ fn cards(total: &Counts) -> Markup {
             div.card.passed {
                 strong { (number(total.passed_at_once())) } " passed at once"
                 small { (percent(share(total.passed_at_once(), total.passed()))) " of all mail that passed" }
+            }
+        }
+    }
+}
+
+fn learned(figures: &Figures) -> Markup {
+    let lines = best_and_worst(&figures.learned);
+    html! {
+        @if !lines.is_empty() {
+            section {
+                h2 { "Who comes back, best and worst" }
+                p { "What was known of first attempts, and how many came back (eximgrey list learned shows all)." }
+                div.scroll { table {
+                    thead { tr { th scope="col" { "known" } th scope="col" { "attempts" } th scope="col" { "came back" } th scope="col" { "lane" } } }
+                    tbody {
+                        @for line in lines {
+                            tr { th scope="row" { (line.pattern) } td { (number(line.tried.outcomes().into())) } td { (percent(line.share())) } td { (line.tried.lane().word()) } }
+                        }
+                    }
+                } }
             }
         }
     }

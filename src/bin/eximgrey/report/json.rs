@@ -2,11 +2,12 @@
 
 use super::busiest::{Class, List, SHOWN, Scanned, Top};
 use super::figures::{Counted, Counts, Figures, Whitepaper, histogram, share};
+use crate::learned::Line;
 use eximgrey::reply::{Fault, Reason};
 use serde_json::{Map, Value, json};
 
 pub fn value(figures: &Figures) -> Value {
-    let Figures { site, period, counted, scanned } = figures;
+    let Figures { site, period, counted, scanned, learned } = figures;
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "host": site.host,
@@ -19,6 +20,7 @@ pub fn value(figures: &Figures) -> Value {
         "timeline": counted.as_ref().map(timeline),
         "whitepaper": counted.as_ref().map(|counted| whitepaper(&Whitepaper::of(&counted.total, scanned))),
         "in_store": in_store(scanned),
+        "learned": learned.iter().map(Line::json).collect::<Value>(),
         "busiest": (!site.privacy).then(|| busiest(scanned)),
         "many_networks": scanned.roaming.iter().map(|odd| json!({
             "networks": odd.networks, "first_seen": odd.first_seen.0,
@@ -56,7 +58,7 @@ fn decisions(total: &Counts) -> Value {
     let errors = words(Fault::ALL, &[Fault::BadConfig], Fault::word, |fault| total.fault(fault));
     json!({
         "total": total.total(), "deferred": total.deferred(), "would_defer": total.would_defer,
-        "passed": total.passed(), "passed_at_once": total.passed_at_once(),
+        "would_pass": total.would_pass, "passed": total.passed(), "passed_at_once": total.passed_at_once(),
         "first_attempts": total.first_attempts(), "came_back": total.came_back(),
         "never_came_back": total.never_came_back, "too_soon": total.reason(Reason::Early),
         "first_contacts": total.first_contacts(),

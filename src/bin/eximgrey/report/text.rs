@@ -3,10 +3,11 @@
 use super::busiest::{Class, List, SHOWN, Top};
 use super::figures::{AT_ONCE, Counted, Figures, IN_2003, Whitepaper, histogram, share};
 use super::wording::{
-    bucket, column, heading, headline, minute, notes, number, percent, period, row, shown, step, waits,
-    whitepaper_rows, why,
+    best_and_worst, bucket, column, heading, headline, minute, notes, number, percent, period, row, shown,
+    step, waits, whitepaper_rows, why,
 };
 use crate::output::span;
+use eximgrey::learned::Lane;
 use eximgrey::reply::{Fault, Reason};
 use eximgrey::words::Word;
 use std::io::{self, Write};
@@ -44,11 +45,26 @@ pub fn write(figures: &Figures, drawn: Drawn, out: &mut impl Write) -> io::Resul
         busiest(figures, *class, out)?;
     }
     odd(figures, out)?;
+    learned(figures, out)?;
     if let Some(counted) = counted.as_ref().filter(|counted| counted.total.first_attempts() > 0) {
         whitepaper(&Whitepaper::of(&counted.total, scanned), out)?;
     }
     writeln!(out)?;
     notes(figures).iter().try_for_each(|note| wrapped(note, 2, out))
+}
+
+fn learned(figures: &Figures, out: &mut impl Write) -> io::Result<()> {
+    let lines = best_and_worst(&figures.learned);
+    if lines.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\nWho comes back, best and worst (eximgrey list learned shows all)")?;
+    for line in lines {
+        let all = number(line.tried.outcomes().into());
+        let lane = if line.tried.lane() == Lane::Usual { "" } else { line.tried.lane().word() };
+        writeln!(out, "  {:>7} of{all:>8}  {lane:<6}{}", percent(line.share()), line.pattern)?;
+    }
+    Ok(())
 }
 
 fn attempts(figures: &Figures, Counted { total, .. }: &Counted, out: &mut impl Write) -> io::Result<()> {

@@ -2,6 +2,7 @@
 
 use super::busiest::{Class, List, Scanned};
 use super::figures::{Counts, Figures, Period, Wait, Whitepaper};
+use crate::learned::Line;
 use crate::output::{bytes, count, span, word};
 use eximgrey::reply::Reason;
 use eximgrey::time::{Seconds, Timestamp};
@@ -39,6 +40,23 @@ pub fn wait(wait: Option<Wait>) -> String {
     }
 }
 
+/// Of fewer outcomes a share says little.
+const FEWEST: u32 = 20;
+
+/// Patterns that are shown of the best, and of the worst.
+const BEST: usize = 5;
+
+/// The patterns that came back most, then those that did least: as many of each, where there are more.
+pub fn best_and_worst(learned: &[Line]) -> Vec<&Line> {
+    let said: Vec<_> = learned.iter().filter(|line| line.tried.outcomes() >= FEWEST).collect();
+    let worst = said.len().saturating_sub(BEST).max(BEST);
+    said.iter()
+        .enumerate()
+        .filter(|(place, _)| *place < BEST || *place >= worst)
+        .map(|(_, line)| *line)
+        .collect()
+}
+
 /// How long half, nine tenths and nearly all retries had waited; nothing where none had.
 pub fn waits(counts: &Counts) -> Option<String> {
     let within = |share| Some(within(counts.wait(share)?));
@@ -58,6 +76,7 @@ pub const fn why(reason: Reason) -> &'static str {
         Reason::Whitelisted => "on the whitelist",
         Reason::Replied => "an answer to mail of ours",
         Reason::Released => "released by the administrator",
+        Reason::Likely => "nearly all like it came back",
         _ => reason.word(),
     }
 }
@@ -159,7 +178,7 @@ pub fn whitepaper_rows() -> [(&'static str, Cell); 8] {
 
 /// How the figures came about, and what they cannot tell.
 pub fn notes(figures: &Figures) -> Vec<String> {
-    let Figures { site, counted, scanned, period } = figures;
+    let Figures { site, counted, scanned, period, .. } = figures;
     let mut notes = vec![format!(
         "What is counted is recipients. Whether a first attempt comes back shows within the retry window ({}), so \
          those that never came back were made up to that much earlier.",
@@ -180,6 +199,13 @@ pub fn notes(figures: &Figures) -> Vec<String> {
             }
         )),
         Some(_) => {}
+    }
+    let would_pass = counted.as_ref().map_or(0, |counted| counted.total.would_pass);
+    if would_pass > 0 {
+        notes.push(format!(
+            "With learn = \"on\", {} would have passed at once: nearly all like them came back.",
+            count(would_pass, "first attempt")
+        ));
     }
     if site.privacy || scanned.without_texts > 0 {
         notes.push(format!(
