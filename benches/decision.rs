@@ -92,6 +92,13 @@ fn decisions(criterion: &mut Criterion) {
             BatchSize::SmallInput,
         );
     });
+    criterion.bench_function("new, learning off", |b| {
+        b.iter_batched_ref(
+            || triplet(&config, fresh(), &["learn=off"]),
+            |call| call.expect("reason=new"),
+            BatchSize::SmallInput,
+        );
+    });
     criterion.bench_function("new, with spf and host", |b| {
         b.iter_batched_ref(
             || {

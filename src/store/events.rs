@@ -8,7 +8,7 @@ use super::update::{Update, What, may_enter};
 use super::{Store, Table};
 use crate::evidence::Earned;
 use crate::identity::Identity;
-use crate::learned::{Lane, Outcome, Pattern};
+use crate::learned::{Learn, Outcome, Pattern};
 use crate::memory::{Event, Finding, Memory, Question, Records, Scope};
 use crate::policy::{count_spam, has_proved_itself};
 use crate::reply::Effect;
@@ -127,17 +127,16 @@ impl Store {
         let known = side.identities.iter().any(|e| e.passed(rules, now))
             || records.pending()?.identities.iter().any(|p| p.here().is_some_and(|p| p.passed.is_some()));
         let is_spam = finding == Finding::Spam;
-        // It has come back, or was let through as if it would.
-        let learned = records.learned().filter(|_| is_spam);
-        let was_learned = learned.is_some_and(|l| known || l.tried.lane() == Lane::Fast);
-        if let Some(table) = self.learned().filter(|_| was_learned) {
+        // What was let through without coming back is not counted: of those that come back, it is one in twenty.
+        let learns = is_spam && known && rules.learn != Learn::Off;
+        if let Some(table) = self.learned().filter(|_| learns) {
             table.count(Pattern::of(question.triplet), Outcome::Spam, now);
         }
         let counts = |earned: &Earned| count_spam(*earned, 0, now) != *earned;
         let blamed = side.identities.iter().filter_map(|e| e.earned.here()).any(counts);
         let matters = known || is_spam && blamed;
         if !matters {
-            return Ok(if was_learned { Effect::Recorded } else { Effect::Nothing });
+            return Ok(Effect::Nothing);
         }
         let keys = records.keys.clone();
         let update = records.update(if is_spam { What::Spam(keys) } else { What::Ham(keys) });

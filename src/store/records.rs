@@ -176,7 +176,7 @@ impl StoredRecords<'_> {
     }
 
     /// What became of attempts like this one.
-    pub(super) fn learned(&self) -> Option<Learned> {
+    fn learned(&self) -> Option<Learned> {
         let Question { triplet, rules, .. } = self.question;
         let table = self.store.learned().filter(|_| rules.learn != Learn::Off)?;
         Some(Learned::new(table.tried(Pattern::of(triplet))?, &self.keys.first()?.pending))
