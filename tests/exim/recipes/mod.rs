@@ -7,6 +7,7 @@ use crate::world::{FRAGMENTS, SHIPPED, World};
 pub mod peer;
 
 mod at_data;
+mod codes;
 pub mod dkim;
 mod fingerprint;
 mod junk;
@@ -39,10 +40,11 @@ pub enum Place {
 }
 
 /// Every recipe, and where it belongs.
-pub const RECIPES: [(&str, Place); 14] = [
+pub const RECIPES: [(&str, Place); 15] = [
     ("at-data", Place::Main),
     ("dkim", Place::Main),
     ("fingerprint", Place::Main),
+    ("codes", Place::Main),
     ("tarpit", Place::Main),
     ("seconds-left", Place::Main),
     ("url", Place::Main),
