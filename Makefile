@@ -151,7 +151,11 @@ torture-kills: setup
 
 # Floods of up to five million hostile attempts each.
 torture-flood: setup
-	EXIMGREY_FLOOD=315 $(CARGO) test --locked --release --lib store::tests::full -- --nocapture --test-threads 2
+	EXIMGREY_FLOOD=315 $(CARGO) test --locked --release --lib store::tests::full -- --nocapture --test-threads 2 >$(target)/floods.log 2>&1 \
+	    || { cat $(target)/floods.log; exit 1; }
+	@awk '$$1 == "campaign:" { floods++; most = $$2 > most ? $$2 : most; came += $$10; passed += $$13; lost += $$17 } \
+	    END { print "campaign: " floods " floods of up to " most " hostile attempts: of the honest mail meanwhile " \
+	        came " came back and passed, " passed " passed at once, " lost " were lost"; exit !floods }' $(target)/floods.log
 
 rpm: setup-rpm build $(third_party)
 	scripts/build-rpm $(VERSION)
