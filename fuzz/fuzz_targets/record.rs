@@ -2,7 +2,7 @@
 //! it.
 #![no_main]
 
-use eximgrey::store::record::{Facts, Meta, Record, earned, known, neighbour, pending};
+use eximgrey::store::record::{Facts, Meta, Record, counted, earned, ended, known, neighbour, pending, trial};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
@@ -23,6 +23,11 @@ fuzz_target!(|input: &[u8]| {
         // Others may write what we leave out: what we have written stays as it is.
         let again = record.encode();
         assert_eq!(Record::decode(&again).map(|record| record.encode()), Some(again));
+    }
+    // What has been counted counts no more, and nothing else changes.
+    if let Some((since, of)) = trial(input) {
+        assert!(ended(input, true).is_none_or(|ended| ended.trial == of && ended.first_seen == since));
+        assert_eq!((trial(&counted(input)), pending(Some(&counted(input)))), (None, pending(Some(input))));
     }
     if let Some(meta) = Meta::decode(input) {
         assert!(Meta::decode(&meta.encode()).is_some_and(|again| again == meta));
