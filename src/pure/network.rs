@@ -54,14 +54,15 @@ fn octets(text: &str) -> Option<IpNetwork> {
         parts.pop();
     }
     // A number alone could be anything.
-    let plain = (1..=3).contains(&parts.len()) && many <= 4 && (many > 1 || size.is_some());
+    if !(1..=3).contains(&parts.len()) || many > 4 || many == 1 && size.is_none() {
+        return None;
+    }
     let mut octets = [0; 4];
     for (octet, part) in octets.iter_mut().zip(&parts) {
         *octet = part.parse().ok().filter(|_| *part == "0" || !part.starts_with('0'))?;
     }
     let bits = size.map_or(Some(8 * parts.len() as u8), |size| size.parse().ok())?;
-    let network = Ipv4Network::new(Ipv4Addr::from(octets), bits).ok().filter(|_| plain)?;
-    Some(IpNetwork::V4(network))
+    Ipv4Network::new(Ipv4Addr::from(octets), bits).ok().map(IpNetwork::V4)
 }
 
 /// The networks of which a range of IPv4 addresses consists, where they are few enough to be typed.
@@ -115,6 +116,7 @@ mod tests {
             ("0.0.0.0/0", "mode = \"off\""),
             ("10", EXPECTED),
             ("1.2.3.4.5", EXPECTED),
+            (&"1.".repeat(40), EXPECTED),
             ("192.0.2.0/33", EXPECTED),
             ("192.*.2.1", EXPECTED),
             ("mx.x.example", EXPECTED),
