@@ -33,7 +33,15 @@ impl ListKind {
             Self::Client | Self::Host | Self::Spf | Self::Dkim => {
                 (entry_domain(text), "a domain such as example.org")
             }
-            Self::Sender => (address(&own_address(text)), "an address or a domain such as example.org"),
+            Self::Sender => {
+                // What would not be read again as it is kept is no entry.
+                let is_kept = |entry: &Vec<u8>| {
+                    own_address(entry) == *entry
+                        && std::str::from_utf8(entry).is_ok_and(|text| pasted::address(text) == *entry)
+                };
+                let found = address(&own_address(text)).filter(is_kept);
+                (found, "an address or a domain such as example.org")
+            }
             Self::Recipient => {
                 let local = text.strip_suffix(b"*").unwrap_or(text).strip_suffix(b"@");
                 let whole = local.filter(|local| is_local(local)).map(|local| [local, b"@"].concat());
@@ -186,6 +194,15 @@ pub fn sender_is_authenticated(triplet: &Triplet<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A signature may have anything inside: it is an entry only where it is one when it is read again.
+    #[test]
+    fn what_is_kept_is_read_again_as_it_is() {
+        let wrapped = |inside: &str| ListKind::Sender.canonical(&format!("btv2=\u{1a}\0@={inside}"));
+        assert!(wrapped("\"*s\"@x.example").is_err());
+        let entry = wrapped("a@x.example").unwrap();
+        assert_eq!(ListKind::Sender.canonical(std::str::from_utf8(&entry).unwrap()), Ok(entry));
+    }
     use crate::identity::Prefixes;
     use crate::recipient::Recipient;
     use crate::sender::Level;
