@@ -189,7 +189,7 @@ fn the_networks_of_an_ipv6_site_are_one_crowd() {
         let site = 0x2001_0db8_0007_u128 << 80 | u128::from(n) << 64;
         (client(Ipv6Addr::from(site)), format!("spam{n}@bot.example"))
     };
-    let [retried, _, lost] = survive(&Flood { rate: 2, attempt: &attempt }, false, &[200]);
+    let [retried, _, lost] = survive(&Flood { rate: 2, attempt: &attempt }, false, &[150]);
     // The oldest of all would be lost without exception.
     assert!(lost * 3 < retried, "{lost} of {retried} are lost");
 }
