@@ -263,6 +263,7 @@ impl Session {
             (None, Some(settings)) => settings,
             _ => Box::leak(Box::new(Settings::load(named).map_err(CallError::Configuration)?)),
         };
+        self.configurations.reserve_exact(1);
         self.configurations.push((named.map(Path::to_path_buf), settings));
         Ok(settings)
     }
@@ -289,6 +290,7 @@ impl Session {
         if found.is_none()
             && let Some(store) = Store::open(settings, access, now)?
         {
+            open.reserve_exact(1);
             open.push(OpenStore { path: settings.path.clone(), store });
             found = Some(open.len() - 1);
         }

@@ -2,10 +2,10 @@
 //!
 //! Who writes over a library in place (`cp new.so eximgrey.so`) changes the memory of every process that has
 //! mapped it, or takes it away. A daemon that has preloaded it would end at the next connection, and with it
-//! all mail. So the daemon copies what is only read of it into a file without a name, which nobody else can
-//! open, and maps that in its place: the same bytes at the same addresses. What is written gets into memory
-//! of no file: the kernel takes away even the changed pages of a file that is cut off. Its children inherit
-//! both. Where this cannot be done, all stays as the loader has made it.
+//! all mail. So the daemon copies the code into a file without a name, which nobody else can open, and maps
+//! that in its place: the same bytes at the same addresses. All else gets into memory of no file: the kernel
+//! takes away even the changed pages of a file that is cut off, and a child reads such memory without a page
+//! fault. Its children inherit both. Where this cannot be done, all stays as the loader has made it.
 //!
 //! The copy of the code and the constants is made one page of 2 MB, where the kernel can: a child that runs
 //! in there has one page fault, and not one for each 16 small pages, a dozen.
@@ -71,9 +71,8 @@ pub(super) fn detach() {
     };
     let (parts, name) = library(&maps, detach as fn() as usize);
     let (mut copied, mut places, mut end) = (Vec::new(), Vec::new(), 0);
-    for part in parts.iter().filter(|part| part.may(libc::PROT_READ) && !part.may(libc::PROT_WRITE)) {
-        let page = part.in_one_page(&parts).filter(|page| page.may(libc::PROT_EXEC));
-        let place = page.unwrap_or(*part);
+    for part in parts.iter().filter(|part| part.may(libc::PROT_EXEC)) {
+        let place = part.in_one_page(&parts).unwrap_or(*part);
         copied.push((*part, end + part.start - place.start));
         places.push((place, end));
         end += place.length;
@@ -88,7 +87,7 @@ pub(super) fn detach() {
             unsafe { libc::madvise(ptr::with_exposed_provenance_mut(place.start), BIG_PAGE, MADV_COLLAPSE) };
         }
     }
-    for part in parts.iter().filter(|part| part.may(libc::PROT_WRITE)) {
+    for part in parts.iter().filter(|part| part.may(libc::PROT_READ) && !part.may(libc::PROT_EXEC)) {
         replace(part, None);
     }
 }
@@ -145,14 +144,16 @@ fn replace(part: &Part, copy: Option<(&OwnedFd, usize)>) {
     let Ok(offset) = offset.try_into() else {
         return;
     };
-    let kind = libc::MAP_PRIVATE | if copy.is_none() { libc::MAP_ANONYMOUS } else { 0 };
+    let (kind, more) =
+        if copy.is_none() { (libc::MAP_ANONYMOUS, libc::PROT_READ | libc::PROT_WRITE) } else { (0, 0) };
+    let (kind, protection) = (libc::MAP_PRIVATE | kind, part.protection | more);
     // SAFETY: a mapping where the kernel finds room touches nothing that is in use.
-    let new = unsafe { libc::mmap(ptr::null_mut(), part.length, part.protection, kind, file, offset) };
+    let new = unsafe { libc::mmap(ptr::null_mut(), part.length, protection, kind, file, offset) };
     if new == libc::MAP_FAILED {
         return;
     }
     let place: *mut c_void = ptr::with_exposed_provenance_mut(part.start);
-    // SAFETY: both have this length, and a part without a copy can be read and written. So the same bytes
+    // SAFETY: both have this length, and a part without a copy can be read. So the same bytes
     // with the same protection get to the same address, in one system call. Exim's daemon has one thread;
     // nothing writes to the part meanwhile.
     unsafe {
@@ -160,7 +161,9 @@ fn replace(part: &Part, copy: Option<(&OwnedFd, usize)>) {
             ptr::copy_nonoverlapping(place.cast::<MaybeUninit<u8>>(), new.cast(), part.length);
         }
         let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
-        if libc::mremap(new, part.length, part.length, flags, place) == libc::MAP_FAILED {
+        if libc::mprotect(new, part.length, part.protection) != 0
+            || libc::mremap(new, part.length, part.length, flags, place) == libc::MAP_FAILED
+        {
             libc::munmap(new, part.length);
         }
     }

@@ -61,7 +61,8 @@ pub fn may_be_trusted(meta: &Metadata) -> io::Result<()> {
 ///
 /// # Errors
 /// Where something else than a file stands in the place of one of the two: LMDB could wait for ever for the
-/// other end of a pipe, and follows a link wherever it leads.
+/// other end of a pipe, and follows a link wherever it leads. [`io::ErrorKind::NotFound`] where there is no
+/// environment: LMDB would leave one behind.
 pub fn lock_device(dir: &Path) -> io::Result<Option<u64>> {
     let look = |name| match std::fs::symlink_metadata(dir.join(name)) {
         Ok(file) if !file.is_file() => {
@@ -72,7 +73,9 @@ pub fn lock_device(dir: &Path) -> io::Result<Option<u64>> {
         }
         other => Ok(other.ok()),
     };
-    look("data.mdb")?;
+    if look("data.mdb")?.is_none_or(|data| data.len() == 0) {
+        return Err(io::ErrorKind::NotFound.into());
+    }
     Ok(look("lock.mdb")?.filter(|lock| lock.blocks() * 512 >= LOCK_FILE).map(|lock| lock.dev()))
 }
 

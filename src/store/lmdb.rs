@@ -93,12 +93,8 @@ impl Opened {
         let standard = sys::occupy_standard_descriptors();
         // Given back when the environment is open.
         let entered = gate.map(|gate| gate.enter(dir)).transpose()?;
-        // Where nothing is, nothing is left behind.
         let device = files::lock_device(dir).map_err(fail)?;
         if device.is_none() {
-            if !files::has_data(dir) {
-                return Err(fail(io::ErrorKind::NotFound.into()));
-            }
             files::allocate_lock_file(dir).map_err(fail)?;
         }
         let in_place = gate.zip(device).is_some_and(|(gate, device)| gate.writes_in_place(device));

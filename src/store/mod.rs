@@ -164,6 +164,7 @@ impl Store {
     }
 
     /// Goes once more where another process may have died: reads there, and writes without a commit.
+    #[cold]
     fn look_again(&self, about: About) {
         let key = |place: usize| {
             let half = |place| u128::from(about.get(place).copied().unwrap_or(0));
@@ -239,10 +240,10 @@ impl Store {
 
     /// The first attempts of this boot; `None` if there are none yet.
     fn pending_if_there(&self) -> Result<Option<&Env>, StoreError> {
-        if self.pending.get().is_none() && !files::has_data(&pending_dir(&self.settings.path, boot_id()?)) {
-            return Ok(None);
+        match self.open_pending(Purpose::Write) {
+            Err(StoreError::Open { cause, .. }) if cause.kind() == ErrorKind::NotFound => Ok(None),
+            there => there.map(Some),
         }
-        self.open_pending(Purpose::Write).map(Some)
     }
 
     /// The same; a place for them is made if there is none.

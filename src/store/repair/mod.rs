@@ -98,7 +98,9 @@ pub fn check(dir: &Path, thorough: bool) -> Result<Option<Walk>, StoreError> {
 }
 
 /// Whether the files of the store are damaged for sure. Mail waits for it, so a large file is not read; no
-/// writer has to wait.
+/// writer has to wait. (Apart, because the stack of every decision would be longer by a page.)
+#[cold]
+#[inline(never)]
 pub(super) fn is_damaged(store: &Path) -> bool {
     environments(store).iter().filter_map(|dir| open(dir).ok()).any(|data| {
         let small = sys::size(data.as_fd()).is_ok_and(|size| size <= CHECKED_WHILE_MAIL_WAITS);
