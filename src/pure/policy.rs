@@ -180,9 +180,9 @@ pub fn decide(rules: &Rules, evidence: &Evidence, now: Timestamp) -> Step {
         return Step::Answer(verdict, change);
     }
     let Some(pending) = &evidence.pending else { return Step::ReadPending };
-    let lane = lane(rules, known, pending, now);
-    let delay = if lane == Lane::Slow { slow_delay(rules) } else { rules.delay };
-    let in_force = if rules.learn == Learn::On { Rules { delay, ..*rules } } else { *rules };
+    let is_in = |wanted| lane(rules, known, pending, now) == wanted;
+    let is_slow = rules.learn == Learn::On && is_in(Lane::Slow);
+    let in_force = if is_slow { Rules { delay: slow_delay(rules), ..*rules } } else { *rules };
     let (verdict, change) = decide_pending(&in_force, known, pending, now);
     // Who has come back has come back for the whole message. A sender that stops at the first 451 would
     // otherwise need two attempts for each recipient. The recipient's own delay and window hold.
@@ -199,11 +199,15 @@ pub fn decide(rules: &Rules, evidence: &Evidence, now: Timestamp) -> Step {
         let verdict = Verdict::SenderCameBack { waited: now.since(first_seen) };
         return Step::Answer(verdict, Change::Admit { first_seen, due_to: DueTo::Sender });
     }
-    match (verdict, lane, rules.learn) {
+    match (verdict, rules.learn) {
         // Nothing is recorded: it has proved nothing.
-        (Verdict::New { .. }, Lane::Fast, Learn::On) => Step::Answer(Verdict::Likely, Change::None),
-        (Verdict::New { wait }, Lane::Fast, _) => Step::Answer(Verdict::NewButLikely { wait }, change),
-        (Verdict::Retried { waited, by }, Lane::Slow, Learn::Watch) if waited < delay => {
+        (Verdict::New { .. }, Learn::On) if is_in(Lane::Fast) => Step::Answer(Verdict::Likely, Change::None),
+        (Verdict::New { wait }, Learn::Watch) if is_in(Lane::Fast) => {
+            Step::Answer(Verdict::NewButLikely { wait }, change)
+        }
+        (Verdict::Retried { waited, by }, Learn::Watch)
+            if waited < slow_delay(rules) && is_in(Lane::Slow) =>
+        {
             Step::Answer(Verdict::RetriedSoon { waited, by }, change)
         }
         _ => Step::Answer(verdict, change),
