@@ -23,6 +23,9 @@ pub fn decide(memory: &impl Memory, question: &Question<'_>, access: Access) -> 
         }
         (verdict, change) = records.apply((verdict, change))?;
     }
+    if access.records(&verdict) {
+        records.count(&verdict);
+    }
     Ok(verdict)
 }
 

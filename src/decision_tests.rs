@@ -99,7 +99,7 @@ fn no_pass_without_a_first_attempt(memory: &impl Memory, rules: &Rules, steps: &
         now = now.plus(Seconds(*step));
         match attempt(memory, MAIL, rules, None, now) {
             Verdict::New { .. } | Verdict::NewButLikely { .. } => first_deferred = Some(now),
-            Verdict::Early { wait } => {
+            Verdict::Early { wait, .. } => {
                 assert_eq!(now.since(first_deferred.unwrap()).0 + wait.0, rules.delay.0);
             }
             Verdict::Retried { waited, .. } | Verdict::RetriedSoon { waited, .. } => {

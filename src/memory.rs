@@ -70,6 +70,9 @@ pub trait Records {
     /// # Errors
     /// See [`StoreError`]; nothing is written then.
     fn apply(&self, decided: Decision) -> Result<Decision, StoreError>;
+
+    /// Counts what a verdict says besides, once it is recorded.
+    fn count(&self, _: &Verdict) {}
 }
 
 /// What a memory is told besides attempts.

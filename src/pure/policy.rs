@@ -35,6 +35,8 @@ pub enum Verdict {
     },
     /// Retried too soon.
     Early {
+        /// Since the first attempt.
+        waited: Seconds,
         /// What is left of the delay.
         wait: Seconds,
     },
@@ -354,7 +356,7 @@ fn decide_pending(
         // The clock keeps running from the first attempt; identities that come with a retry are tied to it.
         let change =
             if missing.is_empty() { Change::None } else { Change::Pend { first_seen, places: missing } };
-        return (Verdict::Early { wait }, change);
+        return (Verdict::Early { waited, wait }, change);
     }
     (Verdict::Retried { waited, by }, Change::Admit { first_seen, due_to: DueTo::Client })
 }
@@ -418,7 +420,7 @@ impl Verdict {
         let identity = |by| Some(Matched::Identity(by));
         let (reason, wait, delay, by) = match self {
             Self::New { wait } | Self::NewButLikely { wait } => (Reason::New, Some(wait), None, None),
-            Self::Early { wait } => (Reason::Early, Some(wait), None, None),
+            Self::Early { wait, .. } => (Reason::Early, Some(wait), None, None),
             Self::Trapped { wait } => (Reason::Trapped, Some(wait), None, None),
             Self::Retried { waited, by } | Self::RetriedSoon { waited, by } => {
                 (Reason::Retried, None, Some(waited), identity(by))

@@ -77,8 +77,14 @@ fn a_first_attempt_is_deferred_and_recorded() {
 
 #[test]
 fn an_early_retry_waits_for_the_rest_and_does_not_restart_the_clock() {
-    assert_eq!(network(first(ago(299))), (Verdict::Early { wait: Seconds(1) }, Change::None));
-    assert_eq!(network(first(NOW)), (Verdict::Early { wait: Seconds(300) }, Change::None));
+    assert_eq!(
+        network(first(ago(299))),
+        (Verdict::Early { waited: Seconds(299), wait: Seconds(1) }, Change::None)
+    );
+    assert_eq!(
+        network(first(NOW)),
+        (Verdict::Early { waited: Seconds(0), wait: Seconds(300) }, Change::None)
+    );
 }
 
 #[test]
@@ -125,7 +131,7 @@ fn a_message_that_came_back_keeps_to_the_rules_of_each_recipient() {
         let (verdict, _) = with_message(since, KnownSide::default(), Found::Absent);
         assert_eq!(verdict, Verdict::New { wait: Seconds(300) }, "{since}");
         let (verdict, _) = with_message(since, KnownSide::default(), first(ago(1)));
-        assert_eq!(verdict, Verdict::Early { wait: Seconds(299) }, "{since}");
+        assert_eq!(verdict, Verdict::Early { waited: Seconds(1), wait: Seconds(299) }, "{since}");
     }
 }
 
@@ -167,7 +173,10 @@ fn a_sender_that_has_come_from_three_networks_passes_after_half_an_hour() {
         }
     }
     assert_eq!(with(Found::Absent, &[(1, ago(1_799)), (2, ago(1_799)), (3, ago(9))]), new);
-    assert_eq!(with(first(ago(299)), &[(1, ago(1_799)), (2, ago(9))]), Verdict::Early { wait: Seconds(1) });
+    assert_eq!(
+        with(first(ago(299)), &[(1, ago(1_799)), (2, ago(9))]),
+        Verdict::Early { waited: Seconds(299), wait: Seconds(1) }
+    );
     // Of two networks, or those of one customer.
     assert_eq!(with(Found::Absent, &[(1, ago(4_000)), (1, ago(3_000))]), new);
     // What no longer counts for a retry, or lies ahead, does not count here.
@@ -223,7 +232,7 @@ fn any_identity_of_the_first_attempt_matches() {
 fn an_early_retry_from_elsewhere_is_tied_to_the_first_attempt() {
     let records = [(nothing(By::Network), Found::Absent), (nothing(By::Spf), first(ago(100)))];
     let change = Change::Pend { first_seen: ago(100), places: places(&[true, false]) };
-    assert_eq!(ask(&RULES, &records), (Verdict::Early { wait: Seconds(200) }, change));
+    assert_eq!(ask(&RULES, &records), (Verdict::Early { waited: Seconds(100), wait: Seconds(200) }, change));
 }
 
 #[test]
@@ -357,8 +366,14 @@ fn a_clock_set_back_costs_one_delay_and_locks_nobody_out() {
 /// A session that read the clock first may come to the lock last.
 #[test]
 fn an_attempt_a_moment_ahead_is_the_same_attempt() {
-    assert_eq!(network(first(ahead(1))), (Verdict::Early { wait: Seconds(300) }, Change::None));
-    assert_eq!(network(first(ahead(60))), (Verdict::Early { wait: Seconds(300) }, Change::None));
+    assert_eq!(
+        network(first(ahead(1))),
+        (Verdict::Early { waited: Seconds(0), wait: Seconds(300) }, Change::None)
+    );
+    assert_eq!(
+        network(first(ahead(60))),
+        (Verdict::Early { waited: Seconds(0), wait: Seconds(300) }, Change::None)
+    );
 }
 
 #[test]
@@ -451,7 +466,7 @@ fn every_verdict_has_its_words() {
     let by = By::Dkim;
     for (verdict, words) in [
         (Verdict::New { wait: Seconds(1) }, "action=defer reason=new wait=1"),
-        (Verdict::Early { wait: Seconds(2) }, "action=defer reason=early wait=2"),
+        (Verdict::Early { waited: Seconds(298), wait: Seconds(2) }, "action=defer reason=early wait=2"),
         (Verdict::Retried { waited: Seconds(3), by }, "action=pass reason=retried delay=3 by=dkim"),
         (Verdict::CameBack { waited: Seconds(4) }, "action=pass reason=retried delay=4 by=message"),
         (Verdict::SenderCameBack { waited: Seconds(5) }, "action=pass reason=retried delay=5 by=sender"),

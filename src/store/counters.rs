@@ -57,6 +57,21 @@ pub const WAITED: [Seconds; 16] = [
 /// First attempts that came back.
 const RETURNED: usize = WAITED.len();
 
+/// When the first retry came of mails that had to wait once more for it, after at most so long; the last one
+/// also takes what came later. These are delays that one would choose.
+pub const EARLY: [Seconds; 7] =
+    [Seconds(60), Seconds(120), Seconds(180), Seconds(300), Seconds(600), Seconds(900), Seconds(86_400)];
+
+/// Such mails.
+const CAME_EARLY: usize = RETURNED + 1;
+
+/// Those of them that passed later.
+const EARLY_PASSED: usize = CAME_EARLY + EARLY.len();
+
+/// What is counted of first attempts.
+const OUTCOME_WORDS: usize = EARLY_PASSED + EARLY.len();
+const _: () = assert!(OUTCOME_WORDS <= COUNTED_WORDS);
+
 /// Rows of one length in time, in which each moment has its row.
 #[derive(Clone, Copy)]
 struct Ring {
@@ -163,12 +178,12 @@ pub struct Counters<'s>(&'s State);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tally {
     cells: [u64; COUNTED_WORDS],
-    outcomes: [u64; WAITED.len() + 1],
+    outcomes: [u64; OUTCOME_WORDS],
 }
 
 impl Default for Tally {
     fn default() -> Self {
-        Self { cells: [0; COUNTED_WORDS], outcomes: [0; WAITED.len() + 1] }
+        Self { cells: [0; COUNTED_WORDS], outcomes: [0; OUTCOME_WORDS] }
     }
 }
 
@@ -224,6 +239,19 @@ impl Tally {
     #[must_use]
     pub fn waits(&self) -> &[u64; WAITED.len()] {
         self.outcomes.first_chunk().unwrap_or(&[0; WAITED.len()])
+    }
+
+    /// Mails whose first retry came too early in this time, by how long after the first attempt: up to each of
+    /// [`EARLY`] and longer than the one before.
+    #[must_use]
+    pub fn came_early(&self) -> [u64; EARLY.len()] {
+        std::array::from_fn(|i| self.outcomes.get(CAME_EARLY + i).copied().unwrap_or(0))
+    }
+
+    /// Those of them that passed later.
+    #[must_use]
+    pub fn early_that_passed(&self) -> [u64; EARLY.len()] {
+        std::array::from_fn(|i| self.outcomes.get(EARLY_PASSED + i).copied().unwrap_or(0))
     }
 
     /// First attempts of this time that came back, and passed.
@@ -288,6 +316,16 @@ impl<'s> Counters<'s> {
                 self.bump(&OUTCOMES, RETURNED, (Timestamp(now.0.saturating_sub(waited.0)), 1), now);
             }
         }
+    }
+
+    /// Counts a mail whose first retry came too early, at a time.
+    pub(super) fn count_early(&self, waited: Seconds, at: Timestamp, now: Timestamp) {
+        self.bump(&OUTCOMES, CAME_EARLY + early_place(waited), (at, 1), now);
+    }
+
+    /// Counts that such a mail has passed.
+    pub(super) fn count_early_that_passed(&self, waited: Seconds, at: Timestamp, now: Timestamp) {
+        self.bump(&OUTCOMES, EARLY_PASSED + early_place(waited), (at, 1), now);
     }
 
     fn bump(&self, rings: &[Ring], word: usize, counted: (Timestamp, u64), now: Timestamp) {
@@ -383,6 +421,10 @@ impl<'s> Counters<'s> {
             }
         }
     }
+}
+
+fn early_place(waited: Seconds) -> usize {
+    EARLY.iter().position(|bound| waited <= *bound).unwrap_or(EARLY.len() - 1)
 }
 
 const fn epoch_of(cell: u64) -> u32 {

@@ -207,7 +207,7 @@ fn the_slow_lane_waits_four_times_as_long() {
     let watch = Rules { learn: Learn::Watch, ..RULES };
     world.table().set(Pattern::of(&mail), SLOW, T);
     assert_eq!(world.ask(&mail, &RULES, 0), Verdict::New { wait: Seconds(1_200) });
-    assert_eq!(world.ask(&mail, &RULES, 400), Verdict::Early { wait: Seconds(800) });
+    assert_eq!(world.ask(&mail, &RULES, 400), Verdict::Early { waited: Seconds(400), wait: Seconds(800) });
     let look = |rules, after| {
         let question = Question { triplet: &mail, rules, now: T.plus(Seconds(after)) };
         decide(&world.store, &question, Access::Look).unwrap()

@@ -13,6 +13,7 @@ pub mod breaker;
 pub mod bulk;
 mod clock;
 pub mod counters;
+mod early;
 pub mod entries;
 pub mod error;
 mod events;

@@ -76,6 +76,30 @@ impl Records for StoredRecords<'_> {
         }
         Ok((verdict, Change::None))
     }
+
+    fn count(&self, verdict: &Verdict) {
+        let Question { rules, now, .. } = *self.question;
+        let (is_early, waited) = match *verdict {
+            // Who is only observed need not come back.
+            _ if rules.mode != Mode::Enforce => return,
+            Verdict::Early { waited, .. } => (true, waited),
+            Verdict::Retried { waited, .. }
+            | Verdict::RetriedSoon { waited, .. }
+            | Verdict::SenderCameBack { waited } => (false, waited),
+            _ => return,
+        };
+        let Some(((counters, early), pair)) =
+            self.store.counters().zip(self.store.early_retries()).zip(self.pending_pair())
+        else {
+            return;
+        };
+        let first_seen = Timestamp(now.0.saturating_sub(waited.0));
+        if is_early && early.note(pair, first_seen, now) {
+            counters.count_early(waited, now, now);
+        } else if !is_early && let Some(at) = early.take(pair, first_seen, now) {
+            counters.count_early_that_passed(at.since(first_seen), at, now);
+        }
+    }
 }
 
 impl StoredRecords<'_> {
@@ -120,7 +144,7 @@ impl StoredRecords<'_> {
                 Change::Pend { first_seen, places } => {
                     let (is_new, wait) = match verdict {
                         Verdict::New { wait } | Verdict::NewButLikely { wait } => (true, wait),
-                        Verdict::Early { wait } => (false, wait),
+                        Verdict::Early { wait, .. } => (false, wait),
                         _ => (false, rules.delay),
                     };
                     let attempt = Attempt {
@@ -160,7 +184,7 @@ impl StoredRecords<'_> {
             counts.ended = std::mem::take(&mut writer.ended);
             Ok((verdict, Change::None))
         })?;
-        self.count(&counts);
+        self.count_tried(&counts);
         if let Some(long) = queued {
             self.store.carry_at_once(long, now)?;
         }
@@ -208,7 +232,7 @@ impl StoredRecords<'_> {
         Ok(Some(trial))
     }
 
-    fn count(&self, counts: &Counts) {
+    fn count_tried(&self, counts: &Counts) {
         let now = self.question.now;
         if let Some(((trial, outcome), table)) = counts.tried.zip(self.store.learned()) {
             table.count(trial.pattern, outcome, now);

@@ -13,6 +13,7 @@
 //! page 1      what was counted before
 //! behind it   what became of first attempts, 508 patterns a page, and at byte 4064 of its first page its head: see
 //!             `learned`
+//! behind it   who has come back too early, 511 a page: see `early`
 //! behind it   the newest decisions, while somebody watches: see `recent`
 //! ```
 //!
@@ -54,6 +55,9 @@ const ROWS: usize = super::counters::ROWS;
 /// Cells in a row: a reason, a fault or another word each, with room for more words.
 pub(super) const COUNTED_WORDS: usize = 31;
 
+/// Mails of which is known that they came back too early.
+pub(super) const EARLY_PLACES: usize = EARLY_PAGES * EARLY_CELLS;
+
 /// The cells of a row.
 pub(super) type Row = [AtomicU64; COUNTED_WORDS];
 
@@ -64,9 +68,13 @@ const LEARNED: usize = PAGE + ((ROWS - 1) * ROW_SIZE).next_multiple_of(PAGE);
 /// Patterns on a page: a page has a head, and [`PADDING`].
 const LEARNED_CELLS: usize = 508;
 const LEARNED_HEAD: usize = LEARNED + LEARNED_CELLS * 8;
-const RECENT: usize = LEARNED + PATTERNS.div_ceil(LEARNED_CELLS) * PAGE;
+const EARLY: usize = LEARNED + PATTERNS.div_ceil(LEARNED_CELLS) * PAGE;
+/// Those on a page: see [`PADDING`].
+const EARLY_CELLS: usize = 511;
+const EARLY_PAGES: usize = 16;
+const RECENT: usize = EARLY + EARLY_PAGES * PAGE;
 const SIZE: usize = RECENT + PLACES * PLACE_SIZE;
-const MAGIC: [u8; 12] = *b"eximgrey\x06\0\0\0";
+const MAGIC: [u8; 12] = *b"eximgrey\x07\0\0\0";
 const PAGE: usize = 4096;
 const BREAKER: usize = 16;
 const QUEUE: usize = 96;
@@ -177,6 +185,13 @@ impl State {
 
     fn learned_cell(&self, at: usize, writing: bool) -> Option<&AtomicU64> {
         let usable = !writing || self.prepare(at).is_ok();
+        usable.then(|| self.map.cells(at, 1).first()).flatten()
+    }
+
+    /// A place for a mail that came back too early, to be written: see [`early`](super::early).
+    pub(super) fn early(&self, place: usize) -> Option<&AtomicU64> {
+        let at = EARLY + place / EARLY_CELLS * PAGE + place % EARLY_CELLS * 8;
+        let usable = place < EARLY_PLACES && self.prepare(at).is_ok();
         usable.then(|| self.map.cells(at, 1).first()).flatten()
     }
 

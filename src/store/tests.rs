@@ -94,7 +94,10 @@ fn a_mail_is_deferred_comes_back_and_passes_from_then_on() {
     let world = world();
     let client = [network("192.0.2.1")];
     assert_eq!(world.ask(&client, "a@x.example", 0), Verdict::New { wait: Seconds(300) });
-    assert_eq!(world.ask(&client, "a@x.example", 100), Verdict::Early { wait: Seconds(200) });
+    assert_eq!(
+        world.ask(&client, "a@x.example", 100),
+        Verdict::Early { waited: Seconds(100), wait: Seconds(200) }
+    );
     assert_eq!(
         world.ask(&client, "a@x.example", 300),
         Verdict::Retried { waited: Seconds(300), by: By::Network }
@@ -127,7 +130,7 @@ fn an_early_retry_from_elsewhere_ties_its_network_to_the_first_attempt() {
     let world = world();
     world.ask(&[network("192.0.2.1"), spf("x.example")], "a@x.example", 0);
     let verdict = world.ask(&[network("198.51.100.1"), spf("x.example")], "a@x.example", 100);
-    assert_eq!(verdict, Verdict::Early { wait: Seconds(200) });
+    assert_eq!(verdict, Verdict::Early { waited: Seconds(100), wait: Seconds(200) });
     // The look-up of SPF fails on the third try: the second network is remembered with the first attempt's
     // time.
     let verdict = world.ask(&[network("198.51.100.1")], "a@x.example", 300);
@@ -143,7 +146,10 @@ fn a_sender_that_comes_from_one_network_after_the_other_passes_after_half_an_hou
     for (n, at) in [(0, 0), (1, 300), (2, 900), (3, 1_799)] {
         assert_eq!(world.ask(&from(n), "a@x.example", at), new);
     }
-    assert_eq!(world.ask(&from(3), "a@x.example", 1_798), Verdict::Early { wait: Seconds(300) });
+    assert_eq!(
+        world.ask(&from(3), "a@x.example", 1_798),
+        Verdict::Early { waited: Seconds(0), wait: Seconds(300) }
+    );
     let passes = Verdict::SenderCameBack { waited: Seconds(1_800) };
     // Also where the client has tried before.
     for n in [4, 3] {
@@ -462,4 +468,30 @@ fn what_becomes_of_first_attempts_is_counted() {
     assert_eq!((last.reason(Reason::New), last.never_came_back()), (1, 1));
     assert_eq!((first.waited(1.0), last.waited(1.0)), (None, Some(Seconds(7_200))));
     assert_eq!(last.waits().iter().sum::<u64>(), 41);
+}
+
+/// Of mail that comes back too early the first retry counts, from whatever network, and once more when it passes. A look
+/// counts nothing.
+#[test]
+fn when_first_retries_came_is_counted() {
+    let world = world();
+    let ask = |n: u32, from: u32, access: Access, at: u32| {
+        let client = vec![network(&format!("10.{from}.{n}.1")), spf(&format!("s{n}.example"))];
+        let sender = format!("a{n}@s{n}.example");
+        let triplet = Triplet::new(client, sender.as_bytes(), b"b@y.example", b"", Level::Exact);
+        world.decide(&triplet, access, at)
+    };
+    for n in 0..2 {
+        assert!(matches!(ask(n, 0, Access::Record, 0), Verdict::New { .. }));
+        assert!(matches!(ask(n, 0, Access::Look, 30), Verdict::Early { .. }));
+        for (from, at) in [(1, 70), (0, 200), (0, 250)] {
+            assert!(matches!(ask(n, from, Access::Record, at), Verdict::Early { .. }), "{at}");
+        }
+    }
+    assert!(matches!(ask(0, 2, Access::Look, 7_000), Verdict::Retried { .. }));
+    assert!(matches!(ask(0, 2, Access::Record, 7_000), Verdict::Retried { .. }));
+    let hours: Vec<_> = world.store.counters().unwrap().hours(NOW..=NOW.plus(Seconds(7_000))).collect();
+    assert_eq!(hours[0].1.came_early(), [0, 2, 0, 0, 0, 0, 0]);
+    assert_eq!(hours[0].1.early_that_passed(), [0, 1, 0, 0, 0, 0, 0]);
+    assert!(hours[1..].iter().all(|(_, tally)| tally.came_early() == [0; 7]));
 }

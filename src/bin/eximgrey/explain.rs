@@ -158,7 +158,7 @@ fn reason(verdict: Verdict, rules: &Rules, evidence: &Evidence, now: Timestamp) 
             learned(evidence)
         ),
         Verdict::Likely => learned(evidence),
-        Verdict::Early { wait } => {
+        Verdict::Early { wait, .. } => {
             let rest = span(wait);
             format!("the first attempt was less than the delay of {delay} ago; a retry passes in {rest}")
         }

@@ -70,7 +70,7 @@ impl<'s> Course<'s> {
         };
         self.figures.count(verdict.reply(Mode::Enforce).reason);
         match verdict {
-            Verdict::New { wait } | Verdict::Early { wait } if attempt.accepted => {
+            Verdict::New { wait } | Verdict::Early { wait, .. } if attempt.accepted => {
                 self.figures.assumed += 1;
                 self.to_come.push(Reverse(Retry {
                     at: attempt.time.plus(wait),

@@ -3,7 +3,7 @@
 use super::busiest::Scanned;
 use crate::learned::Line;
 use eximgrey::reply::{Fault, Reason};
-use eximgrey::store::counters::{Tally, WAITED};
+use eximgrey::store::counters::{EARLY, Tally, WAITED};
 use eximgrey::time::{Seconds, Timestamp};
 use std::ops::AddAssign;
 
@@ -60,6 +60,10 @@ pub struct Counts {
     pub would_pass: u64,
     /// How many retries had waited for up to each of [`WAITED`]; the last also has those that waited longer.
     pub waits: [u64; WAITED.len()],
+    /// Mails whose first retry came too early, by when it came: see [`EARLY`].
+    pub came_early: [u64; EARLY.len()],
+    /// Those of them that passed later.
+    pub early_that_passed: [u64; EARLY.len()],
     /// First attempts that have not come back; in the total of a report, those whose time ended without.
     pub never_came_back: u64,
 }
@@ -70,6 +74,8 @@ impl From<&Tally> for Counts {
             would_defer: tally.would_defer(),
             would_pass: tally.would_pass(),
             waits: *tally.waits(),
+            came_early: tally.came_early(),
+            early_that_passed: tally.early_that_passed(),
             never_came_back: tally.never_came_back(),
             ..Self::default()
         };
@@ -87,6 +93,8 @@ impl AddAssign<&Self> for Counts {
         add(&mut self.reasons, &other.reasons);
         add(&mut self.faults, &other.faults);
         add(&mut self.waits, &other.waits);
+        add(&mut self.came_early, &other.came_early);
+        add(&mut self.early_that_passed, &other.early_that_passed);
         self.would_defer += other.would_defer;
         self.would_pass += other.would_pass;
         self.never_came_back += other.never_came_back;
@@ -155,6 +163,39 @@ impl Counts {
         self.waits.iter().sum()
     }
 
+    /// Which share of the mail that came back passed at its first retry.
+    pub fn at_first_retry(&self) -> Option<f64> {
+        self.at_first_retry_but(self.early_that_passed.iter().sum())
+    }
+
+    fn at_first_retry_but(&self, too_early: u64) -> Option<f64> {
+        share(self.waited().saturating_sub(too_early), self.waited())
+    }
+
+    /// The longest delay, shorter than those in force, with which so many would have passed at their first
+    /// retry; `None` where they do, or where no delay of [`EARLY`] would do.
+    pub fn shorter_delay(&self, wanted: f64) -> Option<Shorter> {
+        if self.at_first_retry()? >= wanted {
+            return None;
+        }
+        // With a delay of the n-th bound, first retries of the buckets up to the n-th come too early still.
+        let candidates = EARLY.iter().enumerate().rev().map(|(n, delay)| {
+            let of = |counts: &[u64]| {
+                counts
+                    .split_at_checked(n + 1)
+                    .map_or((0, 0), |(soon, late)| (soon.iter().sum::<u64>(), late.iter().sum::<u64>()))
+            };
+            let ((too_early, passed), (_, came)) = (of(&self.early_that_passed), of(&self.came_early));
+            (*delay, too_early, came.saturating_sub(passed))
+        });
+        candidates
+            .filter_map(|(delay, too_early, besides)| {
+                let share = self.at_first_retry_but(too_early)?;
+                Some(Shorter { delay, share, besides })
+            })
+            .find(|shorter| shorter.share >= wanted)
+    }
+
     /// How long that share of the retries had waited at most, to within its bucket.
     pub fn wait(&self, share: f64) -> Option<Wait> {
         let rank = share * self.waited() as f64;
@@ -168,6 +209,16 @@ impl Counts {
         }
         None
     }
+}
+
+/// What a shorter delay would have come to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Shorter {
+    pub delay: Seconds,
+    /// Which share of the mail that came back would have passed at its first retry.
+    pub share: f64,
+    /// So many mails came back too early and then no more, that would have passed.
+    pub besides: u64,
 }
 
 /// The limit of the last bucket, which also holds what has waited longer.

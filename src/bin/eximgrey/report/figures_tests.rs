@@ -35,6 +35,24 @@ fn waits_lie_in_their_buckets() {
     assert_eq!(counts.wait(0.995), Some(Wait::Over(WAITED[WAITED.len() - 2])));
 }
 
+/// The delay that lets nearly all through at their first retry is the longest that does, and no longer than it is.
+#[test]
+fn a_shorter_delay_is_told_where_it_helps() {
+    let mut counts = Counts::default();
+    assert_eq!((counts.at_first_retry(), counts.shorter_delay(0.95)), (None, None));
+    counts.waits[6] = 100;
+    assert_eq!((counts.at_first_retry(), counts.shorter_delay(0.95)), (Some(1.0), None));
+    // Up to one minute, to two, and to five; and what did not come back.
+    (counts.early_that_passed[0], counts.early_that_passed[1], counts.early_that_passed[3]) = (2, 2, 20);
+    (counts.came_early[0], counts.came_early[1], counts.came_early[3]) = (50, 7, 31);
+    assert_eq!(counts.at_first_retry(), Some(0.76));
+    let shorter = Shorter { delay: Seconds(180), share: 0.96, besides: 11 };
+    assert_eq!(counts.shorter_delay(0.95), Some(shorter));
+    let shorter = Shorter { delay: Seconds(60), share: 0.98, besides: 16 };
+    assert_eq!(counts.shorter_delay(0.97), Some(shorter));
+    assert_eq!((counts.shorter_delay(0.99), counts.shorter_delay(0.7)), (None, None));
+}
+
 /// The histogram begins and ends with what there is, and its last bucket has no end.
 #[test]
 fn the_histogram_has_no_empty_ends() {

@@ -33,6 +33,7 @@ fn figures() -> Figures {
         say(Reason::Error, u64::from(hour == 40));
         counts.faults[Fault::StoreLock as usize] = u64::from(hour == 40);
         (counts.waits[5], counts.waits[7], counts.waits[10], counts.never_came_back) = (7, 3, 2, 240);
+        (counts.came_early[1], counts.early_that_passed[1]) = (3, 2);
         rows.push((period.from.plus(Seconds::HOUR.times(hour as u32)), counts));
     }
     let mut total = Counts::default();

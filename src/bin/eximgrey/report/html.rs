@@ -209,7 +209,10 @@ fn waits(counted: &Counted) -> io::Result<Markup> {
         number(total.waited()),
         wording::waits(total).unwrap_or_default()
     );
-    let legend = html! { "Retries that passed, by how long after the first attempt they came." };
+    let legend = html! {
+        "Retries that passed, by how long after the first attempt they came. "
+        (wording::first_retry(total).join(" "))
+    };
     let table = html! {
         table {
             thead { tr { th { "Waited" } th { "Retries" } th { "Share" } } }

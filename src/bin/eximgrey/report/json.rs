@@ -2,6 +2,7 @@
 
 use super::busiest::{Class, List, SHOWN, Scanned, Top};
 use super::figures::{Counted, Counts, Figures, Whitepaper, histogram, share};
+use super::wording::NEARLY_ALL;
 use crate::learned::Line;
 use eximgrey::reply::{Fault, Reason};
 use serde_json::{Map, Value, json};
@@ -70,9 +71,12 @@ fn decisions(total: &Counts) -> Value {
 fn waits(total: &Counts) -> Value {
     let [median, most, all] = [0.5, 0.9, 0.99].map(|share| total.wait(share).map(|wait| wait.seconds().0));
     let histogram = histogram(total);
+    let shorter = total.shorter_delay(NEARLY_ALL);
+    let shorter = shorter.map(|it| json!({"delay": it.delay.0, "share": it.share, "besides": it.besides}));
     let buckets =
         histogram.iter().map(|(from, to, n)| json!({"over": from.0, "up_to": to.map(|to| to.0), "count": n}));
-    json!({"count": total.waited(), "median": median, "p90": most, "p99": all, "histogram": buckets.collect::<Value>()})
+    json!({"count": total.waited(), "median": median, "p90": most, "p99": all, "histogram": buckets.collect::<Value>(),
+        "at_first_retry": total.at_first_retry(), "shorter_delay": shorter})
 }
 
 fn timeline(Counted { step, rows, .. }: &Counted) -> Value {

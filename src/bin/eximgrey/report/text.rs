@@ -3,8 +3,8 @@
 use super::busiest::{Class, List, SHOWN, Top};
 use super::figures::{AT_ONCE, Counted, Figures, IN_2003, Whitepaper, histogram, share};
 use super::wording::{
-    best_and_worst, bucket, column, heading, headline, minute, notes, number, percent, period, row, shown,
-    step, waits, whitepaper_rows, why,
+    best_and_worst, bucket, column, first_retry, heading, headline, minute, notes, number, percent, period,
+    row, shown, step, waits, whitepaper_rows, why,
 };
 use crate::output::span;
 use eximgrey::learned::Lane;
@@ -143,7 +143,7 @@ impl Drawn {
                 format!("  {:<18}{:>12}{part:>9}  {}", bucket(from, to), number(n), self.bar(n, most, BAR));
             writeln!(out, "{}", line.trim_end())?;
         }
-        Ok(())
+        first_retry(total).iter().try_for_each(|line| writeln!(out, "  {line}"))
     }
 
     fn over_time(self, counted: &Counted, out: &mut impl Write) -> io::Result<()> {

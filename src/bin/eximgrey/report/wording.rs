@@ -1,7 +1,7 @@
 //! The words and numbers that the text and the page share.
 
 use super::busiest::{Class, List, Scanned};
-use super::figures::{Counts, Figures, Period, Wait, Whitepaper};
+use super::figures::{Counts, Figures, Period, Shorter, Wait, Whitepaper};
 use crate::learned::Line;
 use crate::output::{bytes, count, span, word};
 use eximgrey::reply::Reason;
@@ -61,6 +61,24 @@ pub fn best_and_worst(learned: &[Line]) -> Vec<&Line> {
 pub fn waits(counts: &Counts) -> Option<String> {
     let within = |share| Some(within(counts.wait(share)?));
     Some(format!("half {}, 90 % {}, 99 % {}", within(0.5)?, within(0.9)?, within(0.99)?))
+}
+
+/// So many should pass at their first retry.
+pub const NEARLY_ALL: f64 = 0.95;
+
+/// How many passed at their first retry, and which delay would have let nearly all: no sentence where none came back.
+pub fn first_retry(counts: &Counts) -> Vec<String> {
+    let passed = |share| format!("{} of it passed at its first retry.", percent(Some(share)));
+    let shorter = |Shorter { delay, share, besides }: Shorter| {
+        format!(
+            "A delay of {} would have made that {}, and let in {} that did not come back.",
+            span(delay),
+            percent(Some(share)),
+            count(besides, "mail")
+        )
+    };
+    let shorter = counts.shorter_delay(NEARLY_ALL).map(shorter);
+    counts.at_first_retry().map(passed).into_iter().chain(shorter).collect()
 }
 
 fn within(bound: Wait) -> String {
