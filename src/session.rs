@@ -263,7 +263,6 @@ impl Session {
             (None, Some(settings)) => settings,
             _ => Box::leak(Box::new(Settings::load(named).map_err(CallError::Configuration)?)),
         };
-        self.configurations.reserve_exact(1);
         self.configurations.push((named.map(Path::to_path_buf), settings));
         Ok(settings)
     }
@@ -290,6 +289,7 @@ impl Session {
         if found.is_none()
             && let Some(store) = Store::open(settings, access, now)?
         {
+            // There are seldom more, and room for four is a large piece to malloc, which tidies its heap first.
             open.reserve_exact(1);
             open.push(OpenStore { path: settings.path.clone(), store });
             found = Some(open.len() - 1);
