@@ -289,8 +289,6 @@ impl Session {
         if found.is_none()
             && let Some(store) = Store::open(settings, access, now)?
         {
-            // There are seldom more, and room for four is a large piece to malloc, which tidies its heap first.
-            open.reserve_exact(1);
             open.push(OpenStore { path: settings.path.clone(), store });
             found = Some(open.len() - 1);
         }
