@@ -85,6 +85,7 @@ impl Records for StoredRecords<'_> {
             Verdict::Early { waited, .. } => (true, waited),
             Verdict::Retried { waited, .. }
             | Verdict::RetriedSoon { waited, .. }
+            | Verdict::CameBack { waited }
             | Verdict::SenderCameBack { waited } => (false, waited),
             _ => return,
         };
